@@ -1,0 +1,19 @@
+//! How we speak to HighLevel: the only place that knows its paths, headers and field names.
+//!
+//! [`OAuth`] is the [`tokens::Issuer`]; [`Api`] makes the few calls that a check needs. Both go
+//! through one [`Client`], which never follows a redirect and never sends anything twice by itself.
+//! Replies in either dialect become our nouns in `wire`, refusals become kinds to act on in `error`.
+
+mod client;
+mod contacts;
+mod error;
+mod jwt;
+mod locations;
+mod oauth;
+mod wire;
+
+pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
+pub use contacts::Contact;
+pub use error::{Failure, FailureKind};
+pub use locations::Location;
+pub use oauth::{AppCredentials, Consent, OAuth, app_id};

@@ -1,0 +1,451 @@
+//! Keeps every grant valid and hands out its access token.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::KeeperError;
+use crate::flight::{Flight, Timing};
+use crate::installation::{Connection, Installation, InstallationId};
+use crate::issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
+use crate::lifecycle::Step;
+use crate::rules::{Rule, holds};
+use crate::secret::AuthorizationCode;
+use crate::store::{Commit, Committed, FlightId, Landing, Store, StoreError};
+use crate::token_set::Grant;
+
+/// How many refreshes may be in the air at once in one process: what a power cut can hurt.
+const FLIGHTS_AT_ONCE: usize = 8;
+
+/// A grant is not refreshed twice within this time because a caller says that HighLevel refused it.
+const REFUSED_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// After HighLevel refused our client id or secret, nothing is sent for this long.
+const CLIENT_PAUSE: Duration = Duration::from_secs(60);
+
+/// An installation with a token that may be used now.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The installation as it rests in the store.
+    pub installation: Installation,
+    /// Whether this call brought a newer token.
+    pub refreshed: bool,
+    /// What went wrong behind a token that is still good.
+    pub warning: Option<KeeperError>,
+}
+
+/// Stands between whoever wants a token and HighLevel.
+#[derive(Clone)]
+pub struct Keeper {
+    parts: Arc<Parts>,
+}
+
+/// What every flight needs.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) issuer: Arc<dyn Issuer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timing: Timing,
+    /// Tells this process's flights from those of others.
+    process: String,
+    flights_begun: AtomicU64,
+    in_the_air: Mutex<HashMap<InstallationId, Arrival>>,
+    room_in_the_air: Semaphore,
+    client_refused: Mutex<Option<(Timestamp, String)>>,
+}
+
+type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keeper")
+    }
+}
+
+impl Keeper {
+    /// A keeper over a store, an issuer and a clock. `process` must differ between any two keepers
+    /// that ever use the same store: 16 random characters will do.
+    pub fn new(
+        store: Arc<dyn Store>,
+        issuer: Arc<dyn Issuer>,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+        process: String,
+    ) -> Self {
+        let parts = Parts {
+            store,
+            issuer,
+            clock,
+            timing,
+            process,
+            flights_begun: AtomicU64::new(0),
+            in_the_air: Mutex::default(),
+            room_in_the_air: Semaphore::new(FLIGHTS_AT_ONCE),
+            client_refused: Mutex::default(),
+        };
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// A token that lives for `minimum_life` more, refreshed if need be.
+    ///
+    /// A refresh that fails never hides a token that still lives: it is served with a warning, even
+    /// when it lives for less than was asked.
+    pub async fn token(&self, id: &InstallationId, minimum_life: Duration) -> Result<Served, KeeperError> {
+        let present = self.load(id).await?;
+        match present.next_step(self.parts.clock.now(), minimum_life) {
+            Step::Use => {
+                Ok(Served { warning: trouble_behind(&present), installation: present, refreshed: false })
+            }
+            Step::UseAndRefresh => {
+                let patience = self.parts.timing.serve_present_after;
+                match timeout(patience, self.fly(present.clone())).await {
+                    Ok(landed) => self.landed_or_present(present, landed),
+                    Err(_still_flying) => {
+                        Ok(Served { installation: present, refreshed: false, warning: None })
+                    }
+                }
+            }
+            Step::Refresh => {
+                let landed = self.fly(present.clone()).await;
+                self.landed_or_present(present, landed)
+            }
+            Step::Rest(until) => {
+                let error = match trouble_behind(&present) {
+                    Some(KeeperError::Unanswered { said }) => KeeperError::Resting { until, said },
+                    Some(other) => other,
+                    None => KeeperError::Resting { until, said: String::new() },
+                };
+                self.landed_or_present(present, Err(error))
+            }
+            Step::NeedsPerson(broken) => {
+                self.landed_or_present(present, Err(KeeperError::NeedsPerson { id: id.clone(), broken }))
+            }
+        }
+    }
+
+    /// Like `token`, for a run that someone or the clock asked for: it waits for the refresh to end,
+    /// and a rest after failures does not hold it back.
+    pub async fn fresh_token(
+        &self,
+        id: &InstallationId,
+        minimum_life: Duration,
+    ) -> Result<Served, KeeperError> {
+        let present = self.load(id).await?;
+        match present.next_step(self.parts.clock.now(), minimum_life) {
+            Step::Use if present.connection == Connection::Connected => {
+                Ok(Served { installation: present, refreshed: false, warning: None })
+            }
+            Step::Use | Step::UseAndRefresh | Step::Refresh | Step::Rest(_) | Step::NeedsPerson(_) => {
+                let landed = self.fly(present.clone()).await;
+                self.landed_or_present(present, landed)
+            }
+        }
+    }
+
+    /// Gets a new set of tokens, however fresh the present one is.
+    pub async fn refresh(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
+        let present = self.load(id).await?;
+        self.fly(present).await
+    }
+
+    /// A caller saw HighLevel refuse the access token of `generation`. One refresh serves all who
+    /// say so; nobody is refreshed for a generation that has passed, or twice within a minute.
+    pub async fn refused(&self, id: &InstallationId, generation: u64) -> Result<Installation, KeeperError> {
+        let present = self.load(id).await?;
+        if present.version.generation != generation {
+            return Ok(present);
+        }
+        if self.parts.clock.now().since(present.tokens.issued_at) < REFUSED_AT_MOST_EVERY {
+            return Err(KeeperError::FreshTokenRefused);
+        }
+        self.fly(present).await
+    }
+
+    /// Exchanges an authorisation code, at once, and begins a new epoch with what it brings. What
+    /// was there before is replaced only then.
+    pub async fn connect(&self, code: &AuthorizationCode) -> Result<Installation, KeeperError> {
+        let name = self.parts.name_flight();
+        self.parts.store.reserve(&name).await?;
+        let connected = self.exchange(&name, code).await;
+        if !matches!(connected, Err(KeeperError::Spooled(_)))
+            && let Err(error) = self.parts.store.free(&name).await
+        {
+            warn!(%error, "could not give the spool's room back");
+        }
+        connected
+    }
+
+    /// Takes in a grant that was authorised elsewhere.
+    pub async fn adopt(&self, id: &InstallationId, grant: Grant) -> Result<Installation, KeeperError> {
+        let now = self.parts.clock.now();
+        Ok(self.parts.store.connect(id, &grant.tokens, now).await?)
+    }
+
+    /// Brings to rest what earlier processes left in the air: answers that landed and were not saved.
+    pub async fn recover(&self) -> Result<(), KeeperError> {
+        self.parts.replay_landings(None).await.map(drop)
+    }
+
+    /// Waits until no refresh of this process is in the air.
+    pub async fn landed(&self) {
+        loop {
+            let next = self.parts.in_the_air().values().next().cloned();
+            let Some(mut arrival) = next else { return };
+            // An error means that the flight's task is gone, and with it its entry.
+            let _ = arrival.wait_for(Option::is_some).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The installation as it rests.
+    pub async fn load(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
+        self.parts.store.load(id).await?.ok_or_else(|| KeeperError::NotConnected(id.clone()))
+    }
+
+    /// Joins the flight in the air for this installation, or starts one. Whoever stops waiting, the
+    /// flight goes on: HighLevel may have consumed the old refresh token already.
+    async fn fly(&self, seen: Installation) -> Result<Installation, KeeperError> {
+        self.parts.client_is_taken()?;
+        let mut arrival = self.board(seen);
+        match arrival.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(landed)) => landed.clone(),
+            Ok(None) | Err(_) => {
+                Err(KeeperError::Unanswered { said: "the refresh broke off inside this program".into() })
+            }
+        }
+    }
+
+    fn board(&self, seen: Installation) -> Arrival {
+        let mut in_the_air = self.parts.in_the_air();
+        if let Some(arrival) = in_the_air.get(&seen.id) {
+            return arrival.clone();
+        }
+        let (arrived, arrival) = watch::channel(None);
+        in_the_air.insert(seen.id.clone(), arrival.clone());
+        let parts = self.parts.clone();
+        tokio::spawn(async move {
+            let entry = Entry { parts: parts.clone(), id: seen.id.clone() };
+            // The semaphore is never closed.
+            let _room = parts.room_in_the_air.acquire().await.ok();
+            let flight = Flight {
+                name: parts.name_flight(),
+                id: seen.id.clone(),
+                landed: AtomicBool::new(false),
+                parts: parts.clone(),
+            };
+            let landed = flight.fly(seen).await;
+            drop(entry);
+            arrived.send_replace(Some(landed));
+        });
+        arrival
+    }
+
+    fn landed_or_present(
+        &self,
+        present: Installation,
+        landed: Result<Installation, KeeperError>,
+    ) -> Result<Served, KeeperError> {
+        match landed {
+            Ok(installation) => {
+                let refreshed = installation.version > present.version;
+                Ok(Served { installation, refreshed, warning: None })
+            }
+            Err(error)
+                if holds(Rule::ServeWhileItLives)
+                    && present.lasts(self.parts.clock.now(), Duration::ZERO) =>
+            {
+                Ok(Served { installation: present, refreshed: false, warning: Some(error) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn exchange(&self, name: &FlightId, code: &AuthorizationCode) -> Result<Installation, KeeperError> {
+        let parts = &self.parts;
+        let answer = self.ask_with_code(code).await?;
+        let received_at = parts.clock.now();
+        let landing = Landing {
+            id: None,
+            version: crate::installation::Version { epoch: 0, generation: 0 },
+            replaces: None,
+            received_at,
+            status: answer.status,
+            body: answer.body.clone(),
+        };
+        let landed = answer.is_success() && parts.store.land(name, &landing).await.is_ok();
+        let grant = match parts.issuer.read(&answer, received_at) {
+            Reading::Granted(grant) => *grant,
+            Reading::Refused(Refusal::InvalidClient(said)) => {
+                return Err(KeeperError::InvalidClient { said });
+            }
+            Reading::Refused(refusal) => {
+                return Err(KeeperError::InvalidCode { said: refusal.to_string() });
+            }
+            Reading::Unclear(said) => return Err(KeeperError::Unanswered { said }),
+        };
+        let id = grant.id.clone().ok_or(KeeperError::Anonymous)?;
+        match parts.patiently(|| parts.store.connect(&id, &grant.tokens, received_at)).await {
+            Ok(installation) => Ok(installation),
+            Err(error) if landed => Err(KeeperError::Spooled(error)),
+            Err(error) => Err(KeeperError::Unsaved(error)),
+        }
+    }
+
+    /// A code works once, so it is sent again only while HighLevel has not answered.
+    async fn ask_with_code(&self, code: &AuthorizationCode) -> Result<RawAnswer, KeeperError> {
+        let mut pause = self.parts.timing.send_again_after / 16;
+        let mut tries_left = 3;
+        loop {
+            tries_left -= 1;
+            match self.parts.issuer.exchange(code).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::NotSent(said) | Unanswered::Lost(said)) if tries_left == 0 => {
+                    return Err(KeeperError::Unanswered { said });
+                }
+                Err(unanswered) => {
+                    info!(%unanswered, "no answer to the authorisation code; sending it again")
+                }
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+}
+
+/// A flight's place in the list of those in the air, given back however the flight ends.
+struct Entry {
+    parts: Arc<Parts>,
+    id: InstallationId,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.parts.in_the_air().remove(&self.id);
+    }
+}
+
+impl Parts {
+    fn in_the_air(&self) -> std::sync::MutexGuard<'_, HashMap<InstallationId, Arrival>> {
+        self.in_the_air.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name_flight(&self) -> FlightId {
+        let number = self.flights_begun.fetch_add(1, Ordering::Relaxed);
+        FlightId(format!("{}-{number}", self.process))
+    }
+
+    /// Remembers that HighLevel refused our client, so that no other flight starts for a while.
+    pub(crate) fn client_refused(&self, now: Timestamp, said: &str) {
+        let mut refused = self.client_refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = Some((now, said.to_owned()));
+    }
+
+    fn client_is_taken(&self) -> Result<(), KeeperError> {
+        let refused = self.client_refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refused {
+            Some((at, said)) if self.clock.now().since(*at) < CLIENT_PAUSE => {
+                Err(KeeperError::InvalidClient { said: said.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tries a write of new tokens again for as long as the timing says.
+    pub(crate) async fn patiently<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let error = match write().await {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            if self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
+                return Err(error);
+            }
+            warn!(%error, "new tokens can't be saved yet; trying on");
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Saves answers that landed in flights that ended early, all or one installation's, and gives
+    /// back the last one saved.
+    pub(crate) async fn replay_landings(
+        &self,
+        of: Option<&InstallationId>,
+    ) -> Result<Option<Installation>, KeeperError> {
+        let mut saved = None;
+        for (flight, landing) in self.store.landings().await? {
+            if of.is_some() && landing.id.as_ref() != of {
+                continue;
+            }
+            if let Some(installation) = self.replay(&flight, &landing).await? {
+                info!(id = %installation.id, "saved an answer that an earlier run could not save");
+                saved = Some(installation);
+            }
+            self.store.free(&flight).await?;
+        }
+        Ok(saved)
+    }
+
+    async fn replay(&self, flight: &FlightId, landing: &Landing) -> Result<Option<Installation>, StoreError> {
+        let answer = RawAnswer { status: landing.status, body: landing.body.clone() };
+        let Reading::Granted(grant) = self.issuer.read(&answer, landing.received_at) else {
+            return Ok(None);
+        };
+        match (landing.id.clone(), landing.replaces) {
+            (Some(id), Some(replaces)) => {
+                let now = self.clock.now();
+                let version = landing.version;
+                let commit =
+                    Commit { flight: flight.clone(), id, version, replaces, tokens: grant.tokens, now };
+                match self.store.commit(&commit).await? {
+                    Committed::Saved(installation) => Ok(Some(*installation)),
+                    Committed::Superseded(_) | Committed::Gone => Ok(None),
+                }
+            }
+            _ => self.replay_exchange(landing, *grant).await,
+        }
+    }
+
+    /// A first grant is saved unless the store has one that came later, or this very one.
+    async fn replay_exchange(
+        &self,
+        landing: &Landing,
+        grant: Grant,
+    ) -> Result<Option<Installation>, StoreError> {
+        let Some(id) = grant.id else { return Ok(None) };
+        let newer_is_there = self
+            .store
+            .load(&id)
+            .await?
+            .is_some_and(|present| present.tokens.issued_at >= landing.received_at);
+        if newer_is_there {
+            return Ok(None);
+        }
+        self.store.connect(&id, &grant.tokens, landing.received_at).await.map(Some)
+    }
+}
+
+/// What a caller should know beside a token that still works.
+fn trouble_behind(installation: &Installation) -> Option<KeeperError> {
+    let id = installation.id.clone();
+    match &installation.connection {
+        Connection::Connected => None,
+        Connection::Uncertain { said, .. } => Some(KeeperError::Unanswered { said: said.clone() }),
+        Connection::Suspended { since, said, .. } => {
+            Some(KeeperError::Suspended { id, since: *since, said: said.clone() })
+        }
+        Connection::Broken(broken) => Some(KeeperError::NeedsPerson { id, broken: broken.clone() }),
+    }
+}

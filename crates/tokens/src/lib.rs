@@ -1,0 +1,42 @@
+//! What a token is and how it is kept valid.
+//!
+//! The nouns: an [`Installation`] is one grant of HighLevel's, on a location or a company; it stands
+//! on a [`TokenSet`]. A [`Store`] is where installations rest, an [`Issuer`] is HighLevel's OAuth,
+//! and the [`Keeper`] stands between the two and whoever wants a token.
+//!
+//! The path of a request: `keeper.token(&id, minimum_life)` loads the installation, asks
+//! [`Installation::next_step`] what the time calls for, and flies if it must: one flight at a time
+//! for each installation, in a task of its own.
+//!
+//! What is never so: nothing in here touches a file, a socket, the environment or the system's
+//! clock; no refreshed set is handed out before it is at rest; no answer of HighLevel's deletes one.
+
+mod clock;
+mod error;
+mod flight;
+mod health;
+mod installation;
+mod issuer;
+mod keeper;
+mod lifecycle;
+pub mod rules;
+#[cfg(test)]
+mod sample;
+mod secret;
+pub mod store;
+mod token_set;
+
+pub use clock::{Clock, TestClock, Timestamp};
+pub use error::KeeperError;
+pub use flight::Timing;
+pub use health::{Health, LastCheck};
+pub use installation::{
+    Broken, CompanyId, Connection, ContactId, Installation, InstallationId, Intent, InvalidId, LocationId,
+    Previous, Version,
+};
+pub use issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
+pub use keeper::{Keeper, Served};
+pub use lifecycle::Step;
+pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
+pub use store::{Store, StoreError};
+pub use token_set::{Grant, RefreshBy, TokenSet};

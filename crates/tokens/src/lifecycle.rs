@@ -1,0 +1,135 @@
+//! Decides what a request for a token calls for, from an installation and a time alone.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::installation::{Broken, Connection, Installation};
+use crate::rules::{Rule, holds};
+
+/// What to do next for an installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Hand out the token that is there.
+    Use,
+    /// Get a new set; should that take long or fail, the present token still serves the caller.
+    UseAndRefresh,
+    /// Get a new set first: the present token does not last the caller.
+    Refresh,
+    /// Wait: the last tries failed, and the next is not due before this instant.
+    Rest(Timestamp),
+    /// Only a person can help.
+    NeedsPerson(Broken),
+}
+
+impl Installation {
+    /// Decides the next step at `now` for a caller who needs the token for `minimum_life` more.
+    ///
+    /// A token is refreshed from half of its life on, so that hours remain to heal whatever goes
+    /// wrong; whenever it would not last the caller; and at once when someone began to exchange it
+    /// and did not say how that ended, because the answer can be had again for 30 seconds only.
+    pub fn next_step(&self, now: Timestamp, minimum_life: Duration) -> Step {
+        let lasts = self.lasts(now, minimum_life);
+        let due = match &self.connection {
+            Connection::Connected => {
+                self.was_left_in_the_air() || !lasts || now >= self.tokens.half_life_at()
+            }
+            Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
+                now >= *retry_at
+            }
+            Connection::Broken(_) => false,
+        };
+        match (due, lasts, &self.connection) {
+            (true, true, _) => Step::UseAndRefresh,
+            (false, true, _) => Step::Use,
+            (false, false, Connection::Broken(broken)) => Step::NeedsPerson(broken.clone()),
+            (
+                false,
+                false,
+                Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. },
+            ) => Step::Rest(*retry_at),
+            (true, false, _) | (false, false, Connection::Connected) => Step::Refresh,
+        }
+    }
+
+    fn was_left_in_the_air(&self) -> bool {
+        holds(Rule::Intent) && self.intent.is_some()
+    }
+
+    /// Whether the access token lives for longer than `minimum_life` from `now`.
+    pub fn lasts(&self, now: Timestamp, minimum_life: Duration) -> bool {
+        now + minimum_life < self.tokens.expires_at
+    }
+}
+
+/// When to try again unasked after `attempts` refreshes without a usable answer.
+pub(crate) fn retry_after_silence(attempts: u32) -> Duration {
+    match attempts {
+        0 | 1 => Duration::from_secs(30),
+        2 => Duration::from_secs(2 * 60),
+        3 => Duration::from_secs(10 * 60),
+        _ => Duration::from_secs(60 * 60),
+    }
+}
+
+/// When to ask again unasked after HighLevel said that the location is not active: within the hour
+/// in which it comes back, however long it was away.
+pub(crate) const RETRY_AFTER_SUSPENSION: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn check(connection: Connection, age: Duration, minimum_life: Duration, expected: Step) {
+        let mut installation = sample::installation();
+        installation.connection = connection;
+        let now = installation.tokens.issued_at + age;
+        assert_eq!(installation.next_step(now, minimum_life), expected, "{installation:?} after {age:?}");
+    }
+
+    fn at(hours: u32) -> Timestamp {
+        sample::installation().tokens.issued_at + HOUR * hours
+    }
+
+    #[test]
+    fn a_connected_token_is_used_in_the_first_half_of_its_life() {
+        check(Connection::Connected, HOUR, HOUR, Step::Use);
+        check(Connection::Connected, HOUR * 11, HOUR, Step::Use);
+        check(Connection::Connected, HOUR * 12, HOUR, Step::UseAndRefresh);
+        check(Connection::Connected, HOUR * 30, HOUR, Step::Refresh);
+    }
+
+    #[test]
+    fn a_token_that_would_not_last_is_refreshed_early() {
+        check(Connection::Connected, HOUR, HOUR * 22, Step::Use);
+        check(Connection::Connected, HOUR, HOUR * 23, Step::Refresh);
+    }
+
+    #[test]
+    fn after_a_failure_the_living_token_is_used_until_the_next_try() {
+        let uncertain =
+            || Connection::Uncertain { since: at(12), attempts: 1, retry_at: at(13), said: String::new() };
+        check(uncertain(), HOUR * 12, HOUR, Step::Use);
+        check(uncertain(), HOUR * 13, HOUR, Step::UseAndRefresh);
+        let late =
+            || Connection::Suspended { since: at(12), attempts: 9, retry_at: at(40), said: String::new() };
+        check(late(), HOUR * 23, HOUR, Step::Rest(at(40)));
+        check(late(), HOUR * 40, HOUR, Step::Refresh);
+    }
+
+    #[test]
+    fn a_broken_grant_serves_the_token_that_still_lives_and_then_needs_a_person() {
+        let broken = Broken { since: at(12), said: "Invalid grant: refresh token is invalid".into() };
+        check(Connection::Broken(broken.clone()), HOUR * 13, HOUR, Step::Use);
+        check(Connection::Broken(broken.clone()), HOUR * 24, HOUR, Step::NeedsPerson(broken));
+    }
+
+    #[test]
+    fn an_exchange_that_nobody_ended_is_taken_up_at_once() {
+        let mut installation = sample::installation();
+        installation.intent = Some(crate::installation::Intent { since: at(1) });
+        assert_eq!(installation.next_step(at(1), HOUR), Step::UseAndRefresh);
+    }
+}
