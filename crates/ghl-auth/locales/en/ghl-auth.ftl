@@ -1,0 +1,346 @@
+# What ghl-auth says in English. Each sentence stands in pt-BR too; a test compares the two.
+
+## The check, in the order in which it speaks
+
+exchanging = Exchanging the authorization code...
+tokens-loaded = Tokens loaded and valid.
+refreshing = Access token due for renewal. Refreshing...
+refreshed = Token refreshed and saved.
+tokens-saved = Tokens saved.
+access-token = Access Token (partial): { $start }...
+refresh-token = Refresh Token (partial): { $start }...
+scopes = Scopes: { $scopes }
+expires = Expires at: { $at }
+reading = Testing a call to the Contacts API...
+attempt = Attempt { $number }/{ $of }...
+trying-again = Trying again: { $said }
+read = Call to the Contacts API succeeded.
+tag-removed = The tag left over from the last run was removed.
+tag-added = Tag '{ $tag }' added to contact '{ $contact }'!
+operational = Microservice operational. Health notification triggered by tag.
+operational-read-only = Microservice operational. Read-only check: no tag was added.
+waiting-for-workflow = Waiting up to { $seconds } s for the workflow to remove the tag...
+workflow-ran = The workflow removed the tag after { $after }: the whole path is proven.
+
+## Words within sentences
+
+label-warning = warning:
+label-error = error:
+label-action = What to do:
+label-code = (code: { $code })
+whose-location = location { $id }
+whose-company = company { $id }
+step-token = getting a token
+step-read = reading
+step-remove_tag = removing the tag
+step-add_tag = adding the tag
+step-workflow = watching the workflow
+
+## Warnings
+
+warning-cleaned = These variables came with quotes or comments, as `docker run --env-file` passes them, and were cleaned: { $names }. Remove the quotes and comments to silence this.
+warning-env-mode = Others on this machine can read { $path }, which holds secrets. Run: chmod 600 { $path }
+warning-env-line = { $path }, line { $line } is no NAME=value and was skipped.
+warning-refresh-failed = The token is valid until { $until }, but it could not be refreshed: { $why }
+warning-tag-still-there = The tag was still on the contact: the workflow did not run, or did not remove it. Check that the workflow is published and that its last action is "Remove Tag".
+warning-nobody-is-told = Read-only check: GHL_HEALTH_CHECK_CONTACT_ID and GHL_HEALTH_CHECK_TAG_NAME are not both set, so no workflow can tell anyone that the service is alive.
+warning-stays-root = The tokens belong to root, so this keeps running as root. Give the file to the user who should own it (chown) to change that.
+warning-in-place = The token file is mounted by itself, so it is rewritten in place: a program that reads it in the very moment of a refresh may find it incomplete. Mount its folder instead to avoid that.
+warning-exported = What was just written holds live tokens. Only one program may refresh them: stop using this store before another program takes over.
+warning-cut-short = { $path } was cut short, as the Python template leaves it; both tokens were whole and nothing was lost.
+warning-other-location = HighLevel granted { $got }, but GHL_LOCATION_ID means { $wanted }. The grant was kept. Set GHL_LOCATION_ID to the location you chose, or run `ghl-auth login` again and choose the other one.
+warning-wanted-location = HighLevel granted { $got }, but GHL_USER_TYPE asks for a location. The grant was kept. In the marketplace app set the target user to "Sub-account", or install from the sub-account instead of the agency; or set GHL_USER_TYPE=Company.
+warning-wanted-company = HighLevel granted { $got }, but GHL_USER_TYPE asks for a company. The grant was kept. In the marketplace app set the target user to "Agency", or set GHL_USER_TYPE=Location.
+warning-no-listener = Could not listen on { $address } for the redirect: { $why }. Paste the address instead.
+
+## Logging in
+
+login-open = Open this address, choose the location and allow the app:
+login-waiting = Waiting for the redirect to { $uri }. If it does not come by itself, paste here the address your browser shows afterwards.
+login-paste = Your browser then shows an address with "code=" in it. Paste the whole address, or the code, here at once: it lives for seconds only.
+connected = Connected: { $id }. It will be kept alive from now on.
+callback-thanks = Connected. You may close this window.
+callback-refused = This is not the redirect that ghl-auth waits for. Start again with `ghl-auth login`.
+callback-page = <!doctype html><html lang="en"><meta charset="utf-8"><title>ghl-auth</title><body style="font-family:sans-serif;margin:4rem;font-size:1.2rem"><p>{ $title }</p></body></html>
+
+## Other commands
+
+imported = Imported { $id }; its token is valid until { $until }.
+refreshed-one = Refreshed { $id }; its token is valid until { $until }.
+status-empty = There is no grant in { $store } yet. Run: ghl-auth login
+head-installation = Installation
+head-health = Health
+head-token = Token
+head-generation = Generation
+head-check = Last check
+health-unknown = not checked yet
+health-operational = operational
+health-degraded = degraded
+health-down = down
+health-suspended = suspended
+health-needs-person = needs a person
+token-lives = valid for { $span }
+token-expired = expired at { $at }
+ago = { $span } ago
+never = never
+schedule-installed = The check will run every { $hours } h.
+schedule-removed = The check is no longer scheduled.
+schedule-none = The check is not scheduled. Run: ghl-auth schedule install
+sandbox-env = Wrote { $path }. Try: ghl-auth --env-file { $path } login
+sandbox-ready = The sandbox listens on { $url } until Ctrl-C. Help for faults and its ledger: curl { $url }/_sandbox
+demo-begins = A sandbox HighLevel runs on { $url }. Nothing leaves this machine.
+    The tokens rest sealed in { $folder }.
+demo-login = $ ghl-auth login
+demo-check = $ ghl-auth check --wait-for-workflow 20s
+demo-status = $ ghl-auth status
+demo-message = The workflow sent { $count ->
+    [one] one message
+   *[other] { $count } messages
+  } saying that the service is alive.
+demo-ends = That was the whole job. Next: put your app's credentials into .env (see .env.example) and run `ghl-auth login`.
+    The demo's database stays in { $folder } until you delete it.
+
+## Configuration
+
+config-fault =   { $name }: { $problem }
+    { $meaning }
+    Example: { $example }
+missing = it is not set.
+bad-store-kind = it is neither file:PATH nor sqlite:PATH.
+bad-store-path = there is no path after the colon.
+bad-store-postgres = this version has no PostgreSQL; use sqlite:PATH or file:PATH.
+bad-base-no-url = it is no URL with a host.
+bad-base-clear-text = it must be https, because tokens travel there; http is for loopback only.
+bad-base-too-much = it may hold nothing but scheme, host, port and path.
+bad-key-base64 = it is not base64.
+bad-key-length = a key is 32 bytes in base64; these are { $length } bytes.
+bad-key-equal = all its bytes are equal: that is a placeholder, not a key.
+bad-version = `{ $value }` is neither 2021-07-28 nor v3.
+bad-url = `{ $value }` is no address with a scheme and a host.
+bad-user-type = `{ $value }` is neither Location nor Company.
+bad-id = `{ $value }` is no id: 1 to 64 letters and digits.
+bad-interval = `{ $value }` is no whole number of hours from 1 to 720.
+bad-secret-file = { $path }, which holds it, can't be read: { $why }.
+bad-secret-mode = { $path }, which holds it, can be read by others (mode { $mode }). Run: chmod 600 { $path }
+var-GHL_CLIENT_ID = The marketplace app's client id.
+var-GHL_CLIENT_SECRET = The marketplace app's client secret; several, separated by commas, while you change it.
+var-GHL_REDIRECT_URI = The redirect address registered in the marketplace app.
+var-GHL_LOCATION_ID = The sub-account (location) meant when a command names none; see Settings > Company Profile.
+var-GHL_HEALTH_CHECK_CONTACT_ID = The contact that the health check reads and tags.
+var-GHL_HEALTH_CHECK_TAG_NAME = The tag whose workflow tells you that the service is alive.
+var-MICROSERVICE_NAME = The name under which this service speaks.
+var-RUN_INTERVAL_HOURS = Hours between two checks.
+var-GHL_AUTHORIZATION_CODE = A first authorization code, exchanged once by the first check.
+var-GHL_STORE = Where the tokens rest: file:PATH or sqlite:PATH.
+var-GHL_AUTH_KEY = The key that seals the tokens: 32 random bytes in base64 (openssl rand -base64 32). Required for sqlite:.
+var-GHL_AUTH_OLD_KEYS = Earlier keys, separated by commas, that may still open what they sealed.
+var-GHL_API_BASE_URL = HighLevel's API.
+var-GHL_AUTHORIZE_URL = HighLevel's consent page, or your app's install link.
+var-GHL_API_VERSION = The API version that this program speaks: 2021-07-28 or v3.
+var-GHL_USER_TYPE = The class of grant: Location or Company.
+var-GHL_SCOPES = The scopes to ask for, separated by spaces; without it, the app's own.
+var-GHL_PRIVATE_TOKEN = A Private Integration Token instead of an app: it is checked, and never refreshed.
+var-GHL_AUTH_LANG = The language: en or pt-BR.
+var-GHL_AUTH_LOG = What is logged: error, warn, info, debug or trace.
+var-GHL_AUTH_LOG_FORMAT = The form of the log: human or json.
+
+## Errors: what happened, and what to do
+
+error-configuration = { $count ->
+    [one] One setting is wrong; nothing was contacted.
+   *[other] { $count } settings are wrong; nothing was contacted.
+  }
+    { $list }
+    .action = Set them in .env or in the environment (.env.example explains each), and run this again.
+error-env_file = { $path } can't be read: { $why }
+    .action = Check the path behind --env-file and who may read it.
+error-owner = Could not become the owner of { $place }: { $why }
+    .action = Start the program as the owner of that file, for example with `docker run --user`.
+error-certificates = The certificates in SSL_CERT_FILE can't be used: { $why }
+    .action = Point SSL_CERT_FILE to a PEM bundle, or unset it to trust the usual authorities.
+error-not_connected = There is no grant for { $id } yet.
+    .action = Authorize once: run `ghl-auth login`.
+error-no_grant = There is no grant yet.
+    .action = Authorize once: run `ghl-auth login`.
+error-which_one = There are several installations, or none is named.
+    .action = Name one with --location or --company, or set GHL_LOCATION_ID. `ghl-auth status` lists them.
+error-needs_person = HighLevel refuses the grant of { $id } since { $since }: { $said }
+    .action = A person must authorize again: run `ghl-auth login`. If the location is not offered, uninstall the app there first.
+error-suspended = HighLevel says that { $id } is not active (since { $since }): { $said }
+    .action = Reactivate the sub-account or settle its bill in HighLevel. The grant is kept and works again then; no new login is needed.
+error-invalid_client = HighLevel refuses the app's credentials: { $said }
+    .action = Compare GHL_CLIENT_ID and GHL_CLIENT_SECRET with the marketplace app (Manage > Secrets). No grant was lost.
+error-invalid_code = HighLevel refuses the authorization code: { $said }
+    .action = A code works once and for seconds. Run `ghl-auth login` for a new one. If a fresh code is refused too, check GHL_CLIENT_ID and GHL_CLIENT_SECRET: HighLevel gives the same answer for those.
+error-unanswered = HighLevel gave no usable answer to the token request: { $said }
+    .action = Nothing is lost: the same token is sent again on the next run. Check this machine's network if it lasts.
+error-resting = The last tries to refresh failed ({ $said }), and the next is due at { $until }.
+    .action = Wait, or run `ghl-auth refresh` to try now.
+error-fresh_token_refused = HighLevel refuses an access token that was refreshed less than a minute ago.
+    .action = Another refresh would not cure that. Check that the app is still installed in the location and that it has the scopes.
+error-anonymous_grant = The tokens do not say which location or company they belong to.
+    .action = Set GHL_LOCATION_ID and try again.
+error-store_io = The store { $place } can't be used: { $why }
+    .action = Check that the folder exists, that the disk is not full, and that this user may write there.
+error-store_database = The database { $place } can't be used: { $why }
+    .action = Check that the disk is not full and that nothing else holds the database; restore a backup if it is damaged.
+error-store_is_folder = { $place } is a folder, and ought to be a file.
+    .action = Docker makes a folder of a file that is missing when it is mounted. Delete the folder, create an empty file in its place (touch { $place }), and start again.
+error-store_unreadable = { $place } can't be read as it stands: { $why }
+    .action = If you have a copy, put it back. Otherwise run `ghl-auth login`; the unreadable file is kept beside the new one.
+error-wrong_key = { $place } is sealed with the key { $key }, which is neither GHL_AUTH_KEY nor among GHL_AUTH_OLD_KEYS.
+    .action = Set the key that it was sealed with. Nothing was changed.
+error-seal_broken = The seal of { $place } does not hold: it was altered, or moved there from elsewhere.
+    .action = Restore it from a backup. Nothing was changed.
+error-key_missing = { $place } is sealed, and GHL_AUTH_KEY is not set.
+    .action = Set GHL_AUTH_KEY, or GHL_AUTH_KEY_FILE, to the key that it was sealed with.
+error-store_too_new = { $place } was written by a newer version of ghl-auth.
+    .action = Use that version. Nothing was changed.
+error-store_poisoned = { $place } failed to reach the disk, so what the system says of it can't be trusted any more.
+    .action = Check the disk and start again.
+error-lease_lost = Another process has taken over the refresh.
+    .action = Run this again: it will find the other's tokens.
+error-spooled = The new tokens are safe in a file beside the store, which can't take them yet: { $why }
+    .action = Cure that and run any command: the tokens are saved at its start.
+error-unsaved = The new tokens could not be saved anywhere: { $why }
+    .action = Cure that and run `ghl-auth refresh` within 30 seconds: HighLevel gives the same tokens again. After that a person must log in.
+error-another_location = The store holds the grant of { $found }, and GHL_LOCATION_ID means { $wanted }.
+    .action = Set GHL_LOCATION_ID to the one that you want to check, or run `ghl-auth login` for the other.
+error-another_class = The store holds the grant of { $found }, and the settings mean { $wanted }.
+    .action = Set GHL_USER_TYPE and GHL_LOCATION_ID to what was granted, or run `ghl-auth login` again.
+error-token_refused = HighLevel refused the access token while { $step } ({ $status }): { $said }
+    .action = It was refreshed already, or can't be. Check that the app is still installed in the location; if not, run `ghl-auth login`.
+error-private_token_refused = HighLevel refused the Private Integration Token ({ $status }): { $said }
+    .action = Create a new one under Settings > Private Integrations and set GHL_PRIVATE_TOKEN.
+error-scope_missing = The token lacks the scope for { $step } ({ $status }): { $said }
+    .action = Add contacts.readonly and contacts.write (without a contact: locations.readonly) to the marketplace app, then authorize again with `ghl-auth login`.
+error-wrong_class = The token is of the wrong class for { $step } ({ $status }): { $said }
+    .action = A company's token can't read contacts. In the marketplace app set the target user to "Sub-account" and authorize the location with `ghl-auth login`.
+error-other_location = The token has no access to this location ({ $status }): { $said }
+    .action = The contact belongs to another sub-account than the token. Compare GHL_LOCATION_ID and GHL_HEALTH_CHECK_CONTACT_ID.
+error-version_refused = HighLevel refuses the API version ({ $status }): { $said }
+    .action = Set GHL_API_VERSION to 2021-07-28 or v3.
+error-location_not_active = HighLevel says that the location is not active: { $said }
+    .action = Reactivate the sub-account or settle its bill in HighLevel. The grant is kept.
+error-contact_not_found = There is no such contact in the location: { $said }
+    .action = Set GHL_HEALTH_CHECK_CONTACT_ID to a contact of this sub-account: its id stands in the address when you open the contact.
+error-rate_limited = HighLevel says that there were too many requests while { $step }: { $said }
+    .action = The app shares 100 requests in 10 seconds with all who use it in this location. Wait a little, and look who else calls.
+error-unavailable = HighLevel is in trouble while { $step } ({ $status }): { $said }
+    .action = Nothing is wrong here. Wait, and run this again.
+error-unreachable = HighLevel can't be reached while { $step }: { $said }
+    .action = Check this machine's network, its DNS, and GHL_API_BASE_URL.
+error-no_answer = HighLevel did not answer while { $step }: { $said }
+    .action = Try again. If it lasts, check this machine's network.
+error-unreadable_answer = HighLevel's answer can't be understood while { $step }: { $said }
+    .action = Check GHL_API_BASE_URL. If it is right, HighLevel may have changed its API: look for a newer version of this program.
+error-refused = HighLevel refused while { $step } ({ $status }): { $said }
+    .action = Look HighLevel's words up in its documentation, or run `ghl-auth check --json` and give the trace id to HighLevel's support.
+error-workflow_silent = The tag was added, and the workflow did not remove it within { $seconds } s.
+    .action = In HighLevel check that the workflow is published, that its trigger is "Tag Added" with this very tag, and that its last action is "Remove Tag".
+error-no_code = There is no authorization code in that.
+    .action = Paste the whole address that your browser shows after you allowed the app; it holds "code=".
+error-wrong_state = That address belongs to another login.
+    .action = Open the address printed last, and paste what follows from it.
+error-consent_refused = HighLevel's consent page answered: { $said }
+    .action = Run `ghl-auth login` again and allow the app.
+error-import_unreadable = { $path } can't be imported: { $why }
+    .action = Give the path of the template's ghl_tokens.json. If its tokens are gone, run `ghl-auth login`.
+error-import_present = The store has another grant for { $id } already.
+    .action = Importing an older one would lose the newer. If the file is newer, run this again with --replace.
+error-output = The answer could not be written: { $why }
+    .action = Check where the output goes.
+error-exec = { $program } could not be started: { $why }
+    .action = Check the command behind `--`.
+error-stopped = Stopped before it was done; no refresh was left in the air.
+    .action = Run it again.
+error-schedule = { $program } did not do what it was asked: { $why }
+    .action = Nothing else was changed. Run it by hand to see more, or use the other scheduler (`--systemd`).
+error-schedule_interval = cron can't keep an interval of { $hours } h from one day to the next.
+    .action = Set RUN_INTERVAL_HOURS to one of { $neighbours }, or use `ghl-auth schedule install --systemd`, which keeps any.
+error-schedule_no_env = There is no .env file here, and a schedule has no other settings.
+    .action = Put the settings into .env, or name the file with --env-file.
+error-sandbox_listen = The sandbox can't listen on { $address }: { $why }
+    .action = Name a free address of this machine with --listen, such as 127.0.0.1:8790.
+error-write_env = { $path } can't be written: { $why }
+    .action = Name a file that is not there yet: an .env may hold real secrets, so it is never overwritten.
+error-demo = The demo could not start: { $why }
+    .action = Check that this user may write to the temporary folder and listen on 127.0.0.1.
+
+## Reasons why something can't be read
+
+reason-it-is-empty = it is empty
+reason-it-is-sealed = it is sealed
+reason-it-holds-no-access-token = it holds no access token
+reason-it-holds-no-refresh-token = it holds no refresh token
+reason-it-is-no-text = it is no text
+reason-it-is-no-JSON-object = it is no JSON object
+reason-its-tokens-name-neither-a-location-nor-a-company = its tokens name neither a location nor a company
+reason-it-is-no-database = it is no database
+reason-the-database-is-damaged = the database is damaged
+reason-it-is-another-program-s-database = it is another program's database
+
+## Mistakes on the command line
+
+usage-unknown-argument = I don't know `{ $argument }`. See: { $command }
+usage-unknown-command = There is no command `{ $argument }`. See: { $command }
+usage-missing = Something is missing: { $argument } See: { $command }
+usage-conflict = `{ $argument }` and `{ $other }` exclude each other. See: { $command }
+usage-bad-value = `{ $value }` is no good value for { $argument }. See: { $command }
+usage-other = I don't understand that. See: { $command }
+
+## Help
+
+help = Keeps the connection to GoHighLevel alive, proves it, and hands out valid tokens.
+help-usage = Usage:
+help-options = Options
+help-options-name = [OPTIONS]
+help-commands = Commands
+help-command-name = COMMAND
+help-after = Without a command: check. Settings come from the environment and .env; .env.example explains each.
+    Exit codes: 0 operational, 1 the check failed, 2 wrong use or settings, 3 a person must authorize,
+    4 HighLevel or the store can't be reached.
+help-check = The main job: refresh if need be, read the contact, add the tag, report.
+help-login = Authorize once, in a browser.
+help-token = Print one valid access token, and nothing else.
+help-exec = Run a command with GHL_ACCESS_TOKEN in its environment.
+help-status = Show every installation: health, token, last check, and what to do.
+help-refresh = Get new tokens now, however fresh the present ones are.
+help-import = Take in the Python template's ghl_tokens.json, whole or cut short.
+help-export = Write a grant in the template's format.
+help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd.
+help-schedule-show = Show the entry.
+help-schedule-install = Write the entry, and touch no other.
+help-schedule-remove = Take the entry out, and touch no other.
+help-sandbox = Run a HighLevel of our own on this machine, to try and to test against.
+    .more = Try it:
+          ghl-auth sandbox --write-env sandbox.env &
+          ghl-auth --env-file sandbox.env login
+          ghl-auth --env-file sandbox.env check
+        Make trouble, and see what happened:
+          curl -d '{"{"}"kind":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
+          curl http://127.0.0.1:8790/_sandbox/ledger
+help-demo = Show the whole job on the sandbox, with nothing to configure.
+help-completions = Print completions for a shell: bash, elvish, fish, powershell, zsh.
+help-man = Print the manual page.
+arg-help = Show this help.
+arg-version = Show the version.
+arg-env_file = Read settings from this file instead of .env.
+arg-json = Answer with one JSON document.
+arg-wait_for_workflow = Wait this long for the workflow to remove the tag, and fail if it does not.
+arg-code = The authorization code, or the address that holds it.
+arg-no_browser = Do not try to open a browser.
+arg-location = The location (sub-account).
+arg-company = The company (agency).
+arg-minimum_life = How long the token must live at least: 90s, 10m, 1h. Default: 10m.
+arg-header = Print a header for curl -H @- instead of the bare token.
+arg-program = The command and its arguments.
+arg-all = All installations.
+arg-path = The file.
+arg-replace = Replace a grant that the store has already.
+arg-output = Write to this new file instead of stdout.
+arg-systemd = Use a systemd timer instead of cron.
+arg-listen = Where to listen, on this machine only. Default: 127.0.0.1:8790.
+arg-write_env = Write a complete .env for the sandbox to this new file.
+arg-once = End when everything was shown.
+arg-shell = The shell.

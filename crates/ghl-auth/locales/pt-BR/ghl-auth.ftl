@@ -1,0 +1,346 @@
+# O que o ghl-auth diz em português do Brasil. Cada frase existe também em inglês; um teste compara as duas.
+
+## A verificação, na ordem em que fala (as frases do modelo em Python, palavra por palavra)
+
+exchanging = Trocando o código de autorização...
+tokens-loaded = Tokens carregados e válidos.
+refreshing = Access Token expirado. Renovando...
+refreshed = Token renovado e salvo.
+tokens-saved = Tokens salvos.
+access-token = Access Token (parcial): { $start }...
+refresh-token = Refresh Token (parcial): { $start }...
+scopes = Escopos: { $scopes }
+expires = Expira em: { $at }
+reading = Testando chamada à API de Contatos...
+attempt = Tentativa { $number }/{ $of }...
+trying-again = Tentando de novo: { $said }
+read = Chamada à API de Contatos bem-sucedida.
+tag-removed = A tag que sobrou da última execução foi removida.
+tag-added = Tag '{ $tag }' adicionada ao contato '{ $contact }' com sucesso!
+operational = Microserviço operacional. Notificação de saúde disparada via tag.
+operational-read-only = Microserviço operacional. Verificação só de leitura: nenhuma tag foi adicionada.
+waiting-for-workflow = Aguardando até { $seconds } s que o workflow remova a tag...
+workflow-ran = O workflow removeu a tag depois de { $after }: o caminho inteiro está provado.
+
+## Palavras dentro de frases
+
+label-warning = aviso:
+label-error = erro:
+label-action = O que fazer:
+label-code = (código: { $code })
+whose-location = location { $id }
+whose-company = company { $id }
+step-token = obter um token
+step-read = ler
+step-remove_tag = remover a tag
+step-add_tag = adicionar a tag
+step-workflow = observar o workflow
+
+## Avisos
+
+warning-cleaned = Estas variáveis vieram com aspas ou comentários, como o `docker run --env-file` as passa, e foram limpas: { $names }. Retire as aspas e os comentários para não ver mais este aviso.
+warning-env-mode = Outros usuários desta máquina podem ler { $path }, que guarda segredos. Execute: chmod 600 { $path }
+warning-env-line = { $path }, linha { $line }: não é NOME=valor e foi ignorada.
+warning-refresh-failed = O token vale até { $until }, mas não pôde ser renovado: { $why }
+warning-tag-still-there = A tag ainda estava no contato: o workflow não rodou ou não a removeu. Verifique se o workflow está publicado e se a última ação dele é "Remove Tag".
+warning-nobody-is-told = Verificação só de leitura: GHL_HEALTH_CHECK_CONTACT_ID e GHL_HEALTH_CHECK_TAG_NAME não estão ambos definidos, então nenhum workflow pode avisar que o serviço está vivo.
+warning-stays-root = Os tokens pertencem ao root, então o programa continua como root. Para mudar isso, dê o arquivo ao usuário que deve ser o dono dele (chown).
+warning-in-place = O arquivo de tokens está montado sozinho, então é reescrito no lugar: um programa que o leia no instante exato de uma renovação pode encontrá-lo incompleto. Monte a pasta dele para evitar isso.
+warning-exported = O que acabou de ser escrito contém tokens vivos. Só um programa pode renová-los: pare de usar este armazenamento antes que outro programa assuma.
+warning-cut-short = { $path } estava cortado, como o modelo em Python o deixa; os dois tokens estavam inteiros e nada se perdeu.
+warning-other-location = O HighLevel concedeu { $got }, mas GHL_LOCATION_ID aponta para { $wanted }. A autorização foi guardada. Ajuste GHL_LOCATION_ID para a location que você escolheu, ou execute `ghl-auth login` de novo e escolha a outra.
+warning-wanted-location = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma location. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Sub-account", ou instale pela sub-conta em vez da agência; ou defina GHL_USER_TYPE=Company.
+warning-wanted-company = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma company. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Agency", ou defina GHL_USER_TYPE=Location.
+warning-no-listener = Não foi possível escutar em { $address } à espera do redirecionamento: { $why }. Cole o endereço aqui.
+
+## Autorização
+
+login-open = Abra este endereço, escolha a sub-conta e autorize o aplicativo:
+login-waiting = Aguardando o redirecionamento para { $uri }. Se ele não chegar sozinho, cole aqui o endereço que o navegador mostrar depois.
+login-paste = O navegador mostrará então um endereço que contém "code=". Cole aqui, imediatamente, o endereço inteiro ou só o código: ele vale poucos segundos.
+connected = Conectado: { $id }. A partir de agora a conexão será mantida viva.
+callback-thanks = Conectado. Você pode fechar esta janela.
+callback-refused = Este não é o redirecionamento que o ghl-auth espera. Comece de novo com `ghl-auth login`.
+callback-page = <!doctype html><html lang="pt-BR"><meta charset="utf-8"><title>ghl-auth</title><body style="font-family:sans-serif;margin:4rem;font-size:1.2rem"><p>{ $title }</p></body></html>
+
+## Outros comandos
+
+imported = Importado: { $id }; o token vale até { $until }.
+refreshed-one = Renovado: { $id }; o token vale até { $until }.
+status-empty = Ainda não há autorização em { $store }. Execute: ghl-auth login
+head-installation = Instalação
+head-health = Saúde
+head-token = Token
+head-generation = Geração
+head-check = Última verificação
+health-unknown = ainda não verificada
+health-operational = operacional
+health-degraded = degradada
+health-down = fora do ar
+health-suspended = suspensa
+health-needs-person = precisa de uma pessoa
+token-lives = vale por { $span }
+token-expired = expirou em { $at }
+ago = há { $span }
+never = nunca
+schedule-installed = A verificação rodará a cada { $hours } h.
+schedule-removed = A verificação não está mais agendada.
+schedule-none = A verificação não está agendada. Execute: ghl-auth schedule install
+sandbox-env = { $path } foi escrito. Experimente: ghl-auth --env-file { $path } login
+sandbox-ready = O sandbox escuta em { $url } até Ctrl-C. Ajuda sobre falhas e registro: curl { $url }/_sandbox
+demo-begins = Um HighLevel de brinquedo (sandbox) roda em { $url }. Nada sai desta máquina.
+    Os tokens ficam lacrados em { $folder }.
+demo-login = $ ghl-auth login
+demo-check = $ ghl-auth check --wait-for-workflow 20s
+demo-status = $ ghl-auth status
+demo-message = O workflow enviou { $count ->
+    [one] uma mensagem
+   *[other] { $count } mensagens
+  } dizendo que o serviço está vivo.
+demo-ends = Esse foi o trabalho inteiro. A seguir: ponha as credenciais do seu aplicativo em .env (veja .env.example) e execute `ghl-auth login`.
+    O banco de dados da demonstração fica em { $folder } até você apagá-lo.
+
+## Configuração
+
+config-fault =   { $name }: { $problem }
+    { $meaning }
+    Exemplo: { $example }
+missing = não está definida.
+bad-store-kind = não é file:CAMINHO nem sqlite:CAMINHO.
+bad-store-path = falta o caminho depois dos dois-pontos.
+bad-store-postgres = esta versão não tem PostgreSQL; use sqlite:CAMINHO ou file:CAMINHO.
+bad-base-no-url = não é uma URL com servidor.
+bad-base-clear-text = tem de ser https, porque por ali passam tokens; http só serve para a própria máquina.
+bad-base-too-much = só pode conter esquema, servidor, porta e caminho.
+bad-key-base64 = não é base64.
+bad-key-length = uma chave tem 32 bytes em base64; estes são { $length } bytes.
+bad-key-equal = todos os bytes são iguais: isso é um texto de exemplo, não uma chave.
+bad-version = `{ $value }` não é 2021-07-28 nem v3.
+bad-url = `{ $value }` não é um endereço com esquema e servidor.
+bad-user-type = `{ $value }` não é Location nem Company.
+bad-id = `{ $value }` não é um ID: 1 a 64 letras e algarismos.
+bad-interval = `{ $value }` não é um número inteiro de horas de 1 a 720.
+bad-secret-file = { $path }, que a guarda, não pode ser lido: { $why }.
+bad-secret-mode = { $path }, que a guarda, pode ser lido por outros (modo { $mode }). Execute: chmod 600 { $path }
+var-GHL_CLIENT_ID = O Client ID do aplicativo no marketplace.
+var-GHL_CLIENT_SECRET = O Client Secret do aplicativo no marketplace; vários, separados por vírgulas, enquanto você o troca.
+var-GHL_REDIRECT_URI = O endereço de redirecionamento registrado no aplicativo.
+var-GHL_LOCATION_ID = A sub-conta (location) usada quando o comando não diz qual; veja Settings > Company Profile.
+var-GHL_HEALTH_CHECK_CONTACT_ID = O contato que a verificação de saúde lê e marca com a tag.
+var-GHL_HEALTH_CHECK_TAG_NAME = A tag cujo workflow avisa que o serviço está vivo.
+var-MICROSERVICE_NAME = O nome com que este serviço se apresenta.
+var-RUN_INTERVAL_HOURS = Horas entre duas verificações.
+var-GHL_AUTHORIZATION_CODE = Um primeiro código de autorização, trocado uma única vez pela primeira verificação.
+var-GHL_STORE = Onde os tokens ficam: file:CAMINHO ou sqlite:CAMINHO.
+var-GHL_AUTH_KEY = A chave que lacra os tokens: 32 bytes aleatórios em base64 (openssl rand -base64 32). Obrigatória com sqlite:.
+var-GHL_AUTH_OLD_KEYS = Chaves anteriores, separadas por vírgulas, que ainda podem abrir o que lacraram.
+var-GHL_API_BASE_URL = A API do HighLevel.
+var-GHL_AUTHORIZE_URL = A página de consentimento do HighLevel, ou o link de instalação do seu aplicativo.
+var-GHL_API_VERSION = A versão da API que este programa fala: 2021-07-28 ou v3.
+var-GHL_USER_TYPE = A classe da autorização: Location ou Company.
+var-GHL_SCOPES = Os escopos a pedir, separados por espaços; sem ela, os do próprio aplicativo.
+var-GHL_PRIVATE_TOKEN = Um Private Integration Token em vez de um aplicativo: é verificado, e nunca renovado.
+var-GHL_AUTH_LANG = O idioma: en ou pt-BR.
+var-GHL_AUTH_LOG = O que é registrado: error, warn, info, debug ou trace.
+var-GHL_AUTH_LOG_FORMAT = A forma do registro: human ou json.
+
+## Erros: o que houve e o que fazer
+
+error-configuration = { $count ->
+    [one] Uma configuração está errada; nada foi contatado.
+   *[other] { $count } configurações estão erradas; nada foi contatado.
+  }
+    { $list }
+    .action = Defina-as em .env ou no ambiente (.env.example explica cada uma) e execute de novo.
+error-env_file = { $path } não pode ser lido: { $why }
+    .action = Verifique o caminho depois de --env-file e quem pode lê-lo.
+error-owner = Não foi possível assumir o usuário dono de { $place }: { $why }
+    .action = Inicie o programa como o dono desse arquivo, por exemplo com `docker run --user`.
+error-certificates = Os certificados em SSL_CERT_FILE não servem: { $why }
+    .action = Aponte SSL_CERT_FILE para um arquivo PEM, ou retire a variável para confiar nas autoridades de costume.
+error-not_connected = Ainda não há autorização para { $id }.
+    .action = Autorize uma vez: execute `ghl-auth login`.
+error-no_grant = Ainda não há autorização.
+    .action = Autorize uma vez: execute `ghl-auth login`.
+error-which_one = Há várias instalações, ou nenhuma foi indicada.
+    .action = Indique uma com --location ou --company, ou defina GHL_LOCATION_ID. `ghl-auth status` mostra todas.
+error-needs_person = O HighLevel recusa a autorização de { $id } desde { $since }: { $said }
+    .action = Uma pessoa precisa autorizar de novo: execute `ghl-auth login`. Se a sub-conta não aparecer na lista, desinstale antes o aplicativo nela.
+error-suspended = O HighLevel diz que { $id } não está ativa (desde { $since }): { $said }
+    .action = Reative a sub-conta ou acerte o pagamento dela no HighLevel. A autorização está guardada e voltará a funcionar; não é preciso novo login.
+error-invalid_client = O HighLevel recusa as credenciais do aplicativo: { $said }
+    .action = Compare GHL_CLIENT_ID e GHL_CLIENT_SECRET com o aplicativo no marketplace (Manage > Secrets). Nenhuma autorização se perdeu.
+error-invalid_code = O HighLevel recusa o código de autorização: { $said }
+    .action = Um código serve uma vez e por poucos segundos. Execute `ghl-auth login` para obter outro. Se um código novo também for recusado, confira GHL_CLIENT_ID e GHL_CLIENT_SECRET: a resposta do HighLevel é a mesma.
+error-unanswered = O HighLevel não deu resposta utilizável ao pedido de token: { $said }
+    .action = Nada se perdeu: o mesmo token será enviado na próxima execução. Se continuar, verifique a rede desta máquina.
+error-resting = As últimas tentativas de renovar falharam ({ $said }), e a próxima será em { $until }.
+    .action = Aguarde, ou execute `ghl-auth refresh` para tentar agora.
+error-fresh_token_refused = O HighLevel recusa um access token renovado há menos de um minuto.
+    .action = Outra renovação não resolveria. Verifique se o aplicativo continua instalado na sub-conta e se tem os escopos.
+error-anonymous_grant = Os tokens não dizem a que location ou company pertencem.
+    .action = Defina GHL_LOCATION_ID e tente de novo.
+error-store_io = O armazenamento { $place } não pode ser usado: { $why }
+    .action = Verifique se a pasta existe, se o disco não está cheio e se este usuário pode escrever ali.
+error-store_database = O banco de dados { $place } não pode ser usado: { $why }
+    .action = Verifique se o disco não está cheio e se nada mais prende o banco; se estiver danificado, restaure uma cópia.
+error-store_is_folder = { $place } é uma pasta, e deveria ser um arquivo.
+    .action = O Docker cria uma pasta quando o arquivo montado não existe. Apague a pasta, crie um arquivo vazio no lugar (touch { $place }) e comece de novo.
+error-store_unreadable = { $place } não pode ser lido como está: { $why }
+    .action = Se tiver uma cópia, ponha-a de volta. Senão, execute `ghl-auth login`; o arquivo ilegível é guardado ao lado do novo.
+error-wrong_key = { $place } está lacrado com a chave { $key }, que não é GHL_AUTH_KEY nem está em GHL_AUTH_OLD_KEYS.
+    .action = Defina a chave com que foi lacrado. Nada foi mudado.
+error-seal_broken = O lacre de { $place } não confere: foi alterado, ou trazido de outro lugar.
+    .action = Restaure uma cópia. Nada foi mudado.
+error-key_missing = { $place } está lacrado, e GHL_AUTH_KEY não está definida.
+    .action = Defina GHL_AUTH_KEY, ou GHL_AUTH_KEY_FILE, com a chave com que foi lacrado.
+error-store_too_new = { $place } foi escrito por uma versão mais nova do ghl-auth.
+    .action = Use essa versão. Nada foi mudado.
+error-store_poisoned = { $place } não chegou ao disco, e já não se pode confiar no que o sistema diz dele.
+    .action = Verifique o disco e comece de novo.
+error-lease_lost = Outro processo assumiu a renovação.
+    .action = Execute de novo: os tokens do outro serão encontrados.
+error-spooled = Os novos tokens estão seguros num arquivo ao lado do armazenamento, que ainda não pode recebê-los: { $why }
+    .action = Resolva isso e execute qualquer comando: os tokens são salvos no início.
+error-unsaved = Os novos tokens não puderam ser salvos em lugar nenhum: { $why }
+    .action = Resolva isso e execute `ghl-auth refresh` em até 30 segundos: o HighLevel dá os mesmos tokens outra vez. Depois disso, uma pessoa terá de fazer login.
+error-another_location = O armazenamento guarda a autorização de { $found }, e GHL_LOCATION_ID aponta para { $wanted }.
+    .action = Defina GHL_LOCATION_ID com a que você quer verificar, ou execute `ghl-auth login` para a outra.
+error-another_class = O armazenamento guarda a autorização de { $found }, e as configurações apontam para { $wanted }.
+    .action = Defina GHL_USER_TYPE e GHL_LOCATION_ID conforme o que foi concedido, ou execute `ghl-auth login` de novo.
+error-token_refused = O HighLevel recusou o access token ao { $step } ({ $status }): { $said }
+    .action = Ele já foi renovado, ou não pode ser. Verifique se o aplicativo continua instalado na sub-conta; se não, execute `ghl-auth login`.
+error-private_token_refused = O HighLevel recusou o Private Integration Token ({ $status }): { $said }
+    .action = Crie outro em Settings > Private Integrations e defina GHL_PRIVATE_TOKEN.
+error-scope_missing = Falta ao token o escopo para { $step } ({ $status }): { $said }
+    .action = Acrescente contacts.readonly e contacts.write (sem contato: locations.readonly) ao aplicativo no marketplace e autorize de novo com `ghl-auth login`.
+error-wrong_class = O token é da classe errada para { $step } ({ $status }): { $said }
+    .action = Um token de company não lê contatos. No aplicativo do marketplace defina o usuário-alvo como "Sub-account" e autorize a sub-conta com `ghl-auth login`.
+error-other_location = O token não tem acesso a esta sub-conta ({ $status }): { $said }
+    .action = O contato é de outra sub-conta que não a do token. Compare GHL_LOCATION_ID e GHL_HEALTH_CHECK_CONTACT_ID.
+error-version_refused = O HighLevel recusa a versão da API ({ $status }): { $said }
+    .action = Defina GHL_API_VERSION como 2021-07-28 ou v3.
+error-location_not_active = O HighLevel diz que a sub-conta não está ativa: { $said }
+    .action = Reative a sub-conta ou acerte o pagamento dela no HighLevel. A autorização está guardada.
+error-contact_not_found = Não existe esse contato na sub-conta: { $said }
+    .action = Defina GHL_HEALTH_CHECK_CONTACT_ID com um contato desta sub-conta: o ID está no endereço da página do contato.
+error-rate_limited = O HighLevel diz que houve pedidos demais ao { $step }: { $said }
+    .action = O aplicativo divide 100 pedidos em 10 segundos com todos os que o usam nesta sub-conta. Espere um pouco, e veja quem mais faz chamadas.
+error-unavailable = O HighLevel está com problemas ao { $step } ({ $status }): { $said }
+    .action = Aqui está tudo certo. Espere e execute de novo.
+error-unreachable = Não foi possível alcançar o HighLevel ao { $step }: { $said }
+    .action = Verifique a rede desta máquina, o DNS e GHL_API_BASE_URL.
+error-no_answer = O HighLevel não respondeu ao { $step }: { $said }
+    .action = Tente de novo. Se continuar, verifique a rede desta máquina.
+error-unreadable_answer = Não dá para entender a resposta do HighLevel ao { $step }: { $said }
+    .action = Verifique GHL_API_BASE_URL. Se estiver certa, o HighLevel pode ter mudado a API: procure uma versão mais nova deste programa.
+error-refused = O HighLevel recusou ao { $step } ({ $status }): { $said }
+    .action = Procure essas palavras na documentação do HighLevel, ou execute `ghl-auth check --json` e passe o trace id ao suporte do HighLevel.
+error-workflow_silent = A tag foi adicionada, e o workflow não a removeu em { $seconds } s.
+    .action = No HighLevel, verifique se o workflow está publicado, se o gatilho é "Tag Added" com exatamente esta tag e se a última ação é "Remove Tag".
+error-no_code = Não há código de autorização nisso.
+    .action = Cole o endereço inteiro que o navegador mostra depois da autorização; ele contém "code=".
+error-wrong_state = Esse endereço é de outro login.
+    .action = Abra o último endereço mostrado e cole o que resultar dele.
+error-consent_refused = A página de consentimento do HighLevel respondeu: { $said }
+    .action = Execute `ghl-auth login` de novo e autorize o aplicativo.
+error-import_unreadable = { $path } não pode ser importado: { $why }
+    .action = Indique o ghl_tokens.json do modelo. Se os tokens se perderam, execute `ghl-auth login`.
+error-import_present = O armazenamento já tem outra autorização para { $id }.
+    .action = Importar uma mais antiga perderia a mais nova. Se o arquivo for o mais novo, execute de novo com --replace.
+error-output = A resposta não pôde ser escrita: { $why }
+    .action = Verifique para onde vai a saída.
+error-exec = { $program } não pôde ser iniciado: { $why }
+    .action = Verifique o comando depois de `--`.
+error-stopped = Parado antes do fim; nenhuma renovação ficou no ar.
+    .action = Execute de novo.
+error-schedule = { $program } não fez o que foi pedido: { $why }
+    .action = Nada mais foi mudado. Execute-o à mão para ver mais, ou use o outro agendador (`--systemd`).
+error-schedule_interval = O cron não consegue manter um intervalo de { $hours } h de um dia para o outro.
+    .action = Defina RUN_INTERVAL_HOURS como um destes: { $neighbours }; ou use `ghl-auth schedule install --systemd`, que aceita qualquer um.
+error-schedule_no_env = Não há arquivo .env aqui, e um agendamento não tem outras configurações.
+    .action = Ponha as configurações em .env, ou indique o arquivo com --env-file.
+error-sandbox_listen = O sandbox não consegue escutar em { $address }: { $why }
+    .action = Indique com --listen um endereço livre desta máquina, como 127.0.0.1:8790.
+error-write_env = { $path } não pode ser escrito: { $why }
+    .action = Indique um arquivo que ainda não exista: um .env pode guardar segredos de verdade, então nunca é sobrescrito.
+error-demo = A demonstração não pôde começar: { $why }
+    .action = Verifique se este usuário pode escrever na pasta temporária e escutar em 127.0.0.1.
+
+## Por que algo não pode ser lido
+
+reason-it-is-empty = está vazio
+reason-it-is-sealed = está lacrado
+reason-it-holds-no-access-token = não contém access token
+reason-it-holds-no-refresh-token = não contém refresh token
+reason-it-is-no-text = não é texto
+reason-it-is-no-JSON-object = não é um objeto JSON
+reason-its-tokens-name-neither-a-location-nor-a-company = os tokens não dizem a que location ou company pertencem
+reason-it-is-no-database = não é um banco de dados
+reason-the-database-is-damaged = o banco de dados está danificado
+reason-it-is-another-program-s-database = é o banco de dados de outro programa
+
+## Enganos na linha de comando
+
+usage-unknown-argument = Não conheço `{ $argument }`. Veja: { $command }
+usage-unknown-command = Não existe o comando `{ $argument }`. Veja: { $command }
+usage-missing = Falta algo: { $argument } Veja: { $command }
+usage-conflict = `{ $argument }` e `{ $other }` se excluem. Veja: { $command }
+usage-bad-value = `{ $value }` não serve para { $argument }. Veja: { $command }
+usage-other = Não entendi. Veja: { $command }
+
+## Ajuda
+
+help = Mantém viva a conexão com o GoHighLevel, prova que está viva e entrega tokens válidos.
+help-usage = Uso:
+help-options = Opções
+help-options-name = [OPÇÕES]
+help-commands = Comandos
+help-command-name = COMANDO
+help-after = Sem comando: check. As configurações vêm do ambiente e do .env; .env.example explica cada uma.
+    Códigos de saída: 0 operacional, 1 a verificação falhou, 2 uso ou configuração errada,
+    3 uma pessoa precisa autorizar, 4 o HighLevel ou o armazenamento não pode ser alcançado.
+help-check = O trabalho principal: renova se preciso, lê o contato, adiciona a tag, relata.
+help-login = Autoriza uma vez, no navegador.
+help-token = Mostra um access token válido, e nada mais.
+help-exec = Executa um comando com GHL_ACCESS_TOKEN no ambiente dele.
+help-status = Mostra cada instalação: saúde, token, última verificação e o que fazer.
+help-refresh = Obtém novos tokens agora, por mais novos que sejam os atuais.
+help-import = Recebe o ghl_tokens.json do modelo em Python, inteiro ou cortado.
+help-export = Escreve uma autorização no formato do modelo.
+help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd.
+help-schedule-show = Mostra a entrada.
+help-schedule-install = Escreve a entrada, sem tocar em nenhuma outra.
+help-schedule-remove = Retira a entrada, sem tocar em nenhuma outra.
+help-sandbox = Roda um HighLevel de brinquedo nesta máquina, para experimentar e testar.
+    .more = Experimente:
+          ghl-auth sandbox --write-env sandbox.env &
+          ghl-auth --env-file sandbox.env login
+          ghl-auth --env-file sandbox.env check
+        Provoque falhas e veja o que houve:
+          curl -d '{"{"}"kind":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
+          curl http://127.0.0.1:8790/_sandbox/ledger
+help-demo = Mostra o trabalho inteiro no sandbox, sem nada a configurar.
+help-completions = Mostra o complemento de comandos para um shell: bash, elvish, fish, powershell, zsh.
+help-man = Mostra a página de manual.
+arg-help = Mostra esta ajuda.
+arg-version = Mostra a versão.
+arg-env_file = Lê as configurações deste arquivo em vez de .env.
+arg-json = Responde com um documento JSON.
+arg-wait_for_workflow = Espera este tempo que o workflow remova a tag, e falha se ele não remover.
+arg-code = O código de autorização, ou o endereço que o contém.
+arg-no_browser = Não tenta abrir o navegador.
+arg-location = A location (sub-conta).
+arg-company = A company (agência).
+arg-minimum_life = Quanto o token ainda deve viver, no mínimo: 90s, 10m, 1h. Padrão: 10m.
+arg-header = Mostra um cabeçalho para curl -H @- em vez do token puro.
+arg-program = O comando e os argumentos dele.
+arg-all = Todas as instalações.
+arg-path = O arquivo.
+arg-replace = Substitui uma autorização que o armazenamento já tem.
+arg-output = Escreve neste arquivo novo em vez de stdout.
+arg-systemd = Usa um timer do systemd em vez do cron.
+arg-listen = Onde escutar, só nesta máquina. Padrão: 127.0.0.1:8790.
+arg-write_env = Escreve neste arquivo novo um .env completo para o sandbox.
+arg-once = Termina depois de mostrar tudo.
+arg-shell = O shell.

@@ -1,0 +1,342 @@
+//! The commands and their arguments. Their texts come from the locales: `help-COMMAND` for a
+//! command, `arg-NAME` for an argument, `arg-COMMAND-NAME` where one command's differs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokens::{CompanyId, InstallationId, LocationId};
+
+use crate::text::Text;
+
+/// The command line, understood.
+#[derive(Debug, Parser)]
+#[command(name = "ghl-auth", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) env_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Check(CheckArgs),
+    Login(LoginArgs),
+    Token(TokenArgs),
+    Exec(ExecArgs),
+    Status(StatusArgs),
+    Refresh(RefreshArgs),
+    Import(ImportArgs),
+    Export(ExportArgs),
+    Schedule(ScheduleArgs),
+    Sandbox(SandboxArgs),
+    Demo(DemoArgs),
+    Completions(CompletionsArgs),
+    Man,
+}
+
+/// `check`
+#[derive(Debug, Default, Args)]
+pub(crate) struct CheckArgs {
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[arg(long, value_name = "60s", value_parser = duration)]
+    pub(crate) wait_for_workflow: Option<Duration>,
+}
+
+/// `login`
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which installation a command is about.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").multiple(false))]
+pub(crate) struct Which {
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) location: Option<LocationId>,
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) company: Option<CompanyId>,
+}
+
+impl Which {
+    /// The installation that was named, if one was.
+    pub(crate) fn named(&self) -> Option<InstallationId> {
+        let location = self.location.clone().map(InstallationId::Location);
+        location.or_else(|| self.company.clone().map(InstallationId::Company))
+    }
+}
+
+/// `token`
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long, value_name = "10m", value_parser = duration, default_value = "10m", hide_default_value = true)]
+    pub(crate) minimum_life: Duration,
+    #[arg(long, conflicts_with = "header")]
+    pub(crate) json: bool,
+    #[arg(long)]
+    pub(crate) header: bool,
+}
+
+/// `exec`
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long, value_name = "10m", value_parser = duration, default_value = "10m", hide_default_value = true)]
+    pub(crate) minimum_life: Duration,
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `refresh`
+#[derive(Debug, Args)]
+pub(crate) struct RefreshArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long, conflicts_with = "which")]
+    pub(crate) all: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `schedule`
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleArgs {
+    #[command(subcommand)]
+    pub(crate) action: ScheduleAction,
+}
+
+/// What to do with the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ScheduleAction {
+    Show(ScheduleWay),
+    Install(ScheduleWay),
+    Remove(ScheduleWay),
+}
+
+/// cron or systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub(crate) struct ScheduleWay {
+    #[arg(long)]
+    pub(crate) systemd: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `sandbox`
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8790", hide_default_value = true)]
+    pub(crate) listen: std::net::SocketAddr,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) write_env: Option<PathBuf>,
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+impl Command {
+    /// Whether the answer is to be one JSON document.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Check(args) => args.json,
+            Self::Login(args) => args.json,
+            Self::Token(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Refresh(args) => args.json,
+            Self::Import(args) => args.json,
+            Self::Schedule(args) => match args.action {
+                ScheduleAction::Show(way) | ScheduleAction::Install(way) | ScheduleAction::Remove(way) => {
+                    way.json
+                }
+            },
+            Self::Exec(_)
+            | Self::Export(_)
+            | Self::Sandbox(_)
+            | Self::Demo(_)
+            | Self::Completions(_)
+            | Self::Man => false,
+        }
+    }
+}
+
+/// Understands the process's arguments. The texts are put in only where something is to be shown.
+pub(crate) fn parse(text: &Text) -> Result<Cli, clap::Error> {
+    Cli::try_parse().or_else(|_| Cli::from_arg_matches(&command(text).try_get_matches()?))
+}
+
+/// The command line with its texts in the reader's language.
+pub(crate) fn command(text: &Text) -> clap::Command {
+    localised(Cli::command(), "", text)
+}
+
+fn localised(command: clap::Command, path: &str, text: &Text) -> clap::Command {
+    let heading = text.say("help-options", &[]);
+    let about = text.say(&format!("help{path}"), &[]);
+    let template = format!(
+        "{{about-with-newline}}\n{}\n  {{usage}}\n\n{{all-args}}{{after-help}}",
+        text.say("help-usage", &[])
+    );
+    let mut command = command
+        .about(about)
+        .help_template(template)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .subcommand_help_heading(text.say("help-commands", &[]))
+        .subcommand_value_name(text.say("help-command-name", &[]))
+        .mut_args(|arg| {
+            let own = text.find(&format!("arg{path}-{}", arg.get_id()), &[]);
+            let help = own.unwrap_or_else(|| text.say(&format!("arg-{}", arg.get_id()), &[]));
+            arg.help(help).help_heading(heading.clone())
+        })
+        .mut_subcommands(|sub| {
+            let path = format!("{path}-{}", sub.get_name());
+            localised(sub, &path, text)
+        })
+        .arg(
+            Arg::new("help")
+                .short('h')
+                .long("help")
+                .action(ArgAction::Help)
+                .help(text.say("arg-help", &[]))
+                .help_heading(heading.clone()),
+        );
+    if path.is_empty() {
+        command = command.after_help(text.say("help-after", &[])).arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help(text.say("arg-version", &[]))
+                .help_heading(heading),
+        );
+    } else if let Some(more) = text.find(&format!("help{path}.more"), &[]) {
+        command = command.after_help(more);
+    }
+    let usage =
+        command.clone().bin_name(format!("ghl-auth{}", path.replace('-', " "))).render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim();
+    let usage = usage.replace("[OPTIONS]", &text.say("help-options-name", &[]));
+    command.override_usage(usage)
+}
+
+/// What clap has to say, in the reader's language: help and versions as they are, mistakes anew.
+pub(crate) fn mistake(error: &clap::Error, text: &Text) -> Option<String> {
+    let value = |kind| match error.get(kind) {
+        Some(ContextValue::String(value)) => value.clone(),
+        Some(ContextValue::Strings(values)) => values.join(", "),
+        _ => String::new(),
+    };
+    let key = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return None,
+        ErrorKind::UnknownArgument => "usage-unknown-argument",
+        ErrorKind::InvalidSubcommand => "usage-unknown-command",
+        ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "usage-missing"
+        }
+        ErrorKind::MissingSubcommand => "usage-missing",
+        ErrorKind::ArgumentConflict => "usage-conflict",
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage-bad-value",
+        _ => "usage-other",
+    };
+    let argument = match value(ContextKind::InvalidArg) {
+        argument if argument.is_empty() => value(ContextKind::InvalidSubcommand),
+        argument => argument,
+    };
+    Some(text.say(
+        key,
+        &[
+            ("argument", argument.into()),
+            ("value", value(ContextKind::InvalidValue).into()),
+            ("other", value(ContextKind::PriorArg).into()),
+            ("command", "ghl-auth --help".into()),
+        ],
+    ))
+}
+
+/// `60s`, `10m`, `1h 30m`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse().map(Duration::from_secs);
+    seconds.or_else(|_| {
+        let span: jiff::SignedDuration = text.trim().parse().map_err(|_| "60s, 10m, 1h".to_owned())?;
+        Duration::try_from(span).map_err(|_| "60s, 10m, 1h".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Lang;
+
+    #[test]
+    fn each_command_and_argument_has_its_text_in_both_languages() {
+        for lang in [Lang::En, Lang::PtBr] {
+            // A missing text fails an assertion on the way.
+            command(&Text::new(lang)).debug_assert();
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_or_is_in_seconds() {
+        let check = |text: &str, seconds: Option<u64>| {
+            assert_eq!(duration(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        };
+        check("60s", Some(60));
+        check("10m", Some(600));
+        check("1h 30m", Some(5400));
+        check("90", Some(90));
+        check("-5s", None);
+        check("soon", None);
+    }
+}

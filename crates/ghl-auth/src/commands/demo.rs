@@ -1,0 +1,71 @@
+//! `demo`: everything at once on a machine of one's own, with nothing to configure.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sandbox::{Sandbox, UserType};
+
+use crate::cli::{CheckArgs, DemoArgs, LoginArgs, StatusArgs};
+use crate::config::Source;
+use crate::exit::Exit;
+use crate::explain::Explained;
+use crate::output;
+use crate::text::Text;
+use crate::wiring::{Context, random_text};
+
+/// The workflow of the sandbox takes a second to send its message and remove the tag.
+const WORKFLOW_WITHIN: Duration = Duration::from_secs(20);
+
+/// What a check needs: fewer scopes than the sandbox's own, so that the output can be read.
+const SCOPES: [&str; 3] = ["contacts.readonly", "contacts.write", "locations.readonly"];
+
+pub(crate) async fn run(_args: &DemoArgs, context: &Context) -> Result<Exit, Explained> {
+    let text = &context.text;
+    let trouble = |error: std::io::Error| {
+        Explained::new(text, "demo", Exit::Failed, &[("why", error.to_string().into())])
+    };
+    let sandbox = Sandbox::start().await.map_err(trouble)?;
+    sandbox.set_scopes(SCOPES);
+    let folder = fresh_folder().map_err(trouble)?;
+    let inside = Context { text: Text::new(text.lang), source: Source::of(settings(&sandbox, &folder)) };
+
+    let arguments = [("url", sandbox.base_url().into()), ("folder", folder.display().to_string().into())];
+    output::answer(&text.say("demo-begins", &arguments));
+
+    headline(text, "demo-login");
+    let redirect_uri = "http://127.0.0.1:8788/oauth/callback";
+    let code = sandbox.approve(redirect_uri, None, UserType::Location);
+    let login = LoginArgs { code: Some(code), no_browser: true, json: false };
+    super::login::run(login, &inside).await?;
+
+    headline(text, "demo-check");
+    let check = CheckArgs { json: false, wait_for_workflow: Some(WORKFLOW_WITHIN) };
+    let exit = super::check::run(&check, &inside).await?;
+    let messages = sandbox.counts().messages;
+    output::answer(&text.say("demo-message", &[("count", messages.into())]));
+
+    headline(text, "demo-status");
+    super::status::run(&StatusArgs { json: false }, &inside).await?;
+    output::answer(&text.say("demo-ends", &[("folder", folder.display().to_string().into())]));
+    sandbox.stop().await;
+    Ok(exit)
+}
+
+fn headline(text: &Text, key: &str) {
+    output::answer("");
+    output::headline(&text.say(key, &[]));
+}
+
+fn fresh_folder() -> std::io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("ghl-auth-demo-{}", random_text::<6>()));
+    // The process's umask makes it its owner's only.
+    std::fs::create_dir(&folder).map(|()| folder)
+}
+
+fn settings(sandbox: &Sandbox, folder: &Path) -> HashMap<String, String> {
+    let mut settings = Source::pairs(&sandbox.env_file());
+    settings.insert("GHL_STORE".into(), format!("sqlite:{}", folder.join("ghl-auth.db").display()));
+    settings.insert("GHL_AUTH_KEY".into(), store::Key::generate().to_string());
+    settings
+}

@@ -1,0 +1,38 @@
+//! One file for each command: arguments in, one question to the house, the answer out.
+
+mod check;
+mod demo;
+mod exec;
+mod export;
+mod import;
+mod login;
+mod paper;
+mod refresh;
+mod sandbox;
+mod schedule;
+mod status;
+mod token;
+
+use crate::cli::Command;
+use crate::exit::Exit;
+use crate::explain::Explained;
+use crate::wiring::Context;
+
+/// Runs a command to its exit code.
+pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Explained> {
+    match command {
+        Command::Check(args) => check::run(&args, context).await,
+        Command::Login(args) => login::run(args, context).await,
+        Command::Token(args) => token::run(&args, context).await,
+        Command::Exec(args) => exec::run(&args, context).await,
+        Command::Status(args) => status::run(&args, context).await,
+        Command::Refresh(args) => refresh::run(&args, context).await,
+        Command::Import(args) => import::run(&args, context).await,
+        Command::Export(args) => export::run(&args, context).await,
+        Command::Schedule(args) => schedule::run(args.action, context),
+        Command::Sandbox(args) => sandbox::run(&args, context).await,
+        Command::Demo(args) => demo::run(&args, context).await,
+        Command::Completions(args) => Ok(paper::completions(&args, context)),
+        Command::Man => Ok(paper::man(context)),
+    }
+}

@@ -1,0 +1,71 @@
+//! `refresh`: new tokens now, however fresh the present ones are.
+
+use serde_json::{Value, json};
+use tokens::{Installation, InstallationId, KeeperError};
+
+use crate::cli::RefreshArgs;
+use crate::exit::Exit;
+use crate::explain::{self, Explained};
+use crate::output::{self, moment, rfc3339};
+use crate::shutdown::landing_first;
+use crate::wiring::Context;
+
+pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, Explained> {
+    context.warn_of_source();
+    let (api, app, settings, meant) = context.settings(|config| {
+        let (api, app, store, meant) = (config.api(), config.app(), config.store(), config.meant());
+        Some((api?, app?, store?, meant?))
+    })?;
+    let client = context.client(api)?;
+    let (store, _) = context.open_store(&settings, Some(&meant)).await?;
+    let ids: Vec<InstallationId> = match args.all {
+        true => {
+            let all = store.list().await.map_err(|error| context.store_error(&error))?;
+            all.into_iter().map(|installation| installation.id).collect()
+        }
+        false => vec![context.which(store.as_ref(), args.which.named(), &meant).await?],
+    };
+    let keeper = context.keeper(store, &client, app).await;
+    let mut worst = Exit::Good;
+    let mut documents = Vec::new();
+    for id in ids {
+        let Some(refreshed) = landing_first(&keeper, keeper.refresh(&id)).await else {
+            return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
+        };
+        if let Err(error) = &refreshed {
+            worst = explain::keeper_error(&context.text, error).exit;
+        }
+        match args.json {
+            true => documents.push(document(context, &id, &refreshed)),
+            false => say(context, &id, &refreshed),
+        }
+    }
+    if args.json {
+        output::document(&json!({ "installations": documents }));
+    }
+    Ok(worst)
+}
+
+fn say(context: &Context, id: &InstallationId, refreshed: &Result<Installation, KeeperError>) {
+    match refreshed {
+        Ok(installation) => {
+            let whose = explain::whose(&context.text, id);
+            let until = moment(installation.tokens.expires_at);
+            let arguments = [("id", whose.into()), ("until", until.into())];
+            output::answer(&context.text.say("refreshed-one", &arguments));
+        }
+        Err(error) => output::error(&context.text, &context.keeper_error(error)),
+    }
+}
+
+fn document(context: &Context, id: &InstallationId, refreshed: &Result<Installation, KeeperError>) -> Value {
+    let mut document = json!({ "kind": id.kind(), "id": id.as_str(), "refreshed": refreshed.is_ok() });
+    match refreshed {
+        Ok(installation) => {
+            document["generation"] = installation.version.generation.into();
+            document["expires_at"] = rfc3339(installation.tokens.expires_at).into();
+        }
+        Err(error) => document["error"] = context.keeper_error(error).to_json(),
+    }
+    document
+}

@@ -1,0 +1,122 @@
+//! A service and a timer of systemd: the system's for root, the user's own for anyone else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::geteuid;
+
+use super::{Job, failed};
+use crate::explain::Explained;
+use crate::text::Text;
+
+const SERVICE: &str = "ghl-auth-check.service";
+const TIMER: &str = "ghl-auth-check.timer";
+
+/// The timer as it stands, if it does.
+pub(super) fn show(text: &Text) -> Result<Option<String>, Explained> {
+    let path = folder(text)?.join(TIMER);
+    Ok(fs::read_to_string(path).ok().map(|timer| timer.trim_end().to_owned()))
+}
+
+/// Writes both units and starts the timer.
+pub(super) fn install(text: &Text, job: &Job) -> Result<String, Explained> {
+    let folder = folder(text)?;
+    let write = |name: &str, unit: &str| {
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join(name), unit))
+            .map_err(|error| failed(text, &folder.join(name).display().to_string(), &error.to_string()))
+    };
+    let timer = timer(job.every_hours);
+    write(SERVICE, &service(job))?;
+    write(TIMER, &timer)?;
+    systemctl(text, &["daemon-reload"])?;
+    systemctl(text, &["enable", "--now", TIMER])?;
+    Ok(timer.trim_end().to_owned())
+}
+
+/// Stops the timer and takes both units away.
+pub(super) fn remove(text: &Text) -> Result<Option<String>, Explained> {
+    let folder = folder(text)?;
+    if folder.join(TIMER).exists() {
+        systemctl(text, &["disable", "--now", TIMER])?;
+    }
+    for name in [TIMER, SERVICE] {
+        match fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(text, &folder.join(name).display().to_string(), &error.to_string()));
+            }
+            _ => {}
+        }
+    }
+    systemctl(text, &["daemon-reload"])?;
+    Ok(None)
+}
+
+fn folder(text: &Text) -> Result<PathBuf, Explained> {
+    if geteuid().is_root() {
+        return Ok(PathBuf::from("/etc/systemd/system"));
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    config.map(|config| config.join("systemd/user")).ok_or_else(|| failed(text, "systemctl --user", "HOME"))
+}
+
+fn systemctl(text: &Text, arguments: &[&str]) -> Result<(), Explained> {
+    let whose: &[&str] = if geteuid().is_root() { &[] } else { &["--user"] };
+    let shown = format!("systemctl {}", [whose, arguments].concat().join(" "));
+    let output = Command::new("systemctl")
+        .args(whose)
+        .args(arguments)
+        .output()
+        .map_err(|error| failed(text, &shown, &error.to_string()))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(failed(text, &shown, &String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+fn service(job: &Job) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Check that the connection to HighLevel is alive\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         WorkingDirectory={}\n\
+         ExecStart={} --env-file {} check\n\
+         TimeoutStartSec=5min\n\
+         TimeoutStopSec=75\n",
+        plain(&job.folder),
+        quoted(&job.program),
+        quoted(&job.env_file),
+    )
+}
+
+fn timer(every_hours: u32) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Check every {every_hours} h that the connection to HighLevel is alive\n\
+         \n\
+         [Timer]\n\
+         OnBootSec=2min\n\
+         OnUnitActiveSec={every_hours}h\n\
+         RandomizedDelaySec=1min\n\
+         \n\
+         [Install]\n\
+         WantedBy=timers.target\n"
+    )
+}
+
+/// A path where systemd takes the rest of the line, save its own `%` specifiers.
+fn plain(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
+/// A path as one word of a command line.
+fn quoted(path: &Path) -> String {
+    let path = plain(path).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+    format!("\"{path}\"")
+}

@@ -1,0 +1,153 @@
+//! Where settings come from: the process's environment first, then the `.env` file, then a file
+//! that `NAME_FILE` points to.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::env_file;
+use super::variables;
+use crate::text::Text;
+
+/// Everything that was said about how to run, unparsed.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    process: HashMap<String, String>,
+    file: HashMap<String, String>,
+    /// Names whose values a container runtime passed with quotes or comments.
+    cleaned: Vec<String>,
+    env_file: Option<PathBuf>,
+    bad_lines: Vec<usize>,
+    others_may_read: Option<PathBuf>,
+}
+
+/// An `.env` file that was named and can't be read.
+#[derive(Debug)]
+pub(crate) struct UnreadableEnvFile {
+    pub(crate) path: PathBuf,
+    pub(crate) error: io::Error,
+}
+
+/// What a variable turned out to be.
+pub(crate) enum Found {
+    Value(String),
+    Nothing,
+    /// `NAME_FILE` names a file that can't be used.
+    BadFile {
+        path: PathBuf,
+        why: BadFile,
+    },
+}
+
+/// Why a secret's file can't be used.
+pub(crate) enum BadFile {
+    Unreadable(io::Error),
+    OthersMayRead(u32),
+}
+
+impl Source {
+    /// Reads the environment and `named`, or `.env` in the working folder if there is one.
+    pub(crate) fn read(named: Option<&Path>) -> Result<Self, UnreadableEnvFile> {
+        let mut source = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let (Ok(name), Ok(value)) = (name.into_string(), value.into_string()) else { continue };
+            if !variables::is_ours(&name) {
+                continue;
+            }
+            match env_file::clean(&value) {
+                Some(clean) if clean != value => {
+                    source.cleaned.push(name.clone());
+                    source.process.insert(name, clean);
+                }
+                _ => drop(source.process.insert(name, value)),
+            }
+        }
+        source.cleaned.sort();
+        let path = named.unwrap_or(Path::new(".env"));
+        match fs::read_to_string(path) {
+            Ok(text) => source.take_file(path, &text),
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(UnreadableEnvFile { path: path.to_owned(), error }),
+        }
+        Ok(source)
+    }
+
+    /// Settings that come from nowhere but this list.
+    pub(crate) fn of(process: HashMap<String, String>) -> Self {
+        Self { process, ..Self::default() }
+    }
+
+    /// The assignments in the text of an `.env` file.
+    pub(crate) fn pairs(text: &str) -> HashMap<String, String> {
+        env_file::parse(text).0
+    }
+
+    fn take_file(&mut self, path: &Path, text: &str) {
+        let (values, bad) = env_file::parse(text);
+        self.file = values;
+        self.bad_lines = bad.into_iter().map(|line| line.0).collect();
+        let others = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+        self.others_may_read = others.then(|| path.to_owned());
+        self.env_file = Some(path.to_owned());
+    }
+
+    /// The `.env` file in use, made absolute.
+    pub(crate) fn env_file(&self) -> Option<PathBuf> {
+        self.env_file.as_ref().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone()))
+    }
+
+    /// The value of `name`, which counts as unset when it is empty. A secret may be in a file.
+    pub(crate) fn find(&self, name: &str) -> Found {
+        let set = |values: &HashMap<String, String>, name: &str| {
+            values.get(name).filter(|value| !value.is_empty()).cloned()
+        };
+        let file_name = format!("{name}_FILE");
+        let (process, file) = (&self.process, &self.file);
+        let pointed = match (set(process, name), set(process, &file_name), set(file, name)) {
+            (Some(value), _, _) => return Found::Value(value),
+            (None, Some(path), _) => Some(path),
+            (None, None, Some(value)) => return Found::Value(value),
+            (None, None, None) => set(file, &file_name),
+        };
+        match pointed {
+            Some(path) if variables::is_secret(name) => read_secret(Path::new(&path)),
+            _ => Found::Nothing,
+        }
+    }
+
+    /// What deserves attention about where the settings come from.
+    pub(crate) fn warnings(&self, text: &Text) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.cleaned.is_empty() {
+            warnings.push(text.say("warning-cleaned", &[("names", self.cleaned.join(", ").into())]));
+        }
+        if let Some(path) = &self.others_may_read {
+            warnings.push(text.say("warning-env-mode", &[("path", path.display().to_string().into())]));
+        }
+        for line in &self.bad_lines {
+            let path = self.env_file.as_deref().unwrap_or(Path::new(".env")).display().to_string();
+            warnings.push(
+                text.say("warning-env-line", &[("path", path.into()), ("line", line.to_string().into())]),
+            );
+        }
+        warnings
+    }
+}
+
+fn read_secret(path: &Path) -> Found {
+    let bad = |why| Found::BadFile { path: path.to_owned(), why };
+    match fs::metadata(path) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            return bad(BadFile::OthersMayRead(meta.permissions().mode() & 0o777));
+        }
+        Ok(_) => {}
+        Err(error) => return bad(BadFile::Unreadable(error)),
+    }
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Found::Nothing,
+        Ok(text) => Found::Value(text.trim().to_owned()),
+        Err(error) => bad(BadFile::Unreadable(error)),
+    }
+}

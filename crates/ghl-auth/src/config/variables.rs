@@ -1,0 +1,61 @@
+//! The variables there are: names that users rely on.
+//!
+//! What each is for stands in the locales as `var-NAME`, for errors and for `.env.example`.
+
+/// A variable and an example of a good value.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) example: &'static str,
+    /// Whether `NAME_FILE` may hold it.
+    pub(crate) secret: bool,
+}
+
+const fn plain(name: &'static str, example: &'static str) -> Variable {
+    Variable { name, example, secret: false }
+}
+
+const fn secret(name: &'static str, example: &'static str) -> Variable {
+    Variable { name, example, secret: true }
+}
+
+/// All of them, in the order in which people meet them.
+pub(crate) const ALL: [Variable; 21] = [
+    plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234"),
+    secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000"),
+    plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback"),
+    plain("GHL_LOCATION_ID", "AbCdEfGhIjKlMnOpQrSt"),
+    plain("GHL_HEALTH_CHECK_CONTACT_ID", "AbCdEfGhIjKlMnOpQrSt"),
+    plain("GHL_HEALTH_CHECK_TAG_NAME", "Status:Online-AuthService"),
+    plain("MICROSERVICE_NAME", "AuthServicePadrao"),
+    plain("RUN_INTERVAL_HOURS", "12"),
+    secret("GHL_AUTHORIZATION_CODE", "0123456789abcdef0123456789abcdef01234567"),
+    secret("GHL_STORE", "file:ghl_tokens.json"),
+    secret("GHL_AUTH_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    secret("GHL_AUTH_OLD_KEYS", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    plain("GHL_API_BASE_URL", "https://services.leadconnectorhq.com"),
+    plain("GHL_AUTHORIZE_URL", "https://marketplace.gohighlevel.com/v2/oauth/chooselocation"),
+    plain("GHL_API_VERSION", "2021-07-28"),
+    plain("GHL_USER_TYPE", "Location"),
+    plain("GHL_SCOPES", "contacts.readonly contacts.write"),
+    secret("GHL_PRIVATE_TOKEN", "pit-00000000-0000-4000-8000-000000000000"),
+    plain("GHL_AUTH_LANG", "pt-BR"),
+    plain("GHL_AUTH_LOG", "info"),
+    plain("GHL_AUTH_LOG_FORMAT", "human"),
+];
+
+/// The variable called `name`, one of `ALL`.
+pub(crate) fn named(name: &str) -> &'static Variable {
+    ALL.iter().find(|variable| variable.name == name).expect("a variable of the list above")
+}
+
+/// Whether `NAME_FILE` may hold the value.
+pub(crate) fn is_secret(name: &str) -> bool {
+    ALL.iter().any(|variable| variable.secret && variable.name == name)
+}
+
+/// Whether the name is one of ours, or points to one of ours.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let pointed = name.strip_suffix("_FILE").filter(|pointed| is_secret(pointed));
+    pointed.is_some() || ALL.iter().any(|variable| variable.name == name)
+}

@@ -1,0 +1,212 @@
+//! Turns what went wrong into what happened, what to do, and how the command ends.
+//!
+//! Every code has a sentence `error-CODE` and a cure `error-CODE.action` in both languages.
+
+use highlevel::{Failure, FailureKind};
+use serde_json::{Value, json};
+use tokens::{KeeperError, StoreError, Timestamp};
+use upkeep::{CheckError, StepName};
+
+use crate::exit::Exit;
+use crate::output::moment;
+use crate::text::{Arg, Text};
+
+/// An error as people and programs get it.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    pub(crate) action: String,
+    pub(crate) authorize_url: Option<String>,
+    pub(crate) exit: Exit,
+}
+
+impl Explained {
+    pub(crate) fn new(text: &Text, code: &'static str, exit: Exit, arguments: &[(&str, Arg<'_>)]) -> Self {
+        let key = format!("error-{code}");
+        Self {
+            code,
+            detail: text.say(&key, arguments),
+            action: text.say(&format!("{key}.action"), arguments),
+            authorize_url: None,
+            exit,
+        }
+    }
+
+    /// Adds the link under which a person authorises, where that is the cure.
+    pub(crate) fn with_link(mut self, link: Option<String>) -> Self {
+        if self.exit == Exit::Person {
+            self.authorize_url = link;
+        }
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let mut json = json!({ "code": self.code, "detail": self.detail, "action": self.action });
+        if let Some(url) = &self.authorize_url {
+            json["authorize_url"] = url.as_str().into();
+        }
+        json
+    }
+}
+
+/// Why a token could not be had.
+pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
+    let new = |code, exit, arguments: &[(&str, Arg<'_>)]| Explained::new(text, code, exit, arguments);
+    match error {
+        KeeperError::NotConnected(id) => {
+            new("not_connected", Exit::Person, &[("id", whose(text, id).into())])
+        }
+        KeeperError::NeedsPerson { id, broken } => new(
+            "needs_person",
+            Exit::Person,
+            &[
+                ("id", whose(text, id).into()),
+                ("since", moment(broken.since).into()),
+                ("said", broken.said.as_str().into()),
+            ],
+        ),
+        KeeperError::Suspended { id, since, said } => new(
+            "suspended",
+            Exit::Failed,
+            &[
+                ("id", whose(text, id).into()),
+                ("since", moment(*since).into()),
+                ("said", said.as_str().into()),
+            ],
+        ),
+        KeeperError::InvalidClient { said } => {
+            new("invalid_client", Exit::Usage, &[("said", said.as_str().into())])
+        }
+        KeeperError::InvalidCode { said } => {
+            new("invalid_code", Exit::Person, &[("said", said.as_str().into())])
+        }
+        KeeperError::Unanswered { said } => {
+            new("unanswered", Exit::Unreachable, &[("said", said.as_str().into())])
+        }
+        KeeperError::Resting { until, said } => new(
+            "resting",
+            Exit::Unreachable,
+            &[("until", moment(*until).into()), ("said", said.as_str().into())],
+        ),
+        KeeperError::FreshTokenRefused => new("fresh_token_refused", Exit::Failed, &[]),
+        KeeperError::Anonymous => new("anonymous_grant", Exit::Failed, &[]),
+        KeeperError::Store(error) => store_error(text, error),
+        KeeperError::Spooled(error) => {
+            new("spooled", Exit::Unreachable, &[("why", store_error(text, error).detail.into())])
+        }
+        KeeperError::Unsaved(error) => {
+            new("unsaved", Exit::Unreachable, &[("why", store_error(text, error).detail.into())])
+        }
+    }
+}
+
+/// Why the store did not do what it was asked.
+pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
+    let place = |place: &String| ("place", Arg::from(place.clone()));
+    let new = |code, exit, arguments: &[(&str, Arg<'_>)]| Explained::new(text, code, exit, arguments);
+    match error {
+        StoreError::Io { place: at, source, .. } => {
+            new("store_io", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
+        }
+        StoreError::Database { place: at, source, .. } => {
+            new("store_database", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
+        }
+        StoreError::IsFolder { place: at } => new("store_is_folder", Exit::Usage, &[place(at)]),
+        StoreError::Unreadable { place: at, why } => {
+            new("store_unreadable", Exit::Person, &[place(at), ("why", reason(text, why).into())])
+        }
+        StoreError::WrongKey { place: at, key_id } => {
+            new("wrong_key", Exit::Usage, &[place(at), ("key", key_id.as_str().into())])
+        }
+        StoreError::SealBroken { place: at } => new("seal_broken", Exit::Unreachable, &[place(at)]),
+        StoreError::KeyMissing { place: at } => new("key_missing", Exit::Usage, &[place(at)]),
+        StoreError::TooNew { place: at } => new("store_too_new", Exit::Usage, &[place(at)]),
+        StoreError::Poisoned { place: at } => new("store_poisoned", Exit::Unreachable, &[place(at)]),
+        StoreError::LeaseLost => new("lease_lost", Exit::Unreachable, &[]),
+    }
+}
+
+/// Why a check failed.
+pub(crate) fn check_error(text: &Text, error: &CheckError) -> Explained {
+    match error {
+        CheckError::Token(error) => keeper_error(text, error),
+        CheckError::Call { step, failure } => failed_call(text, *step, failure),
+        CheckError::WorkflowSilent { waited } => {
+            Explained::new(text, "workflow_silent", Exit::Failed, &[("seconds", waited.as_secs().into())])
+        }
+    }
+}
+
+fn failed_call(text: &Text, step: StepName, failure: &Failure) -> Explained {
+    let (code, exit) = match failure.kind {
+        FailureKind::TokenRefused => ("token_refused", Exit::Failed),
+        FailureKind::PrivateTokenRefused => ("private_token_refused", Exit::Person),
+        FailureKind::ScopeMissing => ("scope_missing", Exit::Failed),
+        FailureKind::WrongClass => ("wrong_class", Exit::Failed),
+        FailureKind::OtherLocation => ("other_location", Exit::Failed),
+        FailureKind::VersionRefused => ("version_refused", Exit::Usage),
+        FailureKind::NotActive => ("location_not_active", Exit::Failed),
+        FailureKind::ContactNotFound => ("contact_not_found", Exit::Failed),
+        FailureKind::RateLimited { .. } => ("rate_limited", Exit::Failed),
+        FailureKind::Unavailable => ("unavailable", Exit::Unreachable),
+        FailureKind::Unreachable => ("unreachable", Exit::Unreachable),
+        FailureKind::NoAnswer => ("no_answer", Exit::Unreachable),
+        FailureKind::Unreadable => ("unreadable_answer", Exit::Failed),
+        FailureKind::Other => ("refused", Exit::Failed),
+    };
+    let status = failure.status.map_or_else(|| "–".to_owned(), |status| status.to_string());
+    let step = text.say(&format!("step-{}", step.as_str()), &[]);
+    Explained::new(
+        text,
+        code,
+        exit,
+        &[("step", step.into()), ("said", failure.said.as_str().into()), ("status", status.into())],
+    )
+}
+
+/// Our own words about something unreadable, in the reader's language; anything else as it is.
+pub(crate) fn reason(text: &Text, why: &str) -> String {
+    let slug: String = why.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    text.find(&format!("reason-{slug}"), &[]).unwrap_or_else(|| why.to_owned())
+}
+
+/// "location X", in the reader's language.
+pub(crate) fn whose(text: &Text, id: &tokens::InstallationId) -> String {
+    text.say(&format!("whose-{}", id.kind()), &[("id", id.as_str().into())])
+}
+
+/// Until when a token lives, for a sentence.
+pub(crate) fn until(at: Timestamp) -> Arg<'static> {
+    moment(at).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Lang;
+
+    /// Each code that this page can give, from its own text.
+    #[test]
+    fn each_code_has_a_sentence_and_a_cure() {
+        let source = include_str!("explain.rs");
+        let codes =
+            ["(\"", "text, \""].iter().flat_map(|before| source.split(before).skip(1)).filter_map(|piece| {
+                let (code, rest) = piece.split_once('"')?;
+                (rest.starts_with(", Exit::")).then_some(code)
+            });
+        let mut count = 0;
+        for code in codes {
+            for lang in [Lang::En, Lang::PtBr] {
+                let text = Text::new(lang);
+                let arguments =
+                    ["id", "since", "said", "until", "why", "place", "key", "step", "status", "seconds"]
+                        .map(|name| (name, Arg::from("x")));
+                assert!(text.find(&format!("error-{code}"), &arguments).is_some(), "{code}");
+                assert!(text.find(&format!("error-{code}.action"), &arguments).is_some(), "{code}.action");
+            }
+            count += 1;
+        }
+        assert!(count > 30, "the codes were read: {count}");
+    }
+}

@@ -1,0 +1,180 @@
+//! What the program says, in English and in Brazilian Portuguese.
+//!
+//! The sentences stand in `locales/`, in Mozilla's Fluent, one file for each language; only the one
+//! in use is parsed. A test keeps the two files complete.
+
+use fluent_bundle::{FluentArgs, FluentBundle, FluentResource};
+use unic_langid::LanguageIdentifier;
+
+pub(crate) use fluent_bundle::FluentValue as Arg;
+
+/// A language the program speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lang {
+    En,
+    PtBr,
+}
+
+impl Lang {
+    /// From `GHL_AUTH_LANG`, else from what the system's variables say in their order.
+    pub(crate) fn choose(named: Option<&str>) -> Self {
+        let system = || ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| set(name));
+        match named.map(str::to_owned).or_else(system) {
+            Some(name) if name.to_ascii_lowercase().starts_with("pt") => Self::PtBr,
+            _ => Self::En,
+        }
+    }
+
+    fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::PtBr => "pt-BR",
+        }
+    }
+
+    fn sentences(self) -> &'static str {
+        match self {
+            Self::En => include_str!("../locales/en/ghl-auth.ftl"),
+            Self::PtBr => include_str!("../locales/pt-BR/ghl-auth.ftl"),
+        }
+    }
+}
+
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The sentences of one language.
+pub(crate) struct Text {
+    pub(crate) lang: Lang,
+    bundle: FluentBundle<FluentResource>,
+}
+
+impl Text {
+    pub(crate) fn new(lang: Lang) -> Self {
+        let id: LanguageIdentifier = lang.tag().parse().expect("the tag of a language");
+        let mut bundle = FluentBundle::new(vec![id]);
+        bundle.set_use_isolating(false);
+        // A broken line loses that sentence only; the test sees it.
+        let sentences = match FluentResource::try_new(lang.sentences().to_owned()) {
+            Ok(sentences) | Err((sentences, _)) => sentences,
+        };
+        bundle.add_resource_overriding(sentences);
+        Self { lang, bundle }
+    }
+
+    /// The sentence called `key`, or an attribute of it as `key.attribute`, with its arguments.
+    pub(crate) fn say(&self, key: &str, arguments: &[(&str, Arg<'_>)]) -> String {
+        self.find(key, arguments).unwrap_or_else(|| {
+            debug_assert!(false, "no sentence `{key}`");
+            key.to_owned()
+        })
+    }
+
+    /// The sentence, if there is one.
+    pub(crate) fn find(&self, key: &str, arguments: &[(&str, Arg<'_>)]) -> Option<String> {
+        let (name, attribute) = match key.split_once('.') {
+            Some((name, attribute)) => (name, Some(attribute)),
+            None => (key, None),
+        };
+        let message = self.bundle.get_message(name)?;
+        let pattern = match attribute {
+            Some(attribute) => message.get_attribute(attribute)?.value(),
+            None => message.value()?,
+        };
+        let arguments: FluentArgs<'_> =
+            arguments.iter().map(|(name, value)| (*name, value.clone())).collect();
+        let mut errors = Vec::new();
+        let said = self.bundle.format_pattern(pattern, Some(&arguments), &mut errors);
+        debug_assert!(errors.is_empty(), "`{key}`: {errors:?}");
+        Some(said.into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Every message and attribute of a language, with the arguments that it uses.
+    fn inventory(lang: Lang) -> BTreeMap<String, Vec<String>> {
+        let mut all = BTreeMap::new();
+        let mut name = String::new();
+        let mut place = String::new();
+        for line in lang.sentences().lines() {
+            let is_text = line.starts_with(' ');
+            if line.starts_with('#') || line.trim().is_empty() {
+                continue;
+            }
+            if !is_text {
+                name = line.split('=').next().unwrap_or_default().trim().to_owned();
+                place = name.clone();
+            } else if let Some(attribute) = line.trim().strip_prefix('.') {
+                place = format!("{name}.{}", attribute.split('=').next().unwrap_or_default().trim());
+            }
+            let arguments: &mut Vec<String> = all.entry(place.clone()).or_default();
+            for piece in line.split('$').skip(1) {
+                let end = piece.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(piece.len());
+                arguments.push(piece[..end].to_owned());
+            }
+            arguments.sort();
+            arguments.dedup();
+        }
+        all
+    }
+
+    #[test]
+    fn each_language_says_everything_the_other_says() {
+        let (english, portuguese) = (inventory(Lang::En), inventory(Lang::PtBr));
+        for (key, arguments) in &english {
+            assert_eq!(portuguese.get(key), Some(arguments), "pt-BR: {key}");
+        }
+        for key in portuguese.keys() {
+            assert!(english.contains_key(key), "en: {key}");
+        }
+        assert!(english.len() > 100, "the inventory reads the files");
+    }
+
+    #[test]
+    fn each_file_is_whole() {
+        for lang in [Lang::En, Lang::PtBr] {
+            if let Err((_, errors)) = FluentResource::try_new(lang.sentences().to_owned()) {
+                panic!("{lang:?}: {errors:?}");
+            }
+        }
+    }
+
+    /// The keys that stand in the source as `say("key"`; those put together at run time have tests
+    /// of their own where they are put together.
+    #[test]
+    fn each_sentence_that_is_said_exists() {
+        let english = inventory(Lang::En);
+        let mut seen = 0;
+        for file in sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+            let source = std::fs::read_to_string(&file).expect("a source file");
+            for piece in source.split("say(\"").skip(1) {
+                let key = piece.split('"').next().unwrap_or_default();
+                if !key.is_empty() && !key.contains('{') && key != "key" {
+                    assert!(english.contains_key(key), "{}: {key}", file.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 50, "the sources were read");
+    }
+
+    fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+        let entries =
+            std::fs::read_dir(folder).expect("the sources").map(|entry| entry.expect("an entry").path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+
+    #[test]
+    fn the_language_is_what_is_named_first() {
+        assert_eq!(Lang::choose(Some("pt-BR")), Lang::PtBr);
+        assert_eq!(Lang::choose(Some("pt_BR.UTF-8")), Lang::PtBr);
+        assert_eq!(Lang::choose(Some("en")), Lang::En);
+        assert_eq!(Lang::choose(Some("C")), Lang::En);
+    }
+}

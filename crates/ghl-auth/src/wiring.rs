@@ -1,0 +1,168 @@
+//! Settings become a house: a store, HighLevel, and the Keeper between them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use highlevel::{AppCredentials, Client, Consent, OAuth};
+use tokens::{Clock, InstallationId, Keeper, Store, Timestamp, Timing};
+
+use crate::config::{ApiSettings, Config, Fault, Meant, Source, StoreSettings};
+use crate::exit::Exit;
+use crate::explain::{self, Explained};
+use crate::output;
+use crate::owner::{self, WorksAs};
+use crate::text::Text;
+
+/// A command tries for this long to save new tokens before it says that they wait in the spool.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What every command gets.
+pub(crate) struct Context {
+    pub(crate) text: Text,
+    pub(crate) source: Source,
+}
+
+/// The system's clock.
+#[derive(Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Context {
+    /// Reads the settings that a command needs; whatever is wrong with any of them is one error.
+    pub(crate) fn settings<T>(
+        &self,
+        read: impl FnOnce(&mut Config<'_>) -> Option<T>,
+    ) -> Result<T, Explained> {
+        let mut config = Config::new(&self.source);
+        let settings = read(&mut config);
+        match (settings, config.faults()) {
+            (Some(settings), faults) if faults.is_empty() => Ok(settings),
+            (_, faults) => Err(self.misconfigured(&faults)),
+        }
+    }
+
+    fn misconfigured(&self, faults: &[Fault]) -> Explained {
+        let list: Vec<String> = faults.iter().map(|fault| fault.explained(&self.text)).collect();
+        Explained::new(
+            &self.text,
+            "configuration",
+            Exit::Usage,
+            &[("count", faults.len().into()), ("list", list.join("\n").into())],
+        )
+    }
+
+    /// Says what deserves attention about where the settings come from.
+    pub(crate) fn warn_of_source(&self) {
+        for warning in self.source.warnings(&self.text) {
+            output::warning(&self.text, &warning);
+        }
+    }
+
+    pub(crate) fn keeper_error(&self, error: &tokens::KeeperError) -> Explained {
+        explain::keeper_error(&self.text, error).with_link(self.consent_link())
+    }
+
+    pub(crate) fn store_error(&self, error: &tokens::StoreError) -> Explained {
+        explain::store_error(&self.text, error).with_link(self.consent_link())
+    }
+
+    /// Who speaks, in what leaves for other programs.
+    pub(crate) fn microservice_name(&self) -> String {
+        Config::new(&self.source).microservice_name()
+    }
+
+    /// The link under which a person authorises, as far as the settings suffice for one.
+    pub(crate) fn consent_link(&self) -> Option<String> {
+        let mut config = Config::new(&self.source);
+        let (app, page, scopes) = (config.app()?, config.authorize_url()?, config.scopes());
+        Some(Consent { page: &page, app: &app, scopes: scopes.as_deref(), state: None }.to_string())
+    }
+
+    /// Becomes the owner of the tokens and opens the store.
+    pub(crate) async fn open_store(
+        &self,
+        settings: &StoreSettings,
+        meant: Option<&Meant>,
+    ) -> Result<(Arc<dyn Store>, WorksAs), Explained> {
+        let works_as = owner::become_owner(settings.url.path()).map_err(|error| {
+            let place = settings.url.path().display().to_string();
+            Explained::new(
+                &self.text,
+                "owner",
+                Exit::Usage,
+                &[("place", place.into()), ("why", error.to_string().into())],
+            )
+        })?;
+        let expected = match meant {
+            Some(Meant::Installation(id)) => Some(id),
+            _ => None,
+        };
+        let store =
+            store::open(&settings.url, &settings.keys, expected).map_err(|error| self.store_error(&error))?;
+        Ok((store, works_as))
+    }
+
+    /// A client of HighLevel's API.
+    pub(crate) fn client(&self, api: ApiSettings) -> Result<Client, Explained> {
+        Client::new(api.base, api.dialect, api.roots.as_deref()).map_err(|error| {
+            Explained::new(&self.text, "certificates", Exit::Usage, &[("why", error.to_string().into())])
+        })
+    }
+
+    /// The Keeper over a store and an app, after it has saved what earlier runs left in the air.
+    pub(crate) async fn keeper(&self, store: Arc<dyn Store>, client: &Client, app: AppCredentials) -> Keeper {
+        let timing = Timing { commit_patience: Some(COMMIT_PATIENCE), ..Timing::default() };
+        let issuer = Arc::new(OAuth::new(client.clone(), app));
+        let keeper = Keeper::new(store, issuer, Arc::new(SystemClock), timing, random_name());
+        if let Err(error) = keeper.recover().await {
+            output::warning(&self.text, &self.keeper_error(&error).detail);
+        }
+        keeper
+    }
+
+    /// The installation that a command is about: the one named, the one configured, or the only one.
+    pub(crate) async fn which(
+        &self,
+        store: &dyn Store,
+        named: Option<InstallationId>,
+        meant: &Meant,
+    ) -> Result<InstallationId, Explained> {
+        if let Some(id) = named {
+            return Ok(id);
+        }
+        let kind = match meant {
+            Meant::Installation(id) => return Ok(id.clone()),
+            Meant::AnyCompany => "company",
+            Meant::AnyLocation => "location",
+        };
+        let all = store.list().await.map_err(|error| self.store_error(&error))?;
+        let mut ids = all.into_iter().map(|installation| installation.id).filter(|id| id.kind() == kind);
+        match (ids.next(), ids.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => {
+                Err(Explained::new(&self.text, "no_grant", Exit::Person, &[]).with_link(self.consent_link()))
+            }
+            (Some(_), Some(_)) => Err(Explained::new(&self.text, "which_one", Exit::Usage, &[])),
+        }
+    }
+}
+
+/// A name that no other process has: 16 random characters.
+pub(crate) fn random_name() -> String {
+    random_text::<12>()
+}
+
+/// As many random bytes from the system's generator, as text for a URL.
+pub(crate) fn random_text<const BYTES: usize>() -> String {
+    let mut bytes = [0; BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
