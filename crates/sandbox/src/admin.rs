@@ -11,7 +11,7 @@ use crate::clock::iso;
 use crate::desk::Desk;
 use crate::faults::{Fault, Hold};
 use crate::grants::Approval;
-use crate::settings::UserType;
+use crate::settings::{RateLimit, UserType};
 
 #[derive(Deserialize)]
 struct Advance {
@@ -41,6 +41,11 @@ enum OneOrMore {
 #[derive(Deserialize)]
 struct Granted {
     scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Limits {
+    enforced: bool,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +92,11 @@ pub(crate) fn answer(desk: &Desk, call: &Call) -> Answer {
         }),
         ("POST", ["_sandbox", "scopes"]) => with(call, |granted: Granted| {
             desk.world().grants.set_scopes(granted.scopes);
+            done()
+        }),
+        ("POST", ["_sandbox", "limits"]) => with(call, |limits: Limits| {
+            let limit = RateLimit { enforced: limits.enforced, ..desk.settings.rate_limit };
+            desk.world().limits.set(limit);
             done()
         }),
         ("POST", ["_sandbox", "approve"]) => with(call, |agreement: Agreement| approve(desk, agreement)),
@@ -210,6 +220,7 @@ Change the world
   curl {base}/_sandbox/resume -d '{{"location_id":"{location_id}"}}'
   curl {base}/_sandbox/revoke -d '{{"location_id":"{location_id}"}}'      its tokens die
   curl {base}/_sandbox/scopes -d '{{"scopes":["contacts.readonly"]}}'           for tokens issued from now on
+  curl {base}/_sandbox/limits -d '{{"enforced":false}}'                        no 429 any more
   curl -X POST {base}/_sandbox/reset
 "#,
         location_id = desk.settings.location_id,

@@ -1,0 +1,74 @@
+//! Where installations rest, sealed.
+//!
+//! `open` picks the backend: a file in the Python template's format for one installation, or a
+//! SQLite database for any number. Both promise the same: a write that returned `Ok` survives a
+//! power cut, a refusal comes before any write, and nothing that was there is lost to what replaces
+//! it. Both see secrets only on their way through `seal`; the template's plain file, when there is no
+//! key, is the one named exception.
+//!
+//! What is left to others: when to refresh, what an answer means, where keys and addresses are
+//! configured.
+
+mod change;
+mod data_file;
+mod disk;
+mod document;
+mod envelope;
+mod file;
+mod in_place;
+mod jwt;
+mod key;
+mod lock;
+mod row;
+mod seal;
+mod spool;
+mod sqlite;
+pub mod template;
+mod url;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokens::{InstallationId, Store, StoreError};
+
+pub use key::{InvalidKey, Key, Keys};
+pub use url::{InvalidStoreUrl, StoreUrl};
+
+use data_file::DataFile;
+use seal::Sealer;
+
+/// Opens a store, or makes it. Waits for the disk, and for at most five seconds for others.
+///
+/// `otherwise` is the installation that tokens in a file are taken to belong to when neither they
+/// nor the file say whose they are. A wrong or missing key is refused here, before any write.
+pub fn open(
+    url: &StoreUrl,
+    keys: &Keys,
+    otherwise: Option<&InstallationId>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::File(path) => open_file(path, keys, otherwise, false),
+        StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, Arc::new(Sealer::new(keys)))?)),
+    }
+}
+
+/// Opens a file as if it could not be replaced by renaming: for tests of what is done then.
+#[doc(hidden)]
+pub fn open_file_in_place(
+    path: &Path,
+    keys: &Keys,
+    otherwise: Option<&InstallationId>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    open_file(path, keys, otherwise, true)
+}
+
+fn open_file(
+    path: &Path,
+    keys: &Keys,
+    otherwise: Option<&InstallationId>,
+    in_place: bool,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let data = DataFile::find(path, in_place)?;
+    let sealer = Arc::new(Sealer::new(keys));
+    Ok(Arc::new(file::FileStore::open(data, sealer, otherwise.cloned())?))
+}

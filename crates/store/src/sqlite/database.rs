@@ -1,0 +1,332 @@
+//! The database as a whole: opened or made, checked, sealed anew when the key has changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
+use tokens::StoreError;
+
+use super::installations;
+use crate::data_file::random_name;
+use crate::disk::{self, failed};
+use crate::seal::{Place, Sealer, Unopened};
+
+/// `ghla`: tells our databases from those of other programs.
+const APPLICATION: i64 = 0x6768_6c61;
+
+/// Only ever added to: the place in the list is the schema's version.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/001_installations.sql")];
+
+/// The first SQLite without a bug that could corrupt a database in WAL mode.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+const CANARY: &[u8] = b"this key opens this store";
+
+/// An open database.
+pub(super) struct Database {
+    pub(super) connection: Connection,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) store_id: String,
+    path: PathBuf,
+    poisoned: bool,
+}
+
+/// Why SQLite or what it holds did not do: turned into a `StoreError` where the path is known.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    fn at(self, doing: &'static str, path: &Path) -> StoreError {
+        let place = path.display().to_string();
+        match self {
+            Self::Store(error) => error,
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::NotADatabase) => {
+                    StoreError::Unreadable { place, why: "it is no database".into() }
+                }
+                Some(ErrorCode::DatabaseCorrupt) => {
+                    StoreError::Unreadable { place, why: "the database is damaged".into() }
+                }
+                _ => StoreError::Database { doing, place, source: Arc::new(error) },
+            },
+        }
+    }
+}
+
+impl Database {
+    pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Self, StoreError> {
+        let place = path.display().to_string();
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            let source = Arc::from(Box::from(format!("SQLite {} is too old", rusqlite::version())));
+            return Err(StoreError::Database { doing: "open", place, source });
+        }
+        if sealer.current_id().is_none() {
+            return Err(StoreError::KeyMissing { place });
+        }
+        prepare(path)?;
+        let open = || -> Result<Self, Failure> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let mut connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(WAIT_FOR_OTHERS)?;
+            refuse_foreign(&connection, path)?;
+            use_wal(&connection)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "trusted_schema", false)?;
+            migrate(&mut connection, &sealer, path)?;
+            let store_id = check_key(&mut connection, &sealer, path)?;
+            Ok(Self { connection, sealer: sealer.clone(), store_id, path: path.to_owned(), poisoned: false })
+        };
+        open().map_err(|failure| failure.at("open", path))
+    }
+
+    /// Does some work, unless the disk has failed before.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self.poisoned {
+            true => Err(StoreError::Poisoned { place: self.path.display().to_string() }),
+            false => work(self),
+        }
+    }
+
+    /// Reads; what it reads is of one moment.
+    pub(super) fn read<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        self.within(doing, TransactionBehavior::Deferred, false, work)
+    }
+
+    /// Writes, all of it or nothing, and on the disk when it returns; under the store's own key only.
+    pub(super) fn write<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        self.within(doing, TransactionBehavior::Immediate, true, work)
+    }
+
+    fn within<T>(
+        &mut self,
+        doing: &'static str,
+        behavior: TransactionBehavior,
+        check_key: bool,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let done = (|| {
+            let transaction = self.connection.transaction_with_behavior(behavior)?;
+            if check_key {
+                refuse_other_key(&transaction, &self.sealer, &self.path)?;
+            }
+            let rows = Rows {
+                transaction: &transaction,
+                sealer: &self.sealer,
+                store_id: &self.store_id,
+                path: &self.path,
+            };
+            let done = work(&rows)?;
+            transaction.commit()?;
+            Ok(done)
+        })();
+        done.map_err(|failure: Failure| {
+            self.poisoned |= is_failed_flush(&failure);
+            failure.at(doing, &self.path)
+        })
+    }
+}
+
+/// The rows within a transaction, and what it takes to read and write them.
+pub(super) struct Rows<'a> {
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) sealer: &'a Sealer,
+    pub(super) store_id: &'a str,
+    pub(super) path: &'a Path,
+}
+
+/// Whether a flush failed: then the kernel may call lost pages clean, and nothing more is believed.
+fn is_failed_flush(failure: &Failure) -> bool {
+    const IOERR_FSYNC: i32 = 10 | (4 << 8);
+    const IOERR_DIR_FSYNC: i32 = 10 | (5 << 8);
+    match failure {
+        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+            matches!(error.extended_code, IOERR_FSYNC | IOERR_DIR_FSYNC)
+        }
+        _ => false,
+    }
+}
+
+/// Makes the file for us alone, before SQLite would make it for everyone; its companions follow it.
+fn prepare(path: &Path) -> Result<(), StoreError> {
+    let folder = disk::folder_of(path);
+    fs::metadata(&folder).map_err(failed("find the folder", &folder))?;
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            return Err(StoreError::IsFolder { place: path.display().to_string() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match disk::create_new(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => drop(made.map_err(failed("make", path))?),
+        },
+        Err(error) => return Err(failed("look at", path)(error)),
+    }
+    let length = |path: &Path| fs::metadata(path).map(|found| found.len()).unwrap_or_default();
+    let log = disk::beside(path, "-wal");
+    let why = match length(path) {
+        // SQLite would throw the log away and begin anew, and the installations in it with it.
+        0 if length(&log) > 0 => Some(format!("it is empty, and its log `{}` is not", log.display())),
+        // This too it would take for an empty database.
+        1..512 => Some("it was cut off".to_owned()),
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Err(StoreError::Unreadable { place: path.display().to_string(), why });
+    }
+    for path in [path, &log, &disk::beside(path, "-shm")] {
+        if let Ok(file) = fs::File::open(path) {
+            disk::keep_private(&file).map_err(failed("keep private", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Failure> {
+    let place = path.display().to_string();
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (number(connection, "application_id")?, number(connection, "user_version")?) {
+        (APPLICATION, version) if version > MIGRATIONS.len() as i64 => {
+            Err(StoreError::TooNew { place }.into())
+        }
+        (APPLICATION, _) => Ok(()),
+        (0, 0) if tables == 0 => Ok(()),
+        _ => Err(StoreError::Unreadable { place, why: "it is another program's database".into() }.into()),
+    }
+}
+
+/// Turns the write-ahead log on; when several begin at once, SQLite does not wait by itself.
+fn use_wal(connection: &Connection) -> Result<(), Failure> {
+    let mut tries = 0;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                let why = format!("this file system allows only the journal mode `{mode}`");
+                return Err(rusqlite::Error::ToSqlConversionFailure(why.into()).into());
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && tries < 250 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn migrate(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
+    let latest = MIGRATIONS.len() as i64;
+    if number(connection, "user_version")? == latest {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Someone else may have been faster while we waited.
+    refuse_foreign(&transaction, path)?;
+    let applied = number(&transaction, "user_version")?;
+    for migration in &MIGRATIONS[usize::try_from(applied).unwrap_or_default()..] {
+        transaction.execute_batch(migration)?;
+    }
+    if applied == 0 {
+        let store_id = random_name();
+        let key_id = sealer.current_id().unwrap_or_default();
+        set_meta(&transaction, "store_id", store_id.as_bytes())?;
+        set_meta(&transaction, "key_id", key_id.as_bytes())?;
+        set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", latest)?;
+    Ok(transaction.commit()?)
+}
+
+fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
+    sealer.seal(&Place::whole(store_id, "canary"), CANARY).unwrap_or_default()
+}
+
+fn set_meta(connection: &Connection, name: &str, value: &[u8]) -> Result<(), rusqlite::Error> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)
+               ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.execute(sql, (name, value)).map(drop)
+}
+
+fn meta(connection: &Connection, name: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    let value: Option<Vec<u8>> = statement.query_row([name], |row| row.get(0)).optional()?;
+    Ok(value.ok_or_else(|| StoreError::Unreadable {
+        place: path.display().to_string(),
+        why: format!("its `{name}` is gone"),
+    })?)
+}
+
+fn meta_text(connection: &Connection, name: &str, path: &Path) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&meta(connection, name, path)?).into_owned())
+}
+
+/// Opens the canary; when only an old key does, seals everything anew. The answer is the store's id.
+fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<String, Failure> {
+    let (store_id, current) = open_canary(connection, sealer, path)?;
+    if !current {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !open_canary(&transaction, sealer, path)?.1 {
+            let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
+            let count = installations::seal_anew(&rows)?;
+            set_meta(&transaction, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
+            set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
+            transaction.commit()?;
+            tracing::info!(store = %path.display(), count, "sealed anew under the current key");
+        }
+    }
+    Ok(store_id)
+}
+
+fn open_canary(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(String, bool), Failure> {
+    let store_id = meta_text(connection, "store_id", path)?;
+    let canary = meta(connection, "canary", path)?;
+    let refused = |why: Unopened| why.at(path.display().to_string());
+    let opened = sealer.open(&Place::whole(&store_id, "canary"), &canary).map_err(refused)?;
+    if opened.as_slice() != CANARY {
+        return Err(refused(Unopened::Broken).into());
+    }
+    Ok((store_id, sealer.is_current(&canary)))
+}
+
+/// Another process may have sealed everything under a newer key since we opened the store.
+fn refuse_other_key(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
+    let key_id = meta_text(connection, "key_id", path)?;
+    match sealer.current_id() == Some(key_id.clone()) {
+        true => Ok(()),
+        false => Err(StoreError::WrongKey { place: path.display().to_string(), key_id }.into()),
+    }
+}

@@ -1,0 +1,487 @@
+//! One story for every store: what the Keeper relies on, whatever lies underneath.
+#![allow(clippy::unwrap_used, reason = "a failure here is the test's own answer")]
+
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sample::*;
+use store::{Keys, StoreUrl};
+use tokens::store::{Claim, Committed, FlightId, IntentThen, LEASE};
+use tokens::{
+    Broken, Connection, Health, Installation, Intent, LastCheck, Store, StoreError, Timestamp, Version,
+};
+
+/// How a store is opened; again and again, as each process does.
+struct House {
+    folder: tempfile::TempDir,
+    keys: Keys,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    File,
+    InPlace,
+    Sqlite,
+}
+
+impl House {
+    fn new(kind: Kind, keys: Keys) -> Self {
+        let house = Self { folder: tempfile::tempdir().unwrap(), keys, kind };
+        if kind == Kind::InPlace {
+            // People `touch` the file before they mount it.
+            std::fs::write(house.path(), "").unwrap();
+        }
+        house
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("ghl_tokens.json")
+    }
+
+    fn open(&self) -> Arc<dyn Store> {
+        let opened = match self.kind {
+            Kind::File => store::open(&StoreUrl::File(self.path()), &self.keys, None),
+            Kind::InPlace => store::open_file_in_place(&self.path(), &self.keys, None),
+            Kind::Sqlite => store::open(&StoreUrl::Sqlite(self.path()), &self.keys, None),
+        };
+        opened.unwrap()
+    }
+}
+
+fn houses() -> Vec<(&'static str, House)> {
+    let sealed = || sealed_by(&new_key());
+    vec![
+        ("a plain file", House::new(Kind::File, Keys::default())),
+        ("a sealed file", House::new(Kind::File, sealed())),
+        ("a plain file in place", House::new(Kind::InPlace, Keys::default())),
+        ("a sealed file in place", House::new(Kind::InPlace, sealed())),
+        ("a database", House::new(Kind::Sqlite, sealed())),
+    ]
+}
+
+fn run(story: impl AsyncFn(&str, &House)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (name, house) in houses() {
+        runtime.block_on(story(name, &house));
+        everything_is_private(house.folder.path());
+    }
+}
+
+fn everything_is_private(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o077;
+        assert_eq!(mode, 0, "{} is for its owner only", entry.path().display());
+    }
+}
+
+async fn connected(house: &House) -> (Arc<dyn Store>, Installation) {
+    let store = house.open();
+    let installation = store.connect(&location(), &tokens(&location(), "1", START), START).await.unwrap();
+    (store, installation)
+}
+
+async fn loaded(store: &Arc<dyn Store>) -> Installation {
+    store.load(&location()).await.unwrap().expect("an installation")
+}
+
+fn json(members: &tokens::ReplyMembers) -> serde_json::Value {
+    serde_json::from_str(members.expose()).unwrap()
+}
+
+fn assert_same(one: &Installation, other: &Installation) {
+    assert_eq!((&one.id, one.version, &one.connection), (&other.id, other.version, &other.connection));
+    assert_eq!((one.intent, &one.last_check), (other.intent, &other.last_check));
+    let same_tokens = |one: &tokens::TokenSet, other: &tokens::TokenSet| {
+        assert!(one.access == other.access && one.refresh_by == other.refresh_by, "other tokens");
+        assert_eq!((one.issued_at, one.expires_at), (other.issued_at, other.expires_at));
+        assert_eq!((&one.scopes, &one.company), (&other.scopes, &other.company));
+        assert_eq!(json(&one.members), json(&other.members));
+    };
+    same_tokens(&one.tokens, &other.tokens);
+    assert_eq!(one.previous.is_some(), other.previous.is_some());
+    if let (Some(one), Some(other)) = (&one.previous, &other.previous) {
+        assert_eq!(one.keep_until, other.keep_until);
+        same_tokens(&one.tokens, &other.tokens);
+    }
+}
+
+fn later(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+#[test]
+fn what_is_connected_is_there_for_the_next_process() {
+    run(async |name, house| {
+        let store = house.open();
+        assert!(store.load(&location()).await.unwrap().is_none(), "{name}");
+        assert!(store.list().await.unwrap().is_empty(), "{name}");
+        let (store, installation) = connected(house).await;
+        assert_eq!(installation.version, Version { epoch: 1, generation: 1 }, "{name}");
+        assert_same(&loaded(&store).await, &installation);
+        drop(store);
+        let store = house.open();
+        assert_same(&loaded(&store).await, &installation);
+        assert_eq!(store.list().await.unwrap().len(), 1, "{name}");
+        assert!(store.load(&company()).await.unwrap().is_none(), "{name}");
+        assert!(store.load(&other_location()).await.unwrap().is_none(), "{name}");
+    });
+}
+
+#[test]
+fn connecting_again_begins_an_epoch_and_keeps_the_set_before() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        store.claim(&claim(&first, "f1", later(1))).await.unwrap();
+        let second = store.connect(&location(), &tokens(&location(), "2", later(2)), later(2)).await.unwrap();
+        assert_eq!(second.version, Version { epoch: 2, generation: 2 }, "{name}");
+        assert!(second.intent.is_none(), "{name}");
+        let previous = second.previous.as_ref().expect("the set before");
+        assert!(previous.tokens.access == first.tokens.access, "{name}");
+        assert_same(&loaded(&store).await, &second);
+        // The answer to the old grant's refresh comes late.
+        let late = commit(&*store, &first, "f1", tokens(&location(), "late", later(3)), later(3));
+        let Committed::Superseded(found) = store.commit(&late).await.unwrap() else { panic!("{name}") };
+        assert_same(&found, &second);
+        // The same connect once more is the same connect.
+        let again = store.connect(&location(), &second.tokens, later(4)).await.unwrap();
+        assert_same(&again, &second);
+    });
+}
+
+#[test]
+fn one_flight_at_a_time_from_intent_to_commit() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        let other = house.open();
+        let ours = claim(&first, "f1", later(1));
+        let theirs = claim(&first, "f2", later(2));
+        assert!(
+            matches!(store.claim(&ours).await.unwrap(), Claim::Ours { since } if since == later(1)),
+            "{name}"
+        );
+        assert!(
+            matches!(other.claim(&theirs).await.unwrap(), Claim::Taken { since } if since == later(1)),
+            "{name}"
+        );
+        let at_once = claim(&first, "f3", later(2));
+        assert!(
+            matches!(store.claim(&at_once).await.unwrap(), Claim::Taken { .. }),
+            "{name}: within a process"
+        );
+        assert_eq!(loaded(&other).await.intent, Some(Intent { since: later(1) }), "{name}");
+        store.renew(&claim(&first, "f1", later(3))).await.unwrap();
+        assert!(matches!(other.renew(&theirs).await, Err(StoreError::LeaseLost)), "{name}");
+
+        let new = tokens(&location(), "2", later(4));
+        let commit = commit(&*store, &first, "f1", new.clone(), later(4));
+        let Committed::Saved(second) = store.commit(&commit).await.unwrap() else { panic!("{name}") };
+        assert_eq!(second.version, Version { epoch: 1, generation: 2 }, "{name}");
+        assert_eq!(second.connection, Connection::Connected, "{name}");
+        let previous = second.previous.as_ref().expect("the set before");
+        assert!(
+            previous.tokens.access == first.tokens.access && previous.keep_until == later(4) + DAY,
+            "{name}"
+        );
+        assert_same(&loaded(&other).await, &second);
+        let Committed::Saved(again) = store.commit(&commit).await.unwrap() else { panic!("{name}") };
+        assert_same(&again, &second);
+
+        let Claim::Moved(found) = other.claim(&theirs).await.unwrap() else { panic!("{name}") };
+        assert_same(&found, &second);
+        // The lease went with the commit.
+        let next = claim(&second, "f2", later(5));
+        assert!(
+            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if since == later(5)),
+            "{name}"
+        );
+    });
+}
+
+#[test]
+fn a_claim_on_nothing_finds_nothing() {
+    run(async |name, house| {
+        let (store, mut installation) = connected(house).await;
+        installation.id = company();
+        assert!(
+            matches!(store.claim(&claim(&installation, "f1", later(1))).await.unwrap(), Claim::Gone),
+            "{name}"
+        );
+        let commit = commit(&*store, &installation, "f1", tokens(&company(), "2", later(1)), later(1));
+        assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Gone), "{name}");
+    });
+}
+
+#[test]
+fn a_flight_that_died_is_flown_on_with_the_same_token() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        store.claim(&claim(&first, "f1", later(1))).await.unwrap();
+        drop(store);
+        let store = house.open();
+        let found = loaded(&store).await;
+        assert_eq!(found.intent, Some(Intent { since: later(1) }), "{name}");
+        let after_the_lease = later(1) + LEASE;
+        let takeover = store.claim(&claim(&found, "f2", after_the_lease)).await.unwrap();
+        assert!(matches!(takeover, Claim::Ours { since } if since == later(1)), "{name}");
+    });
+}
+
+#[test]
+fn a_database_lease_that_nobody_renews_ends() {
+    let house = House::new(Kind::Sqlite, sealed_by(&new_key()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (store, first) = connected(&house).await;
+        let other = house.open();
+        let claimed = |name, millis| claim(&first, name, START + Duration::from_millis(millis));
+        store.claim(&claimed("f1", 0)).await.unwrap();
+        store.renew(&claimed("f1", 3000)).await.unwrap();
+        assert!(matches!(other.claim(&claimed("f2", 6999)).await.unwrap(), Claim::Taken { .. }));
+        assert!(matches!(other.claim(&claimed("f2", 7000)).await.unwrap(), Claim::Ours { .. }));
+        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)));
+        // A clock that was set back by hours holds nobody up.
+        let earlier = claim(&first, "f3", START - Duration::from_secs(7200));
+        assert!(matches!(store.claim(&earlier).await.unwrap(), Claim::Ours { .. }));
+    });
+}
+
+#[test]
+fn a_commit_for_another_refresh_token_changes_nothing() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        let mut wrong = commit(&*store, &first, "f1", tokens(&location(), "2", later(1)), later(1));
+        wrong.replaces = store.fingerprint(&refresh_token(&tokens(&location(), "other", START)));
+        let Committed::Superseded(found) = store.commit(&wrong).await.unwrap() else { panic!("{name}") };
+        assert_same(&found, &first);
+        let mut stale = commit(&*store, &first, "f1", tokens(&location(), "2", later(1)), later(1));
+        stale.version.generation = 7;
+        assert!(matches!(store.commit(&stale).await.unwrap(), Committed::Superseded(_)), "{name}");
+        assert_same(&loaded(&store).await, &first);
+        // And one that helps, from another process and without the lease, is taken.
+        store.claim(&claim(&first, "f1", later(2))).await.unwrap();
+        let other = house.open();
+        let help = commit(&*other, &first, "helper", tokens(&location(), "2", later(3)), later(3));
+        assert!(matches!(other.commit(&help).await.unwrap(), Committed::Saved(_)), "{name}");
+        assert!(loaded(&store).await.intent.is_none(), "{name}");
+    });
+}
+
+#[test]
+fn a_flight_without_tokens_settles_how_the_connection_stands() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        let ours = claim(&first, "f1", later(1));
+        store.claim(&ours).await.unwrap();
+        let uncertain = Connection::Uncertain {
+            since: later(1),
+            attempts: 1,
+            retry_at: later(31),
+            said: "timed out".into(),
+        };
+        store.settle(&ours, &uncertain, IntentThen::StaysOpen).await.unwrap();
+        let found = loaded(&store).await;
+        assert_eq!(
+            (&found.connection, found.intent),
+            (&uncertain, Some(Intent { since: later(1) })),
+            "{name}"
+        );
+        assert!(found.tokens.access == first.tokens.access, "{name}: nothing deletes a grant");
+
+        let other = house.open();
+        let next = claim(&first, "f2", later(31));
+        assert!(
+            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if since == later(1)),
+            "{name}"
+        );
+        // The flight that was settled before has no say while another is in the air.
+        store.settle(&ours, &Connection::Connected, IntentThen::Ended).await.unwrap();
+        assert_eq!(loaded(&store).await.connection, uncertain, "{name}");
+        let broken = Connection::Broken(Broken { since: later(32), said: "Invalid grant".into() });
+        other.settle(&next, &broken, IntentThen::Ended).await.unwrap();
+        let found = loaded(&store).await;
+        assert_eq!((&found.connection, found.intent), (&broken, None), "{name}");
+
+        // And none once the installation has moved on.
+        let second =
+            store.connect(&location(), &tokens(&location(), "2", later(40)), later(40)).await.unwrap();
+        other.settle(&next, &broken, IntentThen::Ended).await.unwrap();
+        assert_same(&loaded(&store).await, &second);
+    });
+}
+
+#[test]
+fn an_answer_that_landed_outlives_its_process() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        let answer = landing(&*store, &first, later(2));
+        for flight_id in ["f1", "f2"] {
+            store.reserve(&flight(flight_id)).await.unwrap();
+        }
+        store.claim(&claim(&first, "f1", later(1))).await.unwrap();
+        store.land(&flight("f1"), &answer).await.unwrap();
+        assert_same_but_intent(&loaded(&store).await, &first);
+        let other = house.open();
+        assert!(other.landings().await.unwrap().is_empty(), "{name}: its process lives");
+        assert!(store.landings().await.unwrap().is_empty(), "{name}: it is flying itself");
+        drop(store);
+
+        let landings = other.landings().await.unwrap();
+        let [(found, landed)] = landings.as_slice() else { panic!("{name}: {} landed", landings.len()) };
+        assert_eq!(*found, flight("f1"), "{name}");
+        assert_eq!((&landed.id, landed.version), (&answer.id, answer.version), "{name}");
+        assert_eq!((landed.replaces, landed.received_at), (answer.replaces, answer.received_at), "{name}");
+        assert!(landed.status == 200 && landed.body == answer.body, "{name}");
+        let next = commit(&*other, &first, "f1", tokens(&location(), "2", later(2)), later(9));
+        assert!(matches!(other.commit(&next).await.unwrap(), Committed::Saved(_)), "{name}");
+        other.free(found).await.unwrap();
+        assert!(other.landings().await.unwrap().is_empty(), "{name}");
+        assert!(other.load(&location()).await.unwrap().is_some(), "{name}");
+        let spool = house.folder.path().join("ghl_tokens.json.spool");
+        assert!(!spool.exists(), "{name}: nothing is left lying about");
+    });
+}
+
+fn assert_same_but_intent(one: &Installation, other: &Installation) {
+    let mut one = one.clone();
+    one.intent = other.intent;
+    assert_same(&one, other);
+}
+
+#[test]
+fn a_code_lands_before_there_is_an_installation() {
+    run(async |name, house| {
+        let store = house.open();
+        let (code, other) = (flight("code"), house.open());
+        let mut answer = landing(&*store, &connected_elsewhere(), later(1));
+        (answer.id, answer.replaces) = (None, None);
+        store.reserve(&code).await.unwrap();
+        store.land(&code, &answer).await.unwrap();
+        assert!(store.load(&location()).await.unwrap().is_none(), "{name}");
+        assert!(other.landings().await.unwrap().is_empty(), "{name}");
+        drop(store);
+        let landings = other.landings().await.unwrap();
+        assert_eq!(landings.len(), 1, "{name}");
+        assert!(landings[0].1.id.is_none() && landings[0].1.body == answer.body, "{name}");
+        other.connect(&location(), &tokens(&location(), "1", later(1)), later(1)).await.unwrap();
+        other.free(&code).await.unwrap();
+        assert!(other.landings().await.unwrap().is_empty(), "{name}");
+        assert_eq!(loaded(&other).await.version, Version { epoch: 1, generation: 1 }, "{name}");
+    });
+}
+
+fn connected_elsewhere() -> Installation {
+    Installation {
+        id: location(),
+        version: Version { epoch: 1, generation: 1 },
+        tokens: tokens(&location(), "1", START),
+        previous: None,
+        connection: Connection::Connected,
+        intent: None,
+        last_check: None,
+    }
+}
+
+#[test]
+fn a_flight_has_a_plain_name() {
+    run(async |name, house| {
+        let (store, _) = connected(house).await;
+        for odd in ["", "../f", "a/b", "a.b", "ç", &"f".repeat(65)] {
+            assert!(store.reserve(&FlightId(odd.to_owned())).await.is_err(), "{name}: {odd:?}");
+        }
+    });
+}
+
+#[test]
+fn what_a_check_found_is_noted() {
+    run(async |name, house| {
+        let (store, installation) = connected(house).await;
+        let check = LastCheck {
+            at: later(9),
+            health: Health::Degraded,
+            code: Some("tag_still_there".into()),
+            said: Some("the workflow did not remove the tag".into()),
+        };
+        store.note_check(&location(), &check).await.unwrap();
+        let found = loaded(&house.open()).await;
+        assert_eq!(found.last_check, Some(check.clone()), "{name}");
+        let commit = commit(&*store, &installation, "f1", tokens(&location(), "2", later(10)), later(10));
+        let Committed::Saved(saved) = store.commit(&commit).await.unwrap() else { panic!("{name}") };
+        assert_eq!(saved.last_check, Some(check), "{name}");
+        let fine = LastCheck { at: later(20), health: Health::Operational, code: None, said: None };
+        store.note_check(&location(), &fine).await.unwrap();
+        assert_eq!(loaded(&store).await.last_check, Some(fine), "{name}");
+    });
+}
+
+#[test]
+fn no_token_rests_in_clear_text_where_there_is_a_key() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        store.claim(&claim(&first, "f1", later(1))).await.unwrap();
+        store.reserve(&flight("f1")).await.unwrap();
+        store.land(&flight("f1"), &landing(&*store, &first, later(2))).await.unwrap();
+        let commit = commit(&*store, &first, "f2", tokens(&location(), "2", later(2)), later(2));
+        store.commit(&commit).await.unwrap();
+        let clear = files_below(house.folder.path()).iter().any(|file| {
+            let bytes = std::fs::read(file).unwrap();
+            bytes.windows(20).any(|part| part == b"eyJhbGciOiJSUzI1NiIs")
+        });
+        assert_eq!(clear, house.keys.current.is_none(), "{name}");
+    });
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(files_below(&path)),
+            false => files.push(path),
+        }
+    }
+    files
+}
+
+#[test]
+fn many_at_once_get_one_flight() {
+    run(async |name, house| {
+        let (_store, first) = connected(house).await;
+        let stores: Vec<_> = (0..8).map(|_| house.open()).collect();
+        let mut claims = tokio::task::JoinSet::new();
+        for n in 0..32 {
+            let (store, claim) = (stores[n % 8].clone(), claim(&first, &format!("f{n}"), later(1)));
+            claims.spawn(async move { store.claim(&claim).await.unwrap() });
+        }
+        let claims = claims.join_all().await;
+        let ours = claims.iter().filter(|claim| matches!(claim, Claim::Ours { .. })).count();
+        let taken = claims.iter().filter(|claim| matches!(claim, Claim::Taken { .. })).count();
+        assert_eq!((ours, taken), (1, 31), "{name}");
+    });
+}
+
+#[test]
+fn no_change_is_lost_among_many() {
+    run(async |name, house| {
+        let mut connects = tokio::task::JoinSet::new();
+        for n in 0..4 {
+            let store = house.open();
+            connects.spawn_blocking(move || {
+                for turn in 0..15 {
+                    let set = tokens(&location(), &format!("{n}-{turn}"), START);
+                    tokio::runtime::Handle::current()
+                        .block_on(store.connect(&location(), &set, START))
+                        .unwrap();
+                }
+            });
+        }
+        connects.join_all().await;
+        let found = loaded(&house.open()).await;
+        assert_eq!(found.version, Version { epoch: 60, generation: 60 }, "{name}");
+    });
+}

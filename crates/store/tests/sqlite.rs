@@ -1,0 +1,267 @@
+//! What a database may have become since it was written, and what is then not done.
+#![allow(clippy::unwrap_used, reason = "a failure here is the test's own answer")]
+
+mod sample;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use sample::*;
+use store::{Keys, StoreUrl};
+use tokens::store::Committed;
+use tokens::{InstallationId, Store, StoreError};
+
+fn in_folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ghl.db");
+    (folder, path)
+}
+
+fn open(path: &Path, keys: &Keys) -> Result<Arc<dyn Store>, StoreError> {
+    store::open(&StoreUrl::Sqlite(path.to_owned()), keys, None)
+}
+
+fn refusal(path: &Path, keys: &Keys) -> StoreError {
+    open(path, keys).err().expect("a refusal")
+}
+
+/// A database with three installations, the first in its second generation; its key.
+async fn filled(path: &Path) -> Keys {
+    let keys = sealed_by(&new_key());
+    let store = open(path, &keys).unwrap();
+    for id in [other_location(), company(), location()] {
+        store.connect(&id, &tokens(&id, "1", START), START).await.unwrap();
+    }
+    let first = store.load(&location()).await.unwrap().unwrap();
+    let commit = commit(&*store, &first, "f1", tokens(&location(), "2", START), START);
+    assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Saved(_)));
+    keys
+}
+
+fn execute(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+fn count(path: &Path) -> i64 {
+    Connection::open(path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM installations", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_key_is_asked_for_before_anything_is_made() {
+    let (folder, path) = in_folder();
+    assert!(matches!(refusal(&path, &Keys::default()), StoreError::KeyMissing { .. }));
+    let only_old = Keys { current: None, old: vec![new_key()] };
+    assert!(matches!(refusal(&path, &only_old), StoreError::KeyMissing { .. }));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn installations_are_listed_in_the_order_of_their_ids() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let listed = open(&path, &keys).unwrap().list().await.unwrap();
+    let ids: Vec<InstallationId> = listed.into_iter().map(|installation| installation.id).collect();
+    assert_eq!(ids, [location(), other_location(), company()]);
+    assert!(ids.is_sorted());
+}
+
+#[tokio::test]
+async fn another_key_is_refused_and_never_gets_a_set_of_its_own() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let before = std::fs::read(&path).unwrap();
+    let its_id = keys.current.as_ref().unwrap().id();
+    let refused = refusal(&path, &sealed_by(&new_key()));
+    assert!(matches!(refused, StoreError::WrongKey { key_id, .. } if key_id == its_id));
+    assert_eq!((count(&path), std::fs::read(&path).unwrap() == before), (3, true));
+}
+
+#[tokio::test]
+async fn an_old_key_opens_and_everything_is_sealed_anew() {
+    let (_folder, path) = in_folder();
+    let old = filled(&path).await;
+    let with_old_key = open(&path, &old).unwrap();
+    let seen = with_old_key.load(&location()).await.unwrap().unwrap();
+
+    let new = new_key();
+    let both = Keys { current: Some(new.clone()), old: vec![old.current.clone().unwrap()] };
+    let store = open(&path, &both).unwrap();
+    assert_eq!(store.list().await.unwrap().len(), 3);
+    let found = store.load(&location()).await.unwrap().unwrap();
+    assert!(found.tokens == seen.tokens && found.previous.is_some());
+    let stored: Vec<u8> = Connection::open(&path)
+        .unwrap()
+        .query_row("SELECT fingerprint FROM installations WHERE id = 'BBBBBBBBBBBBBBBBBBBB'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(stored, store.fingerprint(&refresh_token(&found.tokens)).0);
+
+    // The process that still has only the old key changes nothing any more.
+    let stale = commit(&*with_old_key, &seen, "f1", tokens(&location(), "3", START), START);
+    assert!(matches!(with_old_key.commit(&stale).await, Err(StoreError::WrongKey { .. })));
+    let fresh = InstallationId::from_parts("location", "EEEEEEEEEEEEEEEEEEEE").unwrap();
+    let refused = with_old_key.connect(&fresh, &tokens(&fresh, "1", START), START).await;
+    assert!(matches!(refused, Err(StoreError::WrongKey { .. })));
+    // What it had landed in the spool still names the token it replaces.
+    let mut late = commit(&*with_old_key, &seen, "f1", tokens(&location(), "3", START), START);
+    late.flight = flight("f2");
+    assert!(matches!(store.commit(&late).await.unwrap(), Committed::Saved(_)));
+    drop((store, with_old_key));
+
+    assert!(matches!(refusal(&path, &old), StoreError::WrongKey { .. }));
+    assert_eq!(open(&path, &sealed_by(&new)).unwrap().list().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_sealed_value_opens_only_where_it_was_sealed() {
+    let here = "WHERE kind = 'location' AND id = 'BBBBBBBBBBBBBBBBBBBB'";
+    for (what, sql) in [
+        ("another row's tokens", "SET tokens = (SELECT tokens FROM installations WHERE kind = 'company')"),
+        ("its own set before", "SET tokens = previous"),
+        ("its own tokens as the set before", "SET previous = tokens"),
+        ("another generation", "SET generation = generation + 1"),
+        ("another epoch", "SET epoch = epoch + 1"),
+        ("a cut value", "SET tokens = substr(tokens, 1, 1000)"),
+        ("an empty value", "SET tokens = x''"),
+        (
+            "a changed byte",
+            "SET tokens = CAST(substr(tokens, 1, 999) || x'00' || x'00' || substr(tokens, 1002) AS BLOB)",
+        ),
+    ] {
+        let (_folder, path) = in_folder();
+        let keys = filled(&path).await;
+        execute(&path, &format!("UPDATE installations {sql} {here}"));
+        let store = open(&path, &keys).unwrap();
+        let refused = store.load(&location()).await;
+        assert!(matches!(refused, Err(StoreError::SealBroken { .. })), "{what}: {refused:?}");
+        let connected = store.connect(&location(), &tokens(&location(), "3", START), START).await;
+        assert!(connected.is_err(), "{what}: nothing is written over it");
+        assert!(store.load(&company()).await.unwrap().is_some(), "{what}: the others are not harmed");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_fits_no_variant_is_named() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    execute(&path, "UPDATE installations SET state = 'odd' WHERE kind = 'company'");
+    let store = open(&path, &keys).unwrap();
+    let Err(StoreError::Unreadable { place, why }) = store.load(&company()).await else { panic!() };
+    assert!(place.ends_with("company AAAAAAAAAAAAAAAAAAAA") && why.contains("odd"), "{place} {why}");
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_left_alone() {
+    let keys = sealed_by(&new_key());
+    let (folder, path) = in_folder();
+    std::fs::write(&path, "this is a text and no database, long enough to be looked at ".repeat(50)).unwrap();
+    assert!(matches!(refusal(&path, &keys), StoreError::Unreadable { .. }));
+
+    let foreign = folder.path().join("foreign.db");
+    execute(&foreign, "CREATE TABLE shop (id); PRAGMA user_version = 1");
+    let before = std::fs::read(&foreign).unwrap();
+    let refused = refusal(&foreign, &keys);
+    assert!(std::fs::read(&foreign).unwrap() == before, "not a byte of it is changed");
+    assert!(
+        matches!(&refused, StoreError::Unreadable { why, .. } if why.contains("another program")),
+        "{refused:?}"
+    );
+
+    let newer = folder.path().join("newer.db");
+    let newer_keys = filled(&newer).await;
+    execute(&newer, "PRAGMA user_version = 99");
+    assert!(matches!(refusal(&newer, &newer_keys), StoreError::TooNew { .. }));
+
+    let emptied = folder.path().join("emptied.db");
+    std::fs::write(&emptied, "").unwrap();
+    std::fs::write(folder.path().join("emptied.db-wal"), "what is left of it").unwrap();
+    assert!(matches!(refusal(&emptied, &keys), StoreError::Unreadable { .. }));
+
+    let missing = folder.path().join("missing/ghl.db");
+    assert!(matches!(refusal(&missing, &keys), StoreError::Io { doing: "find the folder", .. }));
+    assert!(matches!(refusal(folder.path(), &keys), StoreError::IsFolder { .. }));
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_an_error_and_never_an_empty_store() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let whole = std::fs::read(&path).unwrap();
+    let mut noticed = 0;
+    for page in 0..whole.len() / 4096 {
+        let mut damaged = whole.clone();
+        damaged[page * 4096 + 100..(page + 1) * 4096].fill(0xa5);
+        std::fs::write(&path, damaged).unwrap();
+        let listed = match open(&path, &keys) {
+            Ok(store) => store.list().await,
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(listed) => assert_eq!(listed.len(), 3, "page {page}"),
+            Err(_) => noticed += 1,
+        }
+        let _ = std::fs::remove_file(path.with_extension("db-wal"));
+        let _ = std::fs::remove_file(path.with_extension("db-shm"));
+    }
+    assert!(noticed > whole.len() / 4096 / 2, "{noticed}");
+    for length in [1, 100, 4096, whole.len() / 2] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let listed = match open(&path, &keys) {
+            Ok(store) => store.list().await,
+            Err(error) => Err(error),
+        };
+        assert!(listed.is_err(), "cut to {length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_waited_for_and_not_for_ever() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let store = open(&path, &keys).unwrap();
+    let seen = store.load(&company()).await.unwrap().unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(store.load(&company()).await.unwrap().is_some(), "reading waits for nobody");
+    let began = std::time::Instant::now();
+    let refused = store.claim(&claim(&seen, "f1", START)).await;
+    assert!(matches!(refused, Err(StoreError::Database { .. })), "{refused:?}");
+    assert!((4..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+
+    let waiting = tokio::spawn(async move { store.claim(&claim(&seen, "f1", START)).await.map(drop) });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    other.execute_batch("ROLLBACK").unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[test]
+fn many_may_make_and_open_it_at_once() {
+    let (_folder, path) = in_folder();
+    let keys = sealed_by(&new_key());
+    std::thread::scope(|scope| {
+        let opened: Vec<_> = (0..16).map(|_| scope.spawn(|| open(&path, &keys).map(drop))).collect();
+        for opened in opened {
+            opened.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(count(&path), 0);
+}
+
+#[tokio::test]
+async fn work_that_was_begun_is_done_though_nobody_waits() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let store = open(&path, &keys).unwrap();
+    let id = InstallationId::from_parts("location", "EEEEEEEEEEEEEEEEEEEE").unwrap();
+    let set = tokens(&id, "1", START);
+    let mut connecting = Box::pin(store.connect(&id, &set, START));
+    let waker = std::task::Waker::noop();
+    let _ = connecting.as_mut().poll(&mut std::task::Context::from_waker(waker));
+    drop(connecting);
+    assert!(store.load(&id).await.unwrap().is_some());
+}
