@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them all. `./test.sh --quick` leaves out what takes minutes:
+# the container image and the rules switched off one by one.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '\n== %s\n' "$*"; }
+
+# Debian's packages that the tests use for real. Without root, tests that need a missing one say so.
+need() {
+    local missing=()
+    for pair in "$@"; do
+        command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair#*=}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    else
+        echo "missing: ${missing[*]} — install them to run every test" >&2
+    fi
+}
+need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl \
+    buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db
+
+say "tests of every crate, over real sockets, files and databases"
+cargo test --workspace --locked
+
+say "the scripts that people deploy"
+tests/deploy.sh
+
+if [ "${1:-}" != --quick ]; then
+    say "every rule of the refresh protocol, switched off in turn"
+    tests/rules.sh
+
+    say "the container image, built and run"
+    tests/image.sh
+fi
