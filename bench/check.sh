@@ -49,9 +49,17 @@ code=$(curl -fs -d '{"redirect_uri":"http://127.0.0.1:8788/oauth/callback","user
 
 ca=
 if [ $tls = yes ]; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-        -addext 'subjectAltName=DNS:localhost' -keyout key.pem -out cert.pem 2>/dev/null
-    cat cert.pem key.pem >both.pem
+    # An authority, and a certificate of it for localhost.
+    new_key="req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    # shellcheck disable=SC2086  # words, on purpose
+    {
+        openssl $new_key -x509 -days 2 -subj /CN=bench -keyout ca.key -out cert.pem
+        openssl $new_key -subj /CN=localhost -keyout key.pem -out leaf.csr
+        echo 'subjectAltName=DNS:localhost' >leaf.ext
+        openssl x509 -req -days 2 -in leaf.csr -CA cert.pem -CAkey ca.key -CAcreateserial \
+            -extfile leaf.ext -out leaf.pem
+    } 2>/dev/null
+    cat leaf.pem key.pem >both.pem
     tls_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     python3 "$OLDPWD/bench/tls_front.py" "$tls_port" "$port" both.pem &
     front=$!
@@ -61,4 +69,5 @@ if [ $tls = yes ]; then
     sed -i "s#^GHL_API_BASE_URL=.*#GHL_API_BASE_URL=\"$base\"#" .env
 fi
 
+echo "$(stat -c %s "$binary" | awk '{ printf "%.1f", $1 / 1e6 }') MB: $("$binary" --version)"
 SSL_CERT_FILE=$ca "$python" "$OLDPWD/bench/check.py" "$rounds" "$binary" "$python" "$base" "$ca"

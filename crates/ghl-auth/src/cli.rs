@@ -233,6 +233,7 @@ fn localised(command: clap::Command, path: &str, text: &Text) -> clap::Command {
         .help_template(template)
         .disable_help_flag(true)
         .disable_version_flag(true)
+        .arg_required_else_help(false)
         .subcommand_help_heading(text.say("help-commands", &[]))
         .subcommand_value_name(text.say("help-command-name", &[]))
         .mut_args(|arg| {
@@ -282,17 +283,15 @@ pub(crate) fn mistake(error: &clap::Error, text: &Text) -> Option<String> {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return None,
         ErrorKind::UnknownArgument => "usage-unknown-argument",
         ErrorKind::InvalidSubcommand => "usage-unknown-command",
-        ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "usage-missing"
-        }
-        ErrorKind::MissingSubcommand => "usage-missing",
+        ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => "usage-missing",
         ErrorKind::ArgumentConflict => "usage-conflict",
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => "usage-bad-value",
         _ => "usage-other",
     };
-    let argument = match value(ContextKind::InvalidArg) {
-        argument if argument.is_empty() => value(ContextKind::InvalidSubcommand),
-        argument => argument,
+    let argument = match (error.kind(), value(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingSubcommand, _) => value(ContextKind::ValidSubcommand),
+        (_, argument) if argument.is_empty() => value(ContextKind::InvalidSubcommand),
+        (_, argument) => argument,
     };
     Some(text.say(
         key,

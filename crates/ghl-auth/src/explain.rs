@@ -63,7 +63,7 @@ pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
             &[
                 ("id", whose(text, id).into()),
                 ("since", moment(broken.since).into()),
-                ("said", broken.said.as_str().into()),
+                ("said", reason(text, &broken.said).into()),
             ],
         ),
         KeeperError::Suspended { id, since, said } => new(
@@ -72,22 +72,22 @@ pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
             &[
                 ("id", whose(text, id).into()),
                 ("since", moment(*since).into()),
-                ("said", said.as_str().into()),
+                ("said", reason(text, said).into()),
             ],
         ),
         KeeperError::InvalidClient { said } => {
-            new("invalid_client", Exit::Usage, &[("said", said.as_str().into())])
+            new("invalid_client", Exit::Usage, &[("said", reason(text, said).into())])
         }
         KeeperError::InvalidCode { said } => {
-            new("invalid_code", Exit::Person, &[("said", said.as_str().into())])
+            new("invalid_code", Exit::Person, &[("said", reason(text, said).into())])
         }
         KeeperError::Unanswered { said } => {
-            new("unanswered", Exit::Unreachable, &[("said", said.as_str().into())])
+            new("unanswered", Exit::Unreachable, &[("said", reason(text, said).into())])
         }
         KeeperError::Resting { until, said } => new(
             "resting",
             Exit::Unreachable,
-            &[("until", moment(*until).into()), ("said", said.as_str().into())],
+            &[("until", moment(*until).into()), ("said", reason(text, said).into())],
         ),
         KeeperError::FreshTokenRefused => new("fresh_token_refused", Exit::Failed, &[]),
         KeeperError::Anonymous => new("anonymous_grant", Exit::Failed, &[]),
@@ -161,7 +161,7 @@ fn failed_call(text: &Text, step: StepName, failure: &Failure) -> Explained {
         text,
         code,
         exit,
-        &[("step", step.into()), ("said", failure.said.as_str().into()), ("status", status.into())],
+        &[("step", step.into()), ("said", reason(text, &failure.said).into()), ("status", status.into())],
     )
 }
 

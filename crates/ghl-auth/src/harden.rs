@@ -1,13 +1,26 @@
 //! What the process forbids itself before it reads anything.
 
+use std::sync::OnceLock;
+
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
+
+static MASK_BEFORE: OnceLock<Mode> = OnceLock::new();
 
 /// No core dumps, which would hold secrets, and nothing created that others can read. A system that
 /// refuses is no reason not to work.
 pub(crate) fn process() {
-    umask(Mode::from_bits_truncate(0o077));
+    let before = umask(Mode::from_bits_truncate(0o077));
+    MASK_BEFORE.get_or_init(|| before);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Gives the file mask back, for a program that takes this process's place and makes files of its
+/// own.
+pub(crate) fn give_mask_back() {
+    if let Some(before) = MASK_BEFORE.get() {
+        umask(*before);
+    }
 }

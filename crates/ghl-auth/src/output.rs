@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
-use jiff::tz::TimeZone;
 use tokens::Timestamp;
 
 use crate::explain::Explained;
@@ -69,7 +68,7 @@ pub(crate) fn error(text: &Text, error: &Explained) {
 /// An instant in the machine's time zone: `YYYY-MM-DD HH:MM:SS`.
 pub(crate) fn moment(at: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(at.as_millis()) {
-        Ok(at) => at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(at) => at.to_zoned(store::local_time::zone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => at.as_millis().to_string(),
     }
 }

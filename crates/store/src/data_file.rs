@@ -325,9 +325,15 @@ impl DataFile {
         lock::is_elsewhere(file, About::Room)
     }
 
-    /// Whether nobody flies who set room aside in the file.
-    pub(crate) fn nobody_has_room(&self, locked: &Locked) -> Result<bool, StoreError> {
-        self.has_room(&locked.0).map(|has| !has).map_err(self.failed("lock"))
+    /// Whether nobody but the one flight of ours, if there is one, has set room aside in the file.
+    pub(crate) fn nobody_else_has_room(&self, locked: &Locked) -> Result<bool, StoreError> {
+        let ours = held(&self.room);
+        // Asked through the opened file that holds our own lock, the kernel does not count it.
+        let asked = match ours.as_slice() {
+            [(_, file)] => file,
+            _ => &locked.0,
+        };
+        self.has_room(asked).map(|has| !has).map_err(self.failed("lock"))
     }
 
     /// Takes the flight's lock, which is held until `end_flight` or until the process dies.

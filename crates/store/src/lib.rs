@@ -18,6 +18,7 @@ mod file;
 mod in_place;
 mod jwt;
 mod key;
+pub mod local_time;
 mod lock;
 mod row;
 mod seal;

@@ -45,6 +45,11 @@ impl Spool {
         Self { folder: disk::beside(path, ".spool"), sealer, slots: Mutex::default() }
     }
 
+    /// Whether any slot may be there.
+    pub(crate) fn exists(&self) -> bool {
+        self.folder.exists()
+    }
+
     fn slot_path(&self, flight: &FlightId) -> Result<PathBuf, StoreError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         match (1..=64).contains(&flight.0.len()) && flight.0.chars().all(plain) {

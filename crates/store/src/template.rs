@@ -19,6 +19,7 @@ use tokens::{
 use zeroize::Zeroizing;
 
 use crate::jwt::Claims;
+use crate::local_time;
 
 /// How much too early the template's `expiry_timestamp` is.
 const EARLY: Duration = Duration::from_secs(5 * 60);
@@ -68,14 +69,14 @@ pub fn read_template(
     if members.is_empty() && end.is_some() {
         return Err(NoTokens::Empty);
     }
-    let tokens = tokens_in(&mut members, written_at, &TimeZone::system(), end.is_none())?;
+    let tokens = tokens_in(&mut members, written_at, &local_time::zone(), end.is_none())?;
     let id = owner(&members, &tokens, otherwise)?;
     Ok(ReadTokens { id, tokens, cut_short: end.is_none() })
 }
 
 /// Writes the template's file: what Python reads, and nothing of our own.
 pub fn to_template_json(installation: &Installation) -> Zeroizing<Vec<u8>> {
-    render(Some(&installation.tokens), None::<&()>, &TimeZone::system())
+    render(Some(&installation.tokens), None::<&()>, &local_time::zone())
 }
 
 /// The text in a file, without the mark that some editors put in front.

@@ -30,7 +30,8 @@ use crate::token_set::Grant;
 pub struct Timing {
     /// A request without an answer is sent again after this long.
     pub send_again_after: Duration,
-    /// How often one refresh token is sent in one flight.
+    /// How often one refresh token is sent in one flight, unless more is at stake: one that may have
+    /// arrived is sent until the window closes.
     pub sends: u32,
     /// Every send leaves within this time of the first: the 30 seconds, less a margin.
     pub window: Duration,
@@ -84,8 +85,9 @@ pub(crate) struct Flight {
 
 /// How a claim ended.
 enum TakeOff {
-    /// We fly, since this instant, alone or helping another process along.
-    Flying { since: Timestamp },
+    /// We fly, since this instant, alone or helping another process along. `taken_over` says that
+    /// another flight has begun to send this token.
+    Flying { since: Timestamp, taken_over: bool },
     /// Someone has landed: this is what they brought.
     Landed(Box<Installation>),
 }
@@ -93,7 +95,11 @@ enum TakeOff {
 /// What the sends brought.
 enum Asked {
     Granted(Box<Grant>),
-    Refused(Refusal),
+    Refused {
+        why: Refusal,
+        /// Whether the answer that we did not get can still be had.
+        at_stake: bool,
+    },
     Silence(String),
 }
 
@@ -127,15 +133,34 @@ impl Flight {
             seen: seen.version,
             now: self.parts.clock.now(),
         };
-        let since = match self.take_off(&claim).await? {
+        let (since, taken_over) = match self.take_off(&claim).await? {
             TakeOff::Landed(installation) => return Ok(*installation),
-            TakeOff::Flying { since } => since,
+            TakeOff::Flying { since, taken_over } => (since, taken_over),
         };
-        match self.ask(&claim, &seen, token, since).await {
-            Asked::Granted(grant) => self.commit(&seen, *grant).await,
-            Asked::Refused(refusal) => self.refused(&claim, seen, refusal).await,
+        let taken_over = taken_over || seen.intent.is_some_and(|intent| intent.since == since);
+        if taken_over && let Some(installation) = self.landed_before(&claim, &seen).await {
+            return Ok(installation);
+        }
+        match self.ask(&claim, &seen, token, since, taken_over).await {
+            Asked::Granted(grant) => self.commit(&claim, &seen, *grant).await,
+            Asked::Refused { why, at_stake } => self.refused(&claim, seen, why, at_stake).await,
             Asked::Silence(said) => self.silence(&claim, &seen, said).await,
         }
+    }
+
+    /// What the flight that we take over from has left beside the store, saved now: then its token
+    /// is used up, and must not be sent again.
+    async fn landed_before(&self, claim: &ClaimRequest, seen: &Installation) -> Option<Installation> {
+        let saved = match self.parts.replay_landings(Some(&self.id)).await {
+            Ok(saved) => saved?,
+            Err(error) => {
+                warn!(%error, id = %self.id, "could not look for answers beside the store");
+                return None;
+            }
+        };
+        // The row has moved on, so this only lets the lease go.
+        self.settle(claim, &seen.connection, IntentThen::StaysOpen).await;
+        Some(saved)
     }
 
     /// Takes the lease, or waits for whoever holds it, or helps them when they are slow.
@@ -145,14 +170,16 @@ impl Flight {
         loop {
             claim.now = self.parts.clock.now();
             let since = match self.parts.store.claim(&claim).await? {
-                Claim::Ours { since } => return Ok(TakeOff::Flying { since }),
+                Claim::Ours { since } => {
+                    return Ok(TakeOff::Flying { since, taken_over: since < claim.now });
+                }
                 Claim::Moved(newer) if holds(Rule::LookAgain) => return Ok(TakeOff::Landed(newer)),
                 Claim::Moved(newer) => {
                     claim.seen = newer.version;
                     continue;
                 }
                 Claim::Taken { since } if !holds(Rule::Lease) => {
-                    return Ok(TakeOff::Flying { since });
+                    return Ok(TakeOff::Flying { since, taken_over: true });
                 }
                 Claim::Gone => return Err(KeeperError::NotConnected(self.id.clone())),
                 Claim::Taken { since } => since,
@@ -161,7 +188,7 @@ impl Flight {
             let slow = began.elapsed() >= timing.help_after;
             if slow && claim.now.since(since) < timing.window {
                 info!(id = %self.id, "helping a slow refresh of another process along");
-                return Ok(TakeOff::Flying { since });
+                return Ok(TakeOff::Flying { since, taken_over: true });
             }
             if began.elapsed() >= timing.answers_count_for {
                 let said = "another process has been refreshing for too long".to_owned();
@@ -172,31 +199,36 @@ impl Flight {
     }
 
     /// Sends the token, again and again while no answer comes, and takes the first good one.
+    ///
+    /// While HighLevel may have used the token up, it is sent until the 30 seconds are over, however
+    /// quickly each try fails: they are the only time in which the answer can be had again.
     async fn ask(
         &self,
         claim: &ClaimRequest,
         seen: &Installation,
         token: &RefreshToken,
         since: Timestamp,
+        taken_over: bool,
     ) -> Asked {
         let timing = &self.parts.timing;
         let began = Instant::now();
-        let window = match timing.window.saturating_sub(self.parts.clock.now().since(since)) {
-            // The 30 seconds are over, if they ever began: this send may be the first to arrive.
-            Duration::ZERO => timing.window,
-            left => left,
-        };
+        let left = timing.window.saturating_sub(self.parts.clock.now().since(since));
+        // Where the 30 seconds are over, if they ever began, this send may be the first to arrive.
+        let window_ends = began + if left.is_zero() { timing.window } else { left };
+        let mut may_be_used_up = taken_over && !left.is_zero();
         let mut in_the_air = JoinSet::new();
         let mut sent = 0;
         let mut next_send = Some(began);
         let mut renewal = began + timing.renew_every;
         let mut give_up = began + timing.answers_count_for;
+        let mut looked_once_more = false;
         let mut said = String::from("no answer");
         let mut refusal = None;
         loop {
             tokio::select! {
                 biased;
                 Some(joined) = in_the_air.join_next() => {
+                    let unsent = matches!(joined, Ok(Err(Unanswered::NotSent(_))));
                     match self.understand(seen, joined).await {
                         Reading::Granted(grant) => return Asked::Granted(grant),
                         Reading::Refused(why) => {
@@ -207,32 +239,54 @@ impl Flight {
                         }
                         Reading::Unclear(why) => {
                             said = why;
+                            may_be_used_up |= !unsent;
                             let soon = Instant::now() + timing.pause_after(sent);
-                            next_send = next_send.map(|at| at.min(soon));
+                            let more = holds(Rule::SendAgain) && refusal.is_none() && soon < window_ends;
+                            next_send = match next_send {
+                                Some(at) => Some(at.min(soon)),
+                                None => (more && may_be_used_up).then_some(soon),
+                            };
                         }
                     }
                 }
                 () = at(next_send) => {
+                    let now = Instant::now();
+                    if sent > 0 && now >= window_ends {
+                        // Frozen in between: another send would only burn the token that we wait for.
+                        next_send = None;
+                        continue;
+                    }
                     in_the_air.spawn(self.send(token.clone()));
                     sent += 1;
-                    let next = Instant::now() + timing.send_again_after;
-                    let more = holds(Rule::SendAgain) && sent < timing.sends && next < began + window;
+                    let next = now + timing.send_again_after;
+                    let more = holds(Rule::SendAgain) && sent < timing.sends && next < window_ends;
                     next_send = more.then_some(next);
                 }
                 () = sleep_until(renewal) => {
-                    renewal += timing.renew_every;
+                    renewal = Instant::now() + timing.renew_every;
                     let now = self.parts.clock.now();
                     if let Err(error) = self.parts.store.renew(&ClaimRequest { now, ..claim.clone() }).await {
                         warn!(%error, id = %self.id, "could not renew the lease; the flight goes on");
                     }
                 }
-                () = sleep_until(give_up) => break,
+                () = sleep_until(give_up) => {
+                    if looked_once_more {
+                        break;
+                    }
+                    // A process that was frozen finds its time up and the answer in the socket.
+                    looked_once_more = true;
+                    give_up = Instant::now() + timing.renew_every;
+                }
             }
             if in_the_air.is_empty() && next_send.is_none() {
                 break;
             }
         }
-        refusal.map_or(Asked::Silence(said), Asked::Refused)
+        let at_stake = may_be_used_up && Instant::now() < window_ends;
+        match refusal {
+            Some(why) => Asked::Refused { why, at_stake },
+            None => Asked::Silence(said),
+        }
     }
 
     /// One request in a task of its own, so that a later one does not end it.
@@ -274,7 +328,12 @@ impl Flight {
     }
 
     /// Saves new tokens over those of `seen`, for as long as it takes.
-    async fn commit(&self, seen: &Installation, grant: Grant) -> Result<Installation, KeeperError> {
+    async fn commit(
+        &self,
+        claim: &ClaimRequest,
+        seen: &Installation,
+        grant: Grant,
+    ) -> Result<Installation, KeeperError> {
         let Some(replaced) = seen.tokens.refresh_token() else {
             return Err(KeeperError::NotConnected(self.id.clone()));
         };
@@ -296,11 +355,16 @@ impl Flight {
             commit.replaces =
                 current.tokens.refresh_token().map_or(commit.replaces, |t| self.parts.store.fingerprint(t));
         }
-        match self.parts.patiently(|| self.parts.store.commit(&commit)).await {
-            Ok(Committed::Saved(now) | Committed::Superseded(now)) => Ok(*now),
-            Ok(Committed::Gone) => Err(KeeperError::NotConnected(self.id.clone())),
-            Err(error) if self.landed.load(Ordering::SeqCst) => Err(KeeperError::Spooled(error)),
-            Err(error) => Err(KeeperError::Unsaved(error)),
+        let error = match self.parts.patiently(|| self.parts.store.commit(&commit)).await {
+            Ok(Committed::Saved(now) | Committed::Superseded(now)) => return Ok(*now),
+            Ok(Committed::Gone) => return Err(KeeperError::NotConnected(self.id.clone())),
+            Err(error) => error,
+        };
+        // The intent stays, and the lease goes: whoever comes next takes over at once.
+        self.settle(claim, &seen.connection, IntentThen::StaysOpen).await;
+        match self.landed.load(Ordering::SeqCst) {
+            true => Err(KeeperError::Spooled(error)),
+            false => Err(KeeperError::Unsaved(error)),
         }
     }
 
@@ -309,8 +373,11 @@ impl Flight {
         claim: &ClaimRequest,
         seen: Installation,
         refusal: Refusal,
+        at_stake: bool,
     ) -> Result<Installation, KeeperError> {
         let now = self.parts.clock.now();
+        // Neither of these two says whether an earlier send has used the token up.
+        let intent = if at_stake { IntentThen::StaysOpen } else { IntentThen::Ended };
         match refusal {
             Refusal::InvalidGrant(said) => self.heal(claim, seen, said).await,
             Refusal::NotActive(said) => {
@@ -320,12 +387,12 @@ impl Flight {
                 };
                 let retry_at = now + RETRY_AFTER_SUSPENSION;
                 let connection = Connection::Suspended { since, attempts, retry_at, said: said.clone() };
-                self.settle(claim, &connection, IntentThen::Ended).await;
+                self.settle(claim, &connection, intent).await;
                 Err(KeeperError::Suspended { id: self.id.clone(), since, said })
             }
             Refusal::InvalidClient(said) => {
                 self.parts.client_refused(now, &said);
-                self.settle(claim, &seen.connection, IntentThen::Ended).await;
+                self.settle(claim, &seen.connection, intent).await;
                 Err(KeeperError::InvalidClient { said })
             }
             Refusal::InvalidCode(said) => self.silence(claim, &seen, said).await,
@@ -341,16 +408,18 @@ impl Flight {
         said: String,
     ) -> Result<Installation, KeeperError> {
         if holds(Rule::DoubtRefusals) {
-            if let Some(current) = self.parts.store.load(&self.id).await?
-                && current.version != seen.version
-            {
-                return Ok(current);
-            }
-            if let Some(healed) = self.parts.replay_landings(Some(&self.id)).await? {
-                return Ok(healed);
+            let moved = self.parts.store.load(&self.id).await?.filter(|now| now.version != seen.version);
+            let newer = match moved {
+                Some(newer) => Some(newer),
+                None => self.parts.replay_landings(Some(&self.id)).await?,
+            };
+            if let Some(newer) = newer {
+                // It has moved on, so this only lets the lease go.
+                self.settle(claim, &newer.connection, IntentThen::Ended).await;
+                return Ok(newer);
             }
             if let Some(grant) = self.ask_with_previous(&seen).await {
-                return self.commit(&seen, grant).await;
+                return self.commit(claim, &seen, grant).await;
             }
         }
         let broken = Broken { since: self.parts.clock.now(), said };
@@ -368,7 +437,8 @@ impl Flight {
         }
     }
 
-    /// No usable answer came: the grant and the open intent stay for the next try.
+    /// No usable answer came: the grant stays for the next try. The 30 seconds are over or never
+    /// began, so no intent is left open; one that is found later is of a flight that broke off.
     async fn silence(
         &self,
         claim: &ClaimRequest,
@@ -382,7 +452,7 @@ impl Flight {
         };
         let retry_at = now + retry_after_silence(attempts);
         let connection = Connection::Uncertain { since, attempts, retry_at, said: said.clone() };
-        self.settle(claim, &connection, IntentThen::StaysOpen).await;
+        self.settle(claim, &connection, IntentThen::Ended).await;
         Err(KeeperError::Unanswered { said })
     }
 

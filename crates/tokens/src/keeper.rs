@@ -56,12 +56,21 @@ pub(crate) struct Parts {
     /// Tells this process's flights from those of others.
     process: String,
     flights_begun: AtomicU64,
-    in_the_air: Mutex<HashMap<InstallationId, Arrival>>,
+    in_the_air: Mutex<HashMap<Air, Arrival>>,
     room_in_the_air: Semaphore,
     client_refused: Mutex<Option<(Timestamp, String)>>,
 }
 
 type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
+
+/// What can be in the air.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Air {
+    /// The refresh of an installation: one at a time.
+    Refresh(InstallationId),
+    /// The exchange of an authorisation code.
+    Exchange(FlightId),
+}
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,22 +140,21 @@ impl Keeper {
     }
 
     /// Like `token`, for a run that someone or the clock asked for: it waits for the refresh to end,
-    /// and a rest after failures does not hold it back.
+    /// and a rest after failures does not hold it back. `refreshing` is called before one begins.
     pub async fn fresh_token(
         &self,
         id: &InstallationId,
         minimum_life: Duration,
+        refreshing: impl FnOnce(),
     ) -> Result<Served, KeeperError> {
         let present = self.load(id).await?;
-        match present.next_step(self.parts.clock.now(), minimum_life) {
-            Step::Use if present.connection == Connection::Connected => {
-                Ok(Served { installation: present, refreshed: false, warning: None })
-            }
-            Step::Use | Step::UseAndRefresh | Step::Refresh | Step::Rest(_) | Step::NeedsPerson(_) => {
-                let landed = self.fly(present.clone()).await;
-                self.landed_or_present(present, landed)
-            }
+        let step = present.next_step(self.parts.clock.now(), minimum_life);
+        if step == Step::Use && present.connection == Connection::Connected {
+            return Ok(Served { installation: present, refreshed: false, warning: None });
         }
+        refreshing();
+        let landed = self.fly(present.clone()).await;
+        self.landed_or_present(present, landed)
     }
 
     /// Gets a new set of tokens, however fresh the present one is.
@@ -169,17 +177,22 @@ impl Keeper {
     }
 
     /// Exchanges an authorisation code, at once, and begins a new epoch with what it brings. What
-    /// was there before is replaced only then.
+    /// was there before is replaced only then. A code works once, so this too lands when whoever
+    /// asked for it has gone.
     pub async fn connect(&self, code: &AuthorizationCode) -> Result<Installation, KeeperError> {
         let name = self.parts.name_flight();
-        self.parts.store.reserve(&name).await?;
-        let connected = self.exchange(&name, code).await;
-        if !matches!(connected, Err(KeeperError::Spooled(_)))
-            && let Err(error) = self.parts.store.free(&name).await
-        {
-            warn!(%error, "could not give the spool's room back");
-        }
-        connected
+        let (keeper, code) = (self.clone(), code.clone());
+        let arrival = self.parts.launch(Air::Exchange(name.clone()), async move {
+            keeper.parts.store.reserve(&name).await?;
+            let connected = keeper.exchange(&name, &code).await;
+            if !matches!(connected, Err(KeeperError::Spooled(_)))
+                && let Err(error) = keeper.parts.store.free(&name).await
+            {
+                warn!(%error, "could not give the spool's room back");
+            }
+            connected
+        });
+        landed(arrival).await
     }
 
     /// Takes in a grant that was authorised elsewhere.
@@ -193,7 +206,7 @@ impl Keeper {
         self.parts.replay_landings(None).await.map(drop)
     }
 
-    /// Waits until no refresh of this process is in the air.
+    /// Waits until no refresh and no exchange of this process is in the air.
     pub async fn landed(&self) {
         loop {
             let next = self.parts.in_the_air().values().next().cloned();
@@ -213,25 +226,8 @@ impl Keeper {
     /// flight goes on: HighLevel may have consumed the old refresh token already.
     async fn fly(&self, seen: Installation) -> Result<Installation, KeeperError> {
         self.parts.client_is_taken()?;
-        let mut arrival = self.board(seen);
-        match arrival.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(landed)) => landed.clone(),
-            Ok(None) | Err(_) => {
-                Err(KeeperError::Unanswered { said: "the refresh broke off inside this program".into() })
-            }
-        }
-    }
-
-    fn board(&self, seen: Installation) -> Arrival {
-        let mut in_the_air = self.parts.in_the_air();
-        if let Some(arrival) = in_the_air.get(&seen.id) {
-            return arrival.clone();
-        }
-        let (arrived, arrival) = watch::channel(None);
-        in_the_air.insert(seen.id.clone(), arrival.clone());
         let parts = self.parts.clone();
-        tokio::spawn(async move {
-            let entry = Entry { parts: parts.clone(), id: seen.id.clone() };
+        let arrival = self.parts.launch(Air::Refresh(seen.id.clone()), async move {
             // The semaphore is never closed.
             let _room = parts.room_in_the_air.acquire().await.ok();
             let flight = Flight {
@@ -240,11 +236,9 @@ impl Keeper {
                 landed: AtomicBool::new(false),
                 parts: parts.clone(),
             };
-            let landed = flight.fly(seen).await;
-            drop(entry);
-            arrived.send_replace(Some(landed));
+            flight.fly(seen).await
         });
-        arrival
+        landed(arrival).await
     }
 
     fn landed_or_present(
@@ -319,21 +313,52 @@ impl Keeper {
     }
 }
 
+/// How a flight ended, however long it takes.
+async fn landed(mut arrival: Arrival) -> Result<Installation, KeeperError> {
+    match arrival.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(landed)) => landed.clone(),
+        Ok(None) | Err(_) => {
+            Err(KeeperError::Unanswered { said: "the request broke off inside this program".into() })
+        }
+    }
+}
+
 /// A flight's place in the list of those in the air, given back however the flight ends.
 struct Entry {
     parts: Arc<Parts>,
-    id: InstallationId,
+    air: Air,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.parts.in_the_air().remove(&self.id);
+        self.parts.in_the_air().remove(&self.air);
     }
 }
 
 impl Parts {
-    fn in_the_air(&self) -> std::sync::MutexGuard<'_, HashMap<InstallationId, Arrival>> {
+    fn in_the_air(&self) -> std::sync::MutexGuard<'_, HashMap<Air, Arrival>> {
         self.in_the_air.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the flight that is in the air already, or starts `flight` in a task of its own.
+    fn launch(
+        self: &Arc<Self>,
+        air: Air,
+        flight: impl Future<Output = Result<Installation, KeeperError>> + Send + 'static,
+    ) -> Arrival {
+        let mut in_the_air = self.in_the_air();
+        if let Some(arrival) = in_the_air.get(&air) {
+            return arrival.clone();
+        }
+        let (arrived, arrival) = watch::channel(None);
+        in_the_air.insert(air.clone(), arrival.clone());
+        let entry = Entry { parts: self.clone(), air };
+        tokio::spawn(async move {
+            let landed = flight.await;
+            drop(entry);
+            arrived.send_replace(Some(landed));
+        });
+        arrival
     }
 
     fn name_flight(&self) -> FlightId {
@@ -369,7 +394,9 @@ impl Parts {
                 Ok(written) => return Ok(written),
                 Err(error) => error,
             };
-            if self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
+            // A store that has stopped believing the disk is well again only in another process.
+            let hopeless = matches!(error, StoreError::Poisoned { .. });
+            if hopeless || self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
                 return Err(error);
             }
             warn!(%error, "new tokens can't be saved yet; trying on");

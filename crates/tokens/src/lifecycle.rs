@@ -25,14 +25,14 @@ impl Installation {
     /// Decides the next step at `now` for a caller who needs the token for `minimum_life` more.
     ///
     /// A token is refreshed from half of its life on, so that hours remain to heal whatever goes
-    /// wrong; whenever it would not last the caller; and at once when someone began to exchange it
-    /// and did not say how that ended, because the answer can be had again for 30 seconds only.
+    /// wrong; whenever it would not last the caller; and at once, however the connection stood, when
+    /// someone began to exchange it and did not say how that ended, because the answer can be had
+    /// again for 30 seconds only.
     pub fn next_step(&self, now: Timestamp, minimum_life: Duration) -> Step {
         let lasts = self.lasts(now, minimum_life);
         let due = match &self.connection {
-            Connection::Connected => {
-                self.was_left_in_the_air() || !lasts || now >= self.tokens.half_life_at()
-            }
+            _ if self.was_left_in_the_air() => true,
+            Connection::Connected => !lasts || now >= self.tokens.half_life_at(),
             Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
                 now >= *retry_at
             }
@@ -127,9 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_that_nobody_ended_is_taken_up_at_once() {
-        let mut installation = sample::installation();
-        installation.intent = Some(crate::installation::Intent { since: at(1) });
-        assert_eq!(installation.next_step(at(1), HOUR), Step::UseAndRefresh);
+    fn an_exchange_that_nobody_ended_is_taken_up_at_once_however_the_connection_stood() {
+        let rest = |attempts| (at(1), attempts, at(20), String::new());
+        let (since, attempts, retry_at, said) = rest(1);
+        let uncertain = Connection::Uncertain { since, attempts, retry_at, said };
+        let (since, attempts, retry_at, said) = rest(2);
+        let suspended = Connection::Suspended { since, attempts, retry_at, said };
+        let broken = Connection::Broken(Broken { since, said: String::new() });
+        for connection in [Connection::Connected, uncertain, suspended, broken] {
+            let mut installation = sample::installation();
+            installation.connection = connection;
+            installation.intent = Some(crate::installation::Intent { since: at(1) });
+            assert_eq!(installation.next_step(at(1), HOUR), Step::UseAndRefresh);
+            assert_eq!(installation.next_step(at(24), HOUR), Step::Refresh);
+        }
     }
 }

@@ -172,7 +172,7 @@ pub enum Committed {
 /// What happens to the intent when a flight ends without tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentThen {
-    /// HighLevel has answered: nothing is open.
+    /// Nothing more can be had for it: HighLevel has answered, or its 30 seconds are over.
     Ended,
     /// It may still have been exchanged: whoever comes next flies on with the same token.
     StaysOpen,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use highlevel::{Api, Client, Contact, Failure, FailureKind, Reply};
 use tokens::{
     AccessToken, Clock, CompanyId, ContactId, Health, Installation, InstallationId, Keeper, KeeperError,
-    LocationId, Served, Step, Timestamp,
+    LocationId, Served, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
@@ -298,15 +298,16 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let present = keeper.load(id).await?;
-        let good = present.next_step(check.clock.now(), to_last) == Step::Use;
-        if !good {
+        let mut good = true;
+        let refreshing = || {
+            good = false;
             (self.tell)(&Event::Refreshing);
-        }
-        self.go_on_with(keeper.fresh_token(id, to_last).await?);
-        if good && !self.refreshed {
+        };
+        let served = keeper.fresh_token(id, to_last, refreshing).await?;
+        if good {
             (self.tell)(&Event::TokenIsGood);
         }
+        self.go_on_with(served);
         if let Some(installation) = &self.installation {
             (self.tell)(&Event::Using(installation));
         }

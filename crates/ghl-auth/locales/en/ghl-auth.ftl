@@ -102,9 +102,10 @@ demo-ends = That was the whole job. Next: put your app's credentials into .env (
 
 ## Configuration
 
-config-fault =   { $name }: { $problem }
-    { $meaning }
-    Example: { $example }
+config-fault =
+    {"  "}{ $name }: { $problem }
+    {"    "}{ $meaning }
+    {"    "}Example: { $example }
 missing = it is not set.
 bad-store-kind = it is neither file:PATH nor sqlite:PATH.
 bad-store-path = there is no path after the colon.
@@ -242,6 +243,8 @@ error-no_code = There is no authorization code in that.
     .action = Paste the whole address that your browser shows after you allowed the app; it holds "code=".
 error-wrong_state = That address belongs to another login.
     .action = Open the address printed last, and paste what follows from it.
+error-nobody_answered = Nobody pasted an address or a code.
+    .action = Run `ghl-auth login` in a terminal, or give it what your browser shows with --code.
 error-consent_refused = HighLevel's consent page answered: { $said }
     .action = Run `ghl-auth login` again and allow the app.
 error-import_unreadable = { $path } can't be imported: { $why }
@@ -279,12 +282,33 @@ reason-its-tokens-name-neither-a-location-nor-a-company = its tokens name neithe
 reason-it-is-no-database = it is no database
 reason-the-database-is-damaged = the database is damaged
 reason-it-is-another-program-s-database = it is another program's database
+reason-it-ends-in-the-middle = it ends in the middle
+reason-it-ends-in-the-middle--and-no-access-token-is-whole-before-that = it ends in the middle, and no access token is whole before that
+reason-it-ends-in-the-middle--and-no-refresh-token-is-whole-before-that = it ends in the middle, and no refresh token is whole before that
+reason-it-is-no-JSON = it is no JSON
+reason-it-could-not-be-read = it could not be read
+reason-it-is-too-large-to-be-a-token-file = it is too large to be a token file
+reason-a-member-is-missing-or-of-another-kind = a member is missing or of another kind
+reason-its-company-is-no-id = its company is no id
+reason-no-answer = no answer
+reason-no-answer-in-time = no answer in time
+reason-no-answer-within-30-seconds = no answer within 30 seconds
+reason-the-answer-is-not-JSON = the answer is not JSON
+reason-the-answer-has-no--contact- = the answer has no `contact`
+reason-the-token-reply-is-not-a-whole-JSON-object = the token reply is not a whole JSON object
+reason-the-token-reply-has-no-usable--access-token- = the token reply has no usable `access_token`
+reason-the-token-reply-has-no-usable--refresh-token- = the token reply has no usable `refresh_token`
+reason-the-grant-has-no-refresh-token-of-its-own = the grant has no refresh token of its own
+reason-another-process-has-been-refreshing-for-too-long = another process has been refreshing for too long
+reason-the-request-broke-off-inside-this-program = the request broke off inside this program
+reason-the-refresh-broke-off-inside-this-program = the refresh broke off inside this program
+reason-the-token-holds-characters-that-no-header-can-carry = the token holds characters that no header can carry
 
 ## Mistakes on the command line
 
 usage-unknown-argument = I don't know `{ $argument }`. See: { $command }
 usage-unknown-command = There is no command `{ $argument }`. See: { $command }
-usage-missing = Something is missing: { $argument } See: { $command }
+usage-missing = Something is missing: `{ $argument }`. See: { $command }
 usage-conflict = `{ $argument }` and `{ $other }` exclude each other. See: { $command }
 usage-bad-value = `{ $value }` is no good value for { $argument }. See: { $command }
 usage-other = I don't understand that. See: { $command }
@@ -297,6 +321,13 @@ help-options = Options
 help-options-name = [OPTIONS]
 help-commands = Commands
 help-command-name = COMMAND
+man-name = NAME
+man-synopsis = SYNOPSIS
+man-description = DESCRIPTION
+man-options = OPTIONS
+man-commands = COMMANDS
+man-more = NOTES
+man-version = VERSION
 help-after = Without a command: check. Settings come from the environment and .env; .env.example explains each.
     Exit codes: 0 operational, 1 the check failed, 2 wrong use or settings, 3 a person must authorize,
     4 HighLevel or the store can't be reached.
@@ -318,7 +349,7 @@ help-sandbox = Run a HighLevel of our own on this machine, to try and to test ag
           ghl-auth --env-file sandbox.env login
           ghl-auth --env-file sandbox.env check
         Make trouble, and see what happened:
-          curl -d '{"{"}"kind":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
+          curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Show the whole job on the sandbox, with nothing to configure.
 help-completions = Print completions for a shell: bash, elvish, fish, powershell, zsh.

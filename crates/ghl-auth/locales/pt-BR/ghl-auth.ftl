@@ -102,9 +102,10 @@ demo-ends = Esse foi o trabalho inteiro. A seguir: ponha as credenciais do seu a
 
 ## Configuração
 
-config-fault =   { $name }: { $problem }
-    { $meaning }
-    Exemplo: { $example }
+config-fault =
+    {"  "}{ $name }: { $problem }
+    {"    "}{ $meaning }
+    {"    "}Exemplo: { $example }
 missing = não está definida.
 bad-store-kind = não é file:CAMINHO nem sqlite:CAMINHO.
 bad-store-path = falta o caminho depois dos dois-pontos.
@@ -242,6 +243,8 @@ error-no_code = Não há código de autorização nisso.
     .action = Cole o endereço inteiro que o navegador mostra depois da autorização; ele contém "code=".
 error-wrong_state = Esse endereço é de outro login.
     .action = Abra o último endereço mostrado e cole o que resultar dele.
+error-nobody_answered = Ninguém colou um endereço nem um código.
+    .action = Execute `ghl-auth login` num terminal, ou passe com --code o que o navegador mostrar.
 error-consent_refused = A página de consentimento do HighLevel respondeu: { $said }
     .action = Execute `ghl-auth login` de novo e autorize o aplicativo.
 error-import_unreadable = { $path } não pode ser importado: { $why }
@@ -279,12 +282,33 @@ reason-its-tokens-name-neither-a-location-nor-a-company = os tokens não dizem a
 reason-it-is-no-database = não é um banco de dados
 reason-the-database-is-damaged = o banco de dados está danificado
 reason-it-is-another-program-s-database = é o banco de dados de outro programa
+reason-it-ends-in-the-middle = termina no meio
+reason-it-ends-in-the-middle--and-no-access-token-is-whole-before-that = termina no meio, e antes disso não há access token inteiro
+reason-it-ends-in-the-middle--and-no-refresh-token-is-whole-before-that = termina no meio, e antes disso não há refresh token inteiro
+reason-it-is-no-JSON = não é JSON
+reason-it-could-not-be-read = não pôde ser lido
+reason-it-is-too-large-to-be-a-token-file = é grande demais para um arquivo de tokens
+reason-a-member-is-missing-or-of-another-kind = um campo falta ou é de outro tipo
+reason-its-company-is-no-id = a company dele não é um ID
+reason-no-answer = nenhuma resposta
+reason-no-answer-in-time = nenhuma resposta a tempo
+reason-no-answer-within-30-seconds = nenhuma resposta em 30 segundos
+reason-the-answer-is-not-JSON = a resposta não é JSON
+reason-the-answer-has-no--contact- = a resposta não traz `contact`
+reason-the-token-reply-is-not-a-whole-JSON-object = a resposta com os tokens não é um objeto JSON inteiro
+reason-the-token-reply-has-no-usable--access-token- = a resposta não traz um `access_token` utilizável
+reason-the-token-reply-has-no-usable--refresh-token- = a resposta não traz um `refresh_token` utilizável
+reason-the-grant-has-no-refresh-token-of-its-own = a autorização não tem refresh token próprio
+reason-another-process-has-been-refreshing-for-too-long = outro processo está renovando há tempo demais
+reason-the-request-broke-off-inside-this-program = o pedido se interrompeu dentro deste programa
+reason-the-refresh-broke-off-inside-this-program = a renovação se interrompeu dentro deste programa
+reason-the-token-holds-characters-that-no-header-can-carry = o token contém caracteres que nenhum cabeçalho leva
 
 ## Enganos na linha de comando
 
 usage-unknown-argument = Não conheço `{ $argument }`. Veja: { $command }
 usage-unknown-command = Não existe o comando `{ $argument }`. Veja: { $command }
-usage-missing = Falta algo: { $argument } Veja: { $command }
+usage-missing = Falta algo: `{ $argument }`. Veja: { $command }
 usage-conflict = `{ $argument }` e `{ $other }` se excluem. Veja: { $command }
 usage-bad-value = `{ $value }` não serve para { $argument }. Veja: { $command }
 usage-other = Não entendi. Veja: { $command }
@@ -297,6 +321,13 @@ help-options = Opções
 help-options-name = [OPÇÕES]
 help-commands = Comandos
 help-command-name = COMANDO
+man-name = NOME
+man-synopsis = SINOPSE
+man-description = DESCRIÇÃO
+man-options = OPÇÕES
+man-commands = COMANDOS
+man-more = NOTAS
+man-version = VERSÃO
 help-after = Sem comando: check. As configurações vêm do ambiente e do .env; .env.example explica cada uma.
     Códigos de saída: 0 operacional, 1 a verificação falhou, 2 uso ou configuração errada,
     3 uma pessoa precisa autorizar, 4 o HighLevel ou o armazenamento não pode ser alcançado.
@@ -318,7 +349,7 @@ help-sandbox = Roda um HighLevel de brinquedo nesta máquina, para experimentar 
           ghl-auth --env-file sandbox.env login
           ghl-auth --env-file sandbox.env check
         Provoque falhas e veja o que houve:
-          curl -d '{"{"}"kind":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
+          curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Mostra o trabalho inteiro no sandbox, sem nada a configurar.
 help-completions = Mostra o complemento de comandos para um shell: bash, elvish, fish, powershell, zsh.

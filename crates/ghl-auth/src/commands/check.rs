@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
         // What is needed further on is read here too, so that one error lists every fault.
         let (meant, _) = (config.meant_by_check(), config.run_interval());
         if matches!(credentials, Some(Credentials::App(_)) | None) {
-            config.store()?;
+            (config.authorization_code(), config.authorize_url(), config.store()).2?;
         }
         meant.and(Some((api?, credentials?, health_check?)))
     })?;
@@ -36,11 +36,10 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
             let (store, works_as) = context.open_store(&settings, Some(&meant)).await?;
             say_how_safe(context, works_as, &store.weaknesses());
             let keeper = context.keeper(store.clone(), &client, app).await;
-            let id = match code {
+            let (id, just_saved) = match code {
                 Some(code) => first_code(context, &keeper, store.as_ref(), &meant, &code, args).await?,
-                None => context.which(store.as_ref(), None, &meant).await?,
+                None => (context.which(store.as_ref(), None, &meant).await?, false),
             };
-            let id = expected(context, store.as_ref(), id).await?;
             let to_last = config::until_next_run(interval);
             let access = Access::Kept { keeper: keeper.clone(), id: id.clone(), to_last };
             let check = Check {
@@ -50,9 +49,12 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
                 wait_for_workflow: args.wait_for_workflow,
                 clock: &SystemClock,
             };
-            let Some(report) = landing_first(&keeper, tell(context, args, check)).await else {
+            let Some(report) = landing_first(&keeper, tell(context, args, check, just_saved)).await else {
                 return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
             };
+            if let Some(CheckError::Token(KeeperError::NotConnected(_))) = &report.error {
+                name_another(context, store.as_ref(), &id).await?;
+            }
             note(store.as_ref(), &id, &report, &context.text).await;
             Ok(ended(context, args, &report))
         }
@@ -68,14 +70,14 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
                 wait_for_workflow: args.wait_for_workflow,
                 clock: &SystemClock,
             };
-            let report = tell(context, args, check).await;
+            let report = tell(context, args, check, false).await;
             Ok(ended(context, args, &report))
         }
     }
 }
 
 /// Exchanges `GHL_AUTHORIZATION_CODE` where there is no grant that works: on the first run, or when
-/// a person has authorised anew. Later it is never sent again.
+/// a person has authorised anew. Later it is never sent again. Says whether it was exchanged.
 async fn first_code(
     context: &Context,
     keeper: &Keeper,
@@ -83,14 +85,15 @@ async fn first_code(
     meant: &Meant,
     code: &tokens::AuthorizationCode,
     args: &CheckArgs,
-) -> Result<InstallationId, Explained> {
-    let present = context.which(store, None, meant).await;
-    if let Ok(id) = &present {
-        match keeper.load(id).await {
+) -> Result<(InstallationId, bool), Explained> {
+    let mut died = None;
+    if let Ok(id) = context.which(store, None, meant).await {
+        match keeper.load(&id).await {
             Ok(installation) if !matches!(installation.connection, tokens::Connection::Broken(_)) => {
-                return present;
+                return Ok((id, false));
             }
-            Ok(_) | Err(KeeperError::NotConnected(_)) => {}
+            Ok(_) => died = Some(id),
+            Err(KeeperError::NotConnected(_)) => {}
             Err(error) => return Err(context.keeper_error(&error)),
         }
     }
@@ -105,38 +108,30 @@ async fn first_code(
                 output::answer(&text.say("tokens-saved", &[]));
             }
             super::login::warn_of_surprises(context, &installation, meant);
-            Ok(match meant {
+            let id = match meant {
                 Meant::Installation(id) => id.clone(),
                 Meant::AnyCompany | Meant::AnyLocation => installation.id,
-            })
+            };
+            Ok((id, true))
         }
-        Some(Err(error)) => Err(context.keeper_error(&error)),
+        Some(Err(error)) => match (error, died) {
+            // It is the code that the dead grant came from: what there is to say is that it died.
+            (KeeperError::InvalidCode { .. }, Some(id)) => Ok((id, false)),
+            (error, _) => Err(context.keeper_error(&error)),
+        },
         None => Err(Explained::new(text, "stopped", Exit::Failed, &[])),
     }
 }
 
-/// Refuses tokens of another location or class than the one that is meant, by name.
-async fn expected(
-    context: &Context,
-    store: &dyn Store,
-    id: InstallationId,
-) -> Result<InstallationId, Explained> {
-    let load = store.load(&id).await.map_err(|error| context.store_error(&error))?;
-    if load.is_some() {
-        return Ok(id);
-    }
+/// Where there are only tokens of another location or class than the one meant, says whose.
+async fn name_another(context: &Context, store: &dyn Store, id: &InstallationId) -> Result<(), Explained> {
     let others = store.list().await.map_err(|error| context.store_error(&error))?;
+    let Some(other) = others.first() else { return Ok(()) };
     let text = &context.text;
-    match others.first() {
-        None => Ok(id),
-        Some(other) => {
-            let code = if other.id.kind() == id.kind() { "another_location" } else { "another_class" };
-            let found = explain::whose(text, &other.id);
-            let wanted = explain::whose(text, &id);
-            let arguments = [("found", found.into()), ("wanted", wanted.into())];
-            Err(Explained::new(text, code, Exit::Usage, &arguments))
-        }
-    }
+    let code = if other.id.kind() == id.kind() { "another_location" } else { "another_class" };
+    let (found, wanted) = (explain::whose(text, &other.id), explain::whose(text, id));
+    let arguments = [("found", found.into()), ("wanted", wanted.into())];
+    Err(Explained::new(text, code, Exit::Usage, &arguments))
 }
 
 fn target(id: &InstallationId, health_check: HealthCheck) -> Target {
@@ -149,11 +144,12 @@ fn target(id: &InstallationId, health_check: HealthCheck) -> Target {
     }
 }
 
-async fn tell(context: &Context, args: &CheckArgs, check: Check<'_>) -> Report {
+/// Runs the check and says what happens. Tokens that were just saved need not be called loaded.
+async fn tell(context: &Context, args: &CheckArgs, check: Check<'_>, just_saved: bool) -> Report {
     let text = &context.text;
     check
         .run(&mut |event| {
-            if !args.json {
+            if !args.json && !(just_saved && matches!(event, Event::TokenIsGood)) {
                 say(text, event);
             }
         })
@@ -173,7 +169,7 @@ fn say(text: &Text, event: &Event<'_>) {
             output::answer(&text.say("attempt", &[("number", (*number).into()), ("of", (*of).into())]));
         }
         Event::TryingAgain(failure) => {
-            output::talk(&text.say("trying-again", &[("said", failure.said.as_str().into())]));
+            output::talk(&text.say("trying-again", &[("said", explain::reason(text, &failure.said).into())]));
         }
         Event::Read => output::answer(&text.say("read", &[])),
         Event::TagRemoved => output::answer(&text.say("tag-removed", &[])),
@@ -291,7 +287,10 @@ fn document(context: &Context, report: &Report, error: Option<&Explained>) -> Va
 
 async fn note(store: &dyn Store, id: &InstallationId, report: &Report, text: &Text) {
     let found = match &report.error {
-        Some(error) => Some((explain::check_error(text, error).code.to_owned(), error.to_string())),
+        Some(error) => {
+            let error = explain::check_error(text, error);
+            Some((error.code.to_owned(), error.detail))
+        }
         None => report.warnings.first().map(|warning| {
             let (said, code) = warned(text, warning);
             (code.to_owned(), said)

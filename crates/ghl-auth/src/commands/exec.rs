@@ -10,6 +10,7 @@ use crate::cli::ExecArgs;
 use crate::config::{Credentials, variables};
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
+use crate::harden;
 use crate::output;
 use crate::shutdown::landing_first;
 use crate::wiring::Context;
@@ -41,6 +42,7 @@ pub(crate) async fn run(args: &ExecArgs, context: &Context) -> Result<Exit, Expl
     for variable in variables::ALL.iter().filter(|variable| variable.secret) {
         command.env_remove(variable.name);
     }
+    harden::give_mask_back();
     // On success the program takes this process's place, and its exit code is ours.
     let error = command.exec();
     let arguments =

@@ -103,25 +103,28 @@ async fn ask_person(
         Some(_) => output::talk(&text.say("login-waiting", &[("uri", app.redirect_uri.as_str().into())])),
         None => output::talk(&text.say("login-paste", &[])),
     }
+    let may_come = listener.is_some();
     tokio::select! {
         came = callback::code(listener, &state, text) => came,
-        pasted = pasted(text, &state) => pasted,
+        pasted = pasted(text, &state, may_come) => pasted,
         () = asked_to_stop() => Err(Explained::new(text, "stopped", Exit::Failed, &[])),
     }
 }
 
-/// Reads lines until one holds a code.
-async fn pasted(text: &Text, state: &str) -> Result<AuthorizationCode, Explained> {
+/// Reads lines until one holds a code, or says that the app was not allowed. Where nobody can paste
+/// anything (more), the callback may still come.
+async fn pasted(text: &Text, state: &str, may_come: bool) -> Result<AuthorizationCode, Explained> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     loop {
         match lines.next_line().await {
             Ok(Some(line)) if line.trim().is_empty() => {}
             Ok(Some(line)) => match code_in(text, &line, Some(state)) {
                 Ok(code) => return Ok(code),
+                Err(refused) if refused.exit == Exit::Person => return Err(refused),
                 Err(error) => output::error(text, &error),
             },
-            // Without a terminal the callback may still come.
-            Ok(None) | Err(_) => return std::future::pending().await,
+            Ok(None) | Err(_) if may_come => return std::future::pending().await,
+            Ok(None) | Err(_) => return Err(Explained::new(text, "nobody_answered", Exit::Person, &[])),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, E
             return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
         };
         if let Err(error) = &refreshed {
-            worst = explain::keeper_error(&context.text, error).exit;
+            worst = graver(worst, explain::keeper_error(&context.text, error).exit);
         }
         match args.json {
             true => documents.push(document(context, &id, &refreshed)),
@@ -44,6 +44,13 @@ pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, E
         output::document(&json!({ "installations": documents }));
     }
     Ok(worst)
+}
+
+/// Of two ends, the one that needs someone sooner: a person to authorise, then whoever keeps the
+/// settings, then whoever keeps the location; an outage passes by itself.
+fn graver(one: Exit, other: Exit) -> Exit {
+    let order = [Exit::Person, Exit::Usage, Exit::Failed, Exit::Unreachable];
+    order.into_iter().find(|exit| [one, other].contains(exit)).unwrap_or(Exit::Good)
 }
 
 fn say(context: &Context, id: &InstallationId, refreshed: &Result<Installation, KeeperError>) {

@@ -121,61 +121,68 @@ impl<'a> Config<'a> {
         let dialect = match self.optional("GHL_API_VERSION").as_deref() {
             None | Some("2021-07-28") => Some(Dialect::Dated),
             Some("v3") => Some(Dialect::V3),
-            Some(other) => {
-                self.malformed("GHL_API_VERSION", "bad-version", vec![("value", other.to_owned())])
-            }
+            Some(other) => self.malformed("GHL_API_VERSION", "bad-version", vec![("value", shown(other))]),
         };
         let roots = std::env::var("SSL_CERT_FILE").ok().filter(|path| !path.is_empty());
         Some(ApiSettings { base: base?, dialect: dialect?, roots })
     }
 
     pub(crate) fn credentials(&mut self) -> Option<Credentials> {
-        if let Some(token) = self.optional("GHL_PRIVATE_TOKEN") {
-            return Some(Credentials::Private(AccessToken::new(token)));
+        match self.optional("GHL_PRIVATE_TOKEN") {
+            Some(token) => Some(Credentials::Private(AccessToken::new(token))),
+            None if self.is_faulty("GHL_PRIVATE_TOKEN") => None,
+            None => self.app().map(Credentials::App),
         }
-        self.app().map(Credentials::App)
     }
 
     pub(crate) fn app(&mut self) -> Option<AppCredentials> {
         let client_id = self.required("GHL_CLIENT_ID");
-        let secret = self.required("GHL_CLIENT_SECRET");
+        let secrets = self.client_secrets();
         let redirect_uri = self.required("GHL_REDIRECT_URI");
         let redirect_uri = redirect_uri.and_then(|uri| match uri.parse::<axum::http::Uri>() {
             Ok(parsed) if parsed.scheme().is_some() && parsed.host().is_some() => Some(uri),
-            _ => self.malformed("GHL_REDIRECT_URI", "bad-url", vec![("value", uri)]),
+            _ => self.malformed("GHL_REDIRECT_URI", "bad-url", vec![("value", shown(&uri))]),
         });
         let user_type = self.user_type();
-        let client_secrets =
-            secret?.split(',').map(str::trim).filter(|s| !s.is_empty()).map(ClientSecret::new).collect();
         Some(AppCredentials {
             client_id: client_id?,
-            client_secrets,
+            client_secrets: secrets?,
             redirect_uri: redirect_uri?,
             user_type: user_type?,
         })
+    }
+
+    fn client_secrets(&mut self) -> Option<Vec<ClientSecret>> {
+        let all = self.required("GHL_CLIENT_SECRET")?;
+        let each = all.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+        let secrets: Vec<ClientSecret> = each.map(ClientSecret::new).collect();
+        if secrets.is_empty() {
+            self.fault("GHL_CLIENT_SECRET", Problem::Missing);
+        }
+        (!secrets.is_empty()).then_some(secrets)
     }
 
     pub(crate) fn user_type(&mut self) -> Option<&'static str> {
         match self.optional("GHL_USER_TYPE").as_deref() {
             None | Some("Location") => Some("Location"),
             Some("Company") => Some("Company"),
-            Some(other) => {
-                self.malformed("GHL_USER_TYPE", "bad-user-type", vec![("value", other.to_owned())])
-            }
+            Some(other) => self.malformed("GHL_USER_TYPE", "bad-user-type", vec![("value", shown(other))]),
         }
     }
 
     /// The installation meant when a command names none.
     pub(crate) fn meant(&mut self) -> Option<Meant> {
-        match self.user_type()? {
-            "Company" => Some(Meant::AnyCompany),
-            _ => match self.optional("GHL_LOCATION_ID") {
-                Some(id) => self
-                    .parsed::<LocationId>("GHL_LOCATION_ID", &id)
-                    .map(|id| Meant::Installation(InstallationId::Location(id))),
-                None => Some(Meant::AnyLocation),
-            },
+        let user_type = self.user_type();
+        if user_type == Some("Company") {
+            return Some(Meant::AnyCompany);
         }
+        // Where the class is faulty the id is looked at all the same: one error lists both.
+        let location = match self.optional("GHL_LOCATION_ID") {
+            Some(id) => Some(self.parsed::<LocationId>("GHL_LOCATION_ID", &id)?),
+            None => None,
+        };
+        user_type?;
+        Some(location.map_or(Meant::AnyLocation, |id| Meant::Installation(InstallationId::Location(id))))
     }
 
     /// Like `meant`, for `check`, which refuses to guess a location.
@@ -208,7 +215,7 @@ impl<'a> Config<'a> {
             None => Some(12),
             Some(text) => match text.parse() {
                 Ok(hours @ 1..=720) => Some(hours),
-                _ => self.malformed("RUN_INTERVAL_HOURS", "bad-interval", vec![("value", text)]),
+                _ => self.malformed("RUN_INTERVAL_HOURS", "bad-interval", vec![("value", shown(&text))]),
             },
         }
     }
@@ -265,10 +272,7 @@ impl<'a> Config<'a> {
     fn parsed<T: FromStr>(&mut self, name: &'static str, text: &str) -> Option<T> {
         match text.parse() {
             Ok(value) => Some(value),
-            Err(_) => {
-                let shown = text.chars().take(80).collect();
-                self.malformed(name, "bad-id", vec![("value", shown)])
-            }
+            Err(_) => self.malformed(name, "bad-id", vec![("value", shown(text))]),
         }
     }
 
@@ -302,6 +306,15 @@ impl<'a> Config<'a> {
     fn is_faulty(&self, name: &str) -> bool {
         self.faults.iter().any(|fault| fault.variable.name == name)
     }
+}
+
+/// As much of a value as shows what it is, and no more: a secret may stand in the wrong variable.
+fn shown(value: &str) -> String {
+    let mut start: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(20).collect();
+    if value.chars().count() > 20 {
+        start.push('…');
+    }
+    start
 }
 
 fn bad_store(error: &InvalidStoreUrl) -> &'static str {

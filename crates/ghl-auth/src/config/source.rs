@@ -57,11 +57,13 @@ impl Source {
                 continue;
             }
             match env_file::clean(&value) {
-                Some(clean) if clean != value => {
-                    source.cleaned.push(name.clone());
+                Some(clean) => {
+                    if clean != value.trim() {
+                        source.cleaned.push(name.clone());
+                    }
                     source.process.insert(name, clean);
                 }
-                _ => drop(source.process.insert(name, value)),
+                None => drop(source.process.insert(name, value)),
             }
         }
         source.cleaned.sort();

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::any;
 use tokens::AuthorizationCode;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -43,6 +42,7 @@ pub(super) async fn listen(redirect_uri: &str, text: &Text) -> Option<Callback> 
 }
 
 struct Waiting {
+    path: String,
     state: String,
     came: mpsc::Sender<String>,
     thanks: String,
@@ -62,12 +62,14 @@ pub(super) async fn code(
         text.say("callback-page", &arguments)
     };
     let waiting = Waiting {
+        path,
         state: state.to_owned(),
         came,
         thanks: page("callback-thanks"),
         refused: page("callback-refused"),
     };
-    let routes = Router::new().route(&path, any(answer)).with_state(Arc::new(waiting));
+    // Not a route: to those, braces and asterisks in a path mean something.
+    let routes = Router::new().fallback(answer).with_state(Arc::new(waiting));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
         let until = async { drop(stopped.await) };
@@ -80,18 +82,25 @@ pub(super) async fn code(
     code_in(text, &format!("?{query}"), Some(state))
 }
 
-/// Only a person's GET that brings our `state` counts: a HEAD, a prefetch or a link scanner does not.
+/// Only a person's GET that brings our `state` and an answer counts: a HEAD, a prefetch or a link
+/// scanner does not.
 async fn answer(
     State(waiting): State<Arc<Waiting>>,
     method: Method,
+    uri: Uri,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let ours = form_urlencoded::parse(query.as_bytes())
-        .any(|(name, value)| name == "state" && value == waiting.state);
+    let all = |wanted: &str| {
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.filter(|(name, _)| name == wanted).map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
+    };
+    let says = |name: &str| all(name).iter().any(|value| !value.is_empty());
+    let ours = all("state") == [waiting.state.as_str()] && (says("code") || says("error"));
     let looking_ahead = ["purpose", "sec-purpose"].iter().any(|name| headers.contains_key(*name));
     let (status, page) = match method {
+        _ if uri.path() != waiting.path => (StatusCode::NOT_FOUND, waiting.refused.clone()),
         Method::GET if ours && !looking_ahead => {
             let _ = waiting.came.try_send(query);
             (StatusCode::OK, waiting.thanks.clone())

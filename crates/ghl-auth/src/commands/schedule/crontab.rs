@@ -10,9 +10,9 @@ use crate::explain::Explained;
 use crate::text::Text;
 
 /// Our entry as it stands, if it does.
-pub(super) fn show(text: &Text, job: &Job) -> Result<Option<String>, Explained> {
+pub(super) fn show(text: &Text, folder: &Path) -> Result<Option<String>, Explained> {
     let crontab = read(text)?;
-    let ours = lines(&crontab).find(|line| is_ours(line, &job.folder));
+    let ours = lines(&crontab).find(|line| is_ours(line, folder));
     Ok(ours.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()))
 }
 
@@ -28,10 +28,9 @@ pub(super) fn install(text: &Text, job: &Job) -> Result<String, Explained> {
 }
 
 /// Takes our entry out.
-pub(super) fn remove(text: &Text, job: &Job) -> Result<Option<String>, Explained> {
+pub(super) fn remove(text: &Text, folder: &Path) -> Result<Option<String>, Explained> {
     let before = read(text)?;
-    let after: Vec<u8> =
-        lines(&before).filter(|line| !is_ours(line, &job.folder)).flatten().copied().collect();
+    let after: Vec<u8> = lines(&before).filter(|line| !is_ours(line, folder)).flatten().copied().collect();
     if after != before {
         write(text, &after)?;
     }
