@@ -17,8 +17,6 @@ cd "$(dirname "$0")/.."
 
 # Without this, every new process spends 50 ms on gathering entropy that it does not use.
 export AWS_LC_SYS_NO_JITTER_ENTROPY=1
-# SQLite without its full text search and R-trees, which nothing here asks for: 0.9 MB.
-export LIBSQLITE3_FLAGS='-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE'
 export RUSTFLAGS='-C target-feature=+crt-static'
 # Named although it is the host's own: only then do procedural macros, which can't be static, build.
 target=$(rustc -vV | sed -n 's/^host: //p')

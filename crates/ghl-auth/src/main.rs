@@ -60,7 +60,7 @@ async fn run() -> Exit {
     };
     let text = if source.lang() == text.lang { text } else { Text::new(source.lang()) };
     logging::start(&source);
-    let context = Context { text, source };
+    let context = Context { text, source, throwaway: false };
     match commands::run(command, &context).await {
         Ok(exit) => exit,
         Err(error) => failed(&error, &context.text, json),

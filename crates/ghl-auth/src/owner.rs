@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
 /// Who the program works as.
@@ -20,16 +21,29 @@ pub(crate) enum WorksAs {
     Root,
 }
 
+/// Whether a file that is to be made there would go with the container: nothing is mounted over the
+/// container's own layer.
+pub(crate) fn dies_with_the_container(tokens: &Path) -> bool {
+    let in_a_container = std::process::id() == 1
+        || ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
+    let is_layer =
+        |folder: &Path| statfs(folder).is_ok_and(|it| it.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+    in_a_container && !tokens.exists() && is_layer(folder_of(tokens))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Becomes the owner of the token file or of the folder that is to hold it.
 pub(crate) fn become_owner(tokens: &Path) -> Result<WorksAs, nix::Error> {
     if !geteuid().is_root() {
         return Ok(WorksAs::Starter);
     }
-    let folder = match tokens.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let owned = fs::metadata(tokens).or_else(|_| fs::metadata(folder));
+    let owned = fs::metadata(tokens).or_else(|_| fs::metadata(folder_of(tokens)));
     match owned.map(|meta| (meta.uid(), meta.gid())) {
         Ok((0, _)) | Err(_) => Ok(WorksAs::Root),
         Ok((uid, gid)) => {

@@ -22,6 +22,8 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Context {
     pub(crate) text: Text,
     pub(crate) source: Source,
+    /// Whether what comes of it is to be thrown away, as in the demo.
+    pub(crate) throwaway: bool,
 }
 
 /// The system's clock.
@@ -102,6 +104,15 @@ impl Context {
                 &[("place", place.into()), ("why", error.to_string().into())],
             )
         })?;
+        if !self.throwaway && owner::dies_with_the_container(settings.url.path()) {
+            let place = settings.url.path().display().to_string();
+            return Err(Explained::new(
+                &self.text,
+                "container_layer",
+                Exit::Usage,
+                &[("place", place.into())],
+            ));
+        }
         let expected = match meant {
             Some(Meant::Installation(id)) => Some(id),
             _ => None,

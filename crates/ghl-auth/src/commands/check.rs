@@ -149,7 +149,8 @@ async fn tell(context: &Context, args: &CheckArgs, check: Check<'_>, just_saved:
     let text = &context.text;
     check
         .run(&mut |event| {
-            if !args.json && !(just_saved && matches!(event, Event::TokenIsGood)) {
+            let goes_without_saying = just_saved && matches!(event, Event::TokenIsGood);
+            if !args.json && !goes_without_saying {
                 say(text, event);
             }
         })

@@ -28,7 +28,11 @@ pub(crate) async fn run(_args: &DemoArgs, context: &Context) -> Result<Exit, Exp
     let sandbox = Sandbox::start().await.map_err(trouble)?;
     sandbox.set_scopes(SCOPES);
     let folder = fresh_folder().map_err(trouble)?;
-    let inside = Context { text: Text::new(text.lang), source: Source::of(settings(&sandbox, &folder)) };
+    let inside = Context {
+        text: Text::new(text.lang),
+        source: Source::of(settings(&sandbox, &folder)),
+        throwaway: true,
+    };
 
     let arguments = [("url", sandbox.base_url().into()), ("folder", folder.display().to_string().into())];
     output::answer(&text.say("demo-begins", &arguments));

@@ -138,10 +138,15 @@ impl Source {
     }
 }
 
+/// Whether systemd keeps the file for this service alone; its mode then shows another thing.
+fn is_credential(path: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
+}
+
 fn read_secret(path: &Path) -> Found {
     let bad = |why| Found::BadFile { path: path.to_owned(), why };
     match fs::metadata(path) {
-        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 && !is_credential(path) => {
             return bad(BadFile::OthersMayRead(meta.permissions().mode() & 0o777));
         }
         Ok(_) => {}

@@ -1,6 +1,8 @@
 //! The user's crontab: one line of it is ours, every other stays byte for byte.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -8,6 +10,7 @@ use super::{Job, failed};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::text::Text;
+use crate::wiring::random_name;
 
 /// Our entry as it stands, if it does.
 pub(super) fn show(text: &Text, folder: &Path) -> Result<Option<String>, Explained> {
@@ -46,10 +49,26 @@ fn read(text: &Text) -> Result<Vec<u8>, Explained> {
         .map_err(|error| failed(text, "crontab -l", &error.to_string()))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     match (output.status.success(), complaint.contains("no crontab for")) {
+        (true, _) if output.stdout.windows(2).any(|pair| pair == b"\\r") => as_an_editor_sees_it(text),
         (true, _) => Ok(output.stdout),
         (false, true) => Ok(Vec::new()),
         (false, false) => Err(failed(text, "crontab -l", &complaint)),
     }
+}
+
+/// The crontab's own bytes. Debian's `crontab -l` shows a carriage return as the two characters
+/// `\r`; an editor gets the file itself, and this one only copies it.
+fn as_an_editor_sees_it(text: &Text) -> Result<Vec<u8>, Explained> {
+    let trouble = |error: std::io::Error| failed(text, "crontab -e", &error.to_string());
+    let folder = std::env::temp_dir().join(format!("ghl-auth-{}", random_name()));
+    let (editor, copy) = (folder.join("editor"), folder.join("copy"));
+    let seen = std::fs::create_dir(&folder)
+        .and_then(|()| std::fs::write(&editor, "#!/bin/sh\ncp \"$1\" \"${0%/*}/copy\"\n"))
+        .and_then(|()| std::fs::set_permissions(&editor, Permissions::from_mode(0o700)))
+        .and_then(|()| Command::new("crontab").arg("-e").env("VISUAL", &editor).stdin(Stdio::null()).output())
+        .and_then(|_| std::fs::read(&copy));
+    let _ = std::fs::remove_dir_all(&folder);
+    seen.map_err(trouble)
 }
 
 fn write(text: &Text, crontab: &[u8]) -> Result<(), Explained> {

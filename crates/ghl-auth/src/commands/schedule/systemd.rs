@@ -7,11 +7,15 @@ use std::process::Command;
 use nix::unistd::geteuid;
 
 use super::{Job, failed};
+use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::text::Text;
 
 const SERVICE: &str = "ghl-auth-check.service";
 const TIMER: &str = "ghl-auth-check.timer";
+
+/// Tells units that this command wrote from a person's own.
+const MARK: &str = "# Written by `ghl-auth schedule install --systemd`, which may write it again.";
 
 /// The timer as it stands, if it does.
 pub(super) fn show(text: &Text) -> Result<Option<String>, Explained> {
@@ -22,9 +26,16 @@ pub(super) fn show(text: &Text) -> Result<Option<String>, Explained> {
 /// Writes both units and starts the timer.
 pub(super) fn install(text: &Text, job: &Job) -> Result<String, Explained> {
     let folder = folder(text)?;
+    for path in [SERVICE, TIMER].map(|name| folder.join(name)) {
+        let is_anothers = std::fs::read_to_string(&path).is_ok_and(|unit| !unit.starts_with(MARK));
+        if is_anothers {
+            let arguments = [("path", path.display().to_string().into())];
+            return Err(Explained::new(text, "schedule_unit_there", Exit::Usage, &arguments));
+        }
+    }
     let write = |name: &str, unit: &str| {
         fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(folder.join(name), unit))
+            .and_then(|()| fs::write(folder.join(name), format!("{MARK}\n{unit}")))
             .map_err(|error| failed(text, &folder.join(name).display().to_string(), &error.to_string()))
     };
     let timer = timer(job.every_hours);

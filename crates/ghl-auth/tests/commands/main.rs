@@ -1,0 +1,13 @@
+//! Stories of the commands as users meet them: the real binary, and a HighLevel on loopback.
+
+#![allow(clippy::print_stderr, reason = "a story that can't be told here says why")]
+
+mod check;
+mod configuration;
+mod languages;
+mod login;
+mod paper;
+mod refusals;
+mod schedule;
+mod support;
+mod tokens;

@@ -1,0 +1,119 @@
+//! A store that can be told not to take tokens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use async_trait::async_trait;
+use tokens::store::{
+    Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Weakness,
+};
+use tokens::{
+    Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
+};
+
+/// Does what the store beneath it does, commits aside.
+pub struct Fussy {
+    store: Arc<dyn Store>,
+    commits: AtomicU8,
+}
+
+const WORK: u8 = 0;
+const FAIL: u8 = 1;
+const HANG: u8 = 2;
+
+impl Fussy {
+    pub fn over(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, commits: AtomicU8::new(WORK) })
+    }
+
+    /// From now on there is no room for tokens.
+    pub fn fail_to_commit(&self) {
+        self.commits.store(FAIL, Ordering::SeqCst);
+    }
+
+    /// From now on the disk does not answer.
+    pub fn hang_in_commit(&self) {
+        self.commits.store(HANG, Ordering::SeqCst);
+    }
+
+    pub fn commit_again(&self) {
+        self.commits.store(WORK, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Store for Fussy {
+    async fn load(&self, id: &InstallationId) -> Result<Option<Installation>, StoreError> {
+        self.store.load(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Installation>, StoreError> {
+        self.store.list().await
+    }
+
+    fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {
+        self.store.fingerprint(token)
+    }
+
+    async fn reserve(&self, flight: &FlightId) -> Result<(), StoreError> {
+        self.store.reserve(flight).await
+    }
+
+    async fn claim(&self, claim: &ClaimRequest) -> Result<Claim, StoreError> {
+        self.store.claim(claim).await
+    }
+
+    async fn renew(&self, claim: &ClaimRequest) -> Result<(), StoreError> {
+        self.store.renew(claim).await
+    }
+
+    async fn land(&self, flight: &FlightId, landing: &Landing) -> Result<(), StoreError> {
+        self.store.land(flight, landing).await
+    }
+
+    async fn free(&self, flight: &FlightId) -> Result<(), StoreError> {
+        self.store.free(flight).await
+    }
+
+    async fn landings(&self) -> Result<Vec<(FlightId, Landing)>, StoreError> {
+        self.store.landings().await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        match self.commits.load(Ordering::SeqCst) {
+            FAIL => Err(StoreError::Io {
+                doing: "write",
+                place: "a full disk".into(),
+                source: Arc::new(std::io::ErrorKind::StorageFull.into()),
+            }),
+            HANG => std::future::pending().await,
+            _ => self.store.commit(commit).await,
+        }
+    }
+
+    async fn settle(
+        &self,
+        claim: &ClaimRequest,
+        connection: &Connection,
+        intent: IntentThen,
+    ) -> Result<(), StoreError> {
+        self.store.settle(claim, connection, intent).await
+    }
+
+    async fn connect(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        now: Timestamp,
+    ) -> Result<Installation, StoreError> {
+        self.store.connect(id, tokens, now).await
+    }
+
+    async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
+        self.store.note_check(id, check).await
+    }
+
+    fn weaknesses(&self) -> Vec<Weakness> {
+        self.store.weaknesses()
+    }
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# The long runs: what the normal suite does dozens of times to see that no grant is lost is done here
+# a thousand times. It takes about an hour on two cores, and ends with a table.
+#
+#   ./long-tests.sh            all of them
+#   ./long-tests.sh sqlite     those whose name holds the word
+#
+# A variable that is set already is kept, so `GHL_AUTH_KILLS=10000 ./long-tests.sh` does more. Tests
+# that mount file systems or trace processes say so when they are not allowed to, and are left out.
+set -eu
+cd "$(dirname "$0")"
+
+export GHL_AUTH_KILLS="${GHL_AUTH_KILLS:-1000}"                          # random kills for each store
+export GHL_AUTH_RESTART_WITHIN_MS="${GHL_AUTH_RESTART_WITHIN_MS:-5000}"  # how soon the next run comes
+export GHL_AUTH_EVERY_CALL="${GHL_AUTH_EVERY_CALL:-1}"                   # kill at every system call there is
+export GHL_AUTH_FREEZES="${GHL_AUTH_FREEZES:-500}"                       # SIGSTOP at random moments
+export GHL_AUTH_FREEZE_MS="${GHL_AUTH_FREEZE_MS:-8000}"                  # for up to so long
+export GHL_AUTH_CALLER_ROUNDS="${GHL_AUTH_CALLER_ROUNDS:-1000}"          # 64 callers for one expired token
+export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
+export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
+GHL_AUTH_RESULTS="$(mktemp)"
+export GHL_AUTH_RESULTS
+trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
+
+failed=0
+for suite in keeping keeping_processes; do
+    cargo test -p ghl-auth --features break-rules --test "$suite" -- \
+        --include-ignored --nocapture --test-threads 1 "$@" || failed=1
+done
+
+printf '\n%-58s %7s %5s %9s\n' 'what was done' 'times' 'lost' 'took'
+cat "$GHL_AUTH_RESULTS"
+if [ "$failed" -ne 0 ]; then
+    printf '\nSomething went wrong; what it was stands further up.\n'
+fi
+exit "$failed"
