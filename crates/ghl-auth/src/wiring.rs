@@ -45,6 +45,7 @@ impl Context {
         read: impl FnOnce(&mut Config<'_>) -> Option<T>,
     ) -> Result<T, Explained> {
         let mut config = Config::new(&self.source);
+        config.speech();
         let settings = read(&mut config);
         match (settings, config.faults()) {
             (Some(settings), faults) if faults.is_empty() => Ok(settings),

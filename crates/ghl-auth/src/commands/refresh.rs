@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokens::{Installation, InstallationId, KeeperError};
 
 use crate::cli::RefreshArgs;
+use crate::config::Credentials;
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339};
@@ -12,10 +13,14 @@ use crate::wiring::Context;
 
 pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, Explained> {
     context.warn_of_source();
-    let (api, app, settings, meant) = context.settings(|config| {
-        let (api, app, store, meant) = (config.api(), config.app(), config.store(), config.meant());
-        Some((api?, app?, store?, meant?))
+    let (api, credentials, settings, meant) = context.settings(|config| {
+        let (api, credentials) = (config.api(), config.credentials());
+        let (store, meant) = (config.store(), config.meant());
+        Some((api?, credentials?, store?, meant?))
     })?;
+    let Credentials::App(app) = credentials else {
+        return Err(Explained::new(&context.text, "nothing_to_refresh", Exit::Usage, &[]));
+    };
     let client = context.client(api)?;
     let (store, _) = context.open_store(&settings, Some(&meant)).await?;
     let ids: Vec<InstallationId> = match args.all {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use highlevel::{ApiBase, AppCredentials, Dialect, InvalidBase};
 use store::{InvalidKey, InvalidStoreUrl, Key, Keys, StoreUrl};
 use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, InstallationId, LocationId};
+use tracing_subscriber::filter::Targets;
 
 use source::BadFile;
 pub(crate) use source::{Found, Source};
@@ -88,6 +89,24 @@ pub(crate) enum Meant {
 impl<'a> Config<'a> {
     pub(crate) fn new(source: &'a Source) -> Self {
         Self { source, faults: Vec::new() }
+    }
+
+    /// Looks at how the program is to speak, which every command does.
+    pub(crate) fn speech(&mut self) {
+        let known = |value: &str, good: &[&str]| good.iter().any(|good| good.eq_ignore_ascii_case(value));
+        let lang =
+            self.optional("GHL_AUTH_LANG").filter(|lang| !known(lang, &["en", "pt-BR", "pt_BR", "pt"]));
+        if let Some(value) = lang {
+            self.malformed::<()>("GHL_AUTH_LANG", "bad-lang", vec![("value", shown(&value))]);
+        }
+        let format = self.optional("GHL_AUTH_LOG_FORMAT").filter(|format| !known(format, &["human", "json"]));
+        if let Some(value) = format {
+            self.malformed::<()>("GHL_AUTH_LOG_FORMAT", "bad-log-format", vec![("value", shown(&value))]);
+        }
+        let filter = self.optional("GHL_AUTH_LOG").filter(|filter| filter.parse::<Targets>().is_err());
+        if let Some(value) = filter {
+            self.malformed::<()>("GHL_AUTH_LOG", "bad-log", vec![("value", shown(&value))]);
+        }
     }
 
     /// What was wrong with everything that was asked for.

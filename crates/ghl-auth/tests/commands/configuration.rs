@@ -203,3 +203,21 @@ fn the_language_comes_from_our_variable_or_from_the_systems() {
     home.write(".env", &format!("{}\nGHL_AUTH_LANG=pt-BR\n", home.read(".env")));
     assert!(words(home).starts_with(portuguese));
 }
+
+#[test]
+fn a_language_a_log_and_a_form_that_do_not_exist_are_named() {
+    let home = Home::new()
+        .set("GHL_AUTH_LANG", "klingon")
+        .set("GHL_AUTH_LOG", "a=b=c")
+        .set("GHL_AUTH_LOG_FORMAT", "xml");
+    let run = home.run(["status"]).fails_with(2, "configuration");
+    for name in ["GHL_AUTH_LANG", "GHL_AUTH_LOG", "GHL_AUTH_LOG_FORMAT"] {
+        assert!(run.err.contains(&format!("{name}: `")), "{name}: {}", run.err);
+    }
+}
+
+#[test]
+fn a_private_token_has_nothing_to_refresh() {
+    let home = Home::new().set("GHL_PRIVATE_TOKEN", "pit-00000000-0000-4000-8000-000000000000");
+    home.run(["refresh"]).fails_with(2, "nothing_to_refresh");
+}

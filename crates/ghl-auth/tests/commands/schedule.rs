@@ -118,6 +118,21 @@ fn cron_gets_one_entry_and_every_other_line_stays_byte_for_byte() {
 }
 
 #[test]
+fn a_carriage_return_in_another_line_stays_one() {
+    let Some(crontab) = Crontab::borrowed() else { return };
+    let home = Home::new();
+    crontab.becomes(b"# a note from elsewhere\r\n");
+    home.run(["schedule", "install"]).good();
+    home.run(["schedule", "remove"]).good();
+    // `crontab -l` shows a carriage return as two characters; an editor sees the file itself.
+    let editor = shim(&home, "editor", "#!/bin/sh\ncp \"$1\" \"${0%/*}/seen\"\n").join("editor");
+    let edited = Command::new("crontab").arg("-e").env("VISUAL", &editor).stdin(Stdio::null()).output();
+    assert!(edited.expect("it starts").status.success());
+    let seen = std::fs::read(editor.with_file_name("seen")).expect("a copy");
+    assert_eq!(seen, b"# a note from elsewhere\r\n");
+}
+
+#[test]
 fn a_user_without_a_crontab_gets_one() {
     let Some(crontab) = Crontab::borrowed() else { return };
     crontab.goes();
