@@ -232,15 +232,15 @@ impl Process {
 /// The keeper's timing, so much faster that a test need not wait; its proportions are kept.
 pub fn brisk() -> Timing {
     Timing {
-        send_again_after: Duration::from_millis(160),
+        send_again_after: Duration::from_millis(320),
         sends: 6,
-        window: Duration::from_millis(1080),
-        answers_count_for: Duration::from_millis(2400),
-        help_after: Duration::from_millis(200),
-        renew_every: Duration::from_millis(40),
+        window: Duration::from_millis(2160),
+        answers_count_for: Duration::from_millis(4800),
+        help_after: Duration::from_millis(400),
+        renew_every: Duration::from_millis(80),
         look_every: Duration::from_millis(5),
-        serve_present_after: Duration::from_millis(120),
-        commit_patience: Some(Duration::from_millis(200)),
+        serve_present_after: Duration::from_millis(240),
+        commit_patience: Some(Duration::from_millis(300)),
     }
 }
 
