@@ -51,6 +51,7 @@ pub(crate) async fn run(_args: &DemoArgs, context: &Context) -> Result<Exit, Exp
 
     headline(text, "demo-status");
     super::status::run(&StatusArgs { json: false }, &inside).await?;
+    output::answer("");
     output::answer(&text.say("demo-ends", &[("folder", folder.display().to_string().into())]));
     sandbox.stop().await;
     Ok(exit)
