@@ -179,7 +179,7 @@ async fn a_failing_refresh_never_hides_a_living_token() {
         ] {
             house.sandbox.clear_faults();
             house.sandbox.fault(Fault::new(kind).on(Matcher::Refresh).until_cleared());
-            let served = house.keeper().fresh_token(&house.id, HOUR, || {}).await;
+            let served = house.hasty_keeper().fresh_token(&house.id, HOUR, || {}).await;
             let served = served.unwrap_or_else(|error| panic!("{rest:?}, {expected}: {error}"));
             assert!(served.installation.tokens.access == before.tokens.access && served.warning.is_some());
         }
@@ -198,7 +198,7 @@ async fn a_frozen_process_finds_its_answer_when_it_wakes() {
         let house = House::new(rest).await;
         house.advance(DAY);
         house.sandbox.hold_answers(Matcher::Refresh);
-        let (keeper, id) = (house.keeper(), house.id.clone());
+        let (keeper, id) = (house.hasty_keeper(), house.id.clone());
         let flight = tokio::spawn(async move { keeper.refresh(&id).await });
         house.sandbox.until_held(1).await;
         // The answer comes while nothing in here moves, and all of the flight's time passes.

@@ -37,7 +37,7 @@ async fn a_refresh_that_was_cut_off_is_taken_up_however_the_connection_stood() {
             let house = House::with(rest, short_tokens()).await;
             house.advance(HOUR);
             house.sandbox.fault(Fault::new(trouble.clone()).on(Matcher::Refresh).until_cleared());
-            house.keeper().refresh(&house.id).await.expect_err("trouble");
+            house.hasty_keeper().refresh(&house.id).await.expect_err("trouble");
             assert_ne!(house.stored().await.connection, Connection::Connected, "{rest:?}: {trouble:?}");
             house.sandbox.clear_faults();
             // A person tries again, and pulls the plug.

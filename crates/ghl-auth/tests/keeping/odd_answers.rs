@@ -103,7 +103,7 @@ async fn is_kept(rest: Rest, odd: FaultKind) {
     let before = house.stored().await;
     house.advance(DAY);
     house.sandbox.fault(Fault::new(odd.clone()).on(Matcher::Refresh).until_cleared());
-    let error = house.keeper().token(&house.id, HOUR).await.expect_err("no tokens came");
+    let error = house.hasty_keeper().token(&house.id, HOUR).await.expect_err("no tokens came");
     assert!(matches!(error, KeeperError::Unanswered { .. }), "{rest:?}, {odd:?}: {error}");
     let after = house.stored().await;
     assert!(after.tokens == before.tokens && after.version == before.version, "{rest:?}, {odd:?}");
@@ -145,7 +145,7 @@ async fn is_recovered(rest: Rest, odd: FaultKind) {
     let house = House::with(rest, short_tokens()).await;
     house.advance(DAY);
     house.sandbox.fault(Fault::new(odd.clone()).on(Matcher::Refresh).until_cleared());
-    house.keeper().token(&house.id, HOUR).await.expect_err("no usable answer");
+    house.hasty_keeper().token(&house.id, HOUR).await.expect_err("no usable answer");
     assert!(house.stored().await.version.generation == 1, "{rest:?}, {odd:?}");
     house.sandbox.clear_faults();
     house.keeper().fresh_token(&house.id, HOUR, || {}).await.expect("the answer, had again");

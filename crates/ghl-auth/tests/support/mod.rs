@@ -127,7 +127,12 @@ impl House {
     }
 
     pub fn keeper_over(&self, store: Arc<dyn Store>) -> Keeper {
-        self.keeper_with(store, brisk())
+        self.keeper_with(store, roomy())
+    }
+
+    /// A keeper that loses hope within seconds, for stories in which nothing comes.
+    pub fn hasty_keeper(&self) -> Keeper {
+        self.keeper_with(self.store(), brisk())
     }
 
     pub fn keeper_with(&self, store: Arc<dyn Store>, timing: Timing) -> Keeper {
@@ -241,6 +246,16 @@ pub fn brisk() -> Timing {
         look_every: Duration::from_millis(5),
         serve_present_after: Duration::from_millis(240),
         commit_patience: Some(Duration::from_millis(300)),
+    }
+}
+
+/// The same with more time to recover in, so that a busy machine does not look like an outage.
+pub fn roomy() -> Timing {
+    Timing {
+        send_again_after: Duration::from_millis(400),
+        window: Duration::from_secs(10),
+        answers_count_for: Duration::from_secs(20),
+        ..brisk()
     }
 }
 
