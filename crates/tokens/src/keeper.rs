@@ -195,12 +195,6 @@ impl Keeper {
         landed(arrival).await
     }
 
-    /// Takes in a grant that was authorised elsewhere.
-    pub async fn adopt(&self, id: &InstallationId, grant: Grant) -> Result<Installation, KeeperError> {
-        let now = self.parts.clock.now();
-        Ok(self.parts.store.connect(id, &grant.tokens, now).await?)
-    }
-
     /// Brings to rest what earlier processes left in the air: answers that landed and were not saved.
     pub async fn recover(&self) -> Result<(), KeeperError> {
         self.parts.replay_landings(None).await.map(drop)
