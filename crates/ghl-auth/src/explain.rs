@@ -90,6 +90,7 @@ pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
             &[("until", moment(*until).into()), ("said", reason(text, said).into())],
         ),
         KeeperError::FreshTokenRefused => new("fresh_token_refused", Exit::Failed, &[]),
+        KeeperError::Parked(id) => new("parked", Exit::Person, &[("id", whose(text, id).into())]),
         KeeperError::Anonymous => new("anonymous_grant", Exit::Failed, &[]),
         KeeperError::Store(error) => store_error(text, error),
         KeeperError::Spooled(error) => {
@@ -123,6 +124,9 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         StoreError::KeyMissing { place: at } => new("key_missing", Exit::Usage, &[place(at)]),
         StoreError::TooNew { place: at } => new("store_too_new", Exit::Usage, &[place(at)]),
         StoreError::Poisoned { place: at } => new("store_poisoned", Exit::Unreachable, &[place(at)]),
+        StoreError::NoRoomFor { place: at, what } => {
+            new("no_room_for", Exit::Usage, &[place(at), ("what", (*what).into())])
+        }
         StoreError::LeaseLost => new("lease_lost", Exit::Unreachable, &[]),
     }
 }
@@ -199,9 +203,11 @@ mod tests {
         for code in codes {
             for lang in [Lang::En, Lang::PtBr] {
                 let text = Text::new(lang);
-                let arguments =
-                    ["id", "since", "said", "until", "why", "place", "key", "step", "status", "seconds"]
-                        .map(|name| (name, Arg::from("x")));
+                let arguments = [
+                    "id", "since", "said", "until", "why", "place", "key", "step", "status", "seconds",
+                    "what",
+                ]
+                .map(|name| (name, Arg::from("x")));
                 assert!(text.find(&format!("error-{code}"), &arguments).is_some(), "{code}");
                 assert!(text.find(&format!("error-{code}.action"), &arguments).is_some(), "{code}.action");
             }

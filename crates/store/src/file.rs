@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use tokens::store::{
-    Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
+    Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, Intent, LastCheck, RefreshToken, Store, StoreError, Timestamp,
@@ -178,6 +179,43 @@ impl Store for FileStore {
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
         envelope::note_check(self.0.data.path(), id, check);
         Ok(())
+    }
+
+    async fn remove(&self, _id: &InstallationId, _now: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::NoRoomFor { place: String::new(), what: "removed" })
+    }
+
+    fn can_park(&self) -> bool {
+        false
+    }
+
+    async fn park(
+        &self,
+        _id: &InstallationId,
+        _tokens: &TokenSet,
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::NoRoomFor { place: String::new(), what: "parked" })
+    }
+
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn approve(
+        &self,
+        _id: &InstallationId,
+        _now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        Ok(None)
+    }
+
+    async fn dismiss(&self, _id: &InstallationId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
+        Ok(Changes { ids: Vec::new(), mark: since })
     }
 
     fn weaknesses(&self) -> Vec<Weakness> {

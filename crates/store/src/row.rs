@@ -244,6 +244,8 @@ pub(crate) struct LandingAtRest {
     generation: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replaces: Option<[u8; 16]>,
+    #[serde(default)]
+    unasked: bool,
     received_at: i64,
     status: u16,
     body: String,
@@ -265,6 +267,7 @@ impl From<&Landing> for LandingAtRest {
             epoch: landing.version.epoch,
             generation: landing.version.generation,
             replaces: landing.replaces.map(|fingerprint| fingerprint.0),
+            unasked: landing.unasked,
             received_at: landing.received_at.as_millis(),
             status: landing.status,
             body: landing.body.expose().to_owned(),
@@ -287,6 +290,7 @@ impl LandingAtRest {
             id,
             version: Version { epoch: self.epoch, generation: self.generation },
             replaces: self.replaces.map(Fingerprint),
+            unasked: self.unasked,
             received_at: Timestamp::from_millis(self.received_at),
             status: self.status,
             body: AnswerBody::new(std::mem::take(&mut self.body)),

@@ -265,6 +265,7 @@ mod tests {
             id: None,
             version: Version { epoch: 1, generation: 1 },
             replaces: None,
+            unasked: false,
             received_at: Timestamp::from_millis(1),
             status: 200,
             body: AnswerBody::new(format!("{{\"access_token\": \"{}\"}}", name.repeat(3000))),

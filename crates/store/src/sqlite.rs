@@ -12,7 +12,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use tokens::store::{
-    Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
+    Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
@@ -161,6 +162,43 @@ impl Store for SqliteStore {
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
         let (id, check) = (id.clone(), check.clone());
         self.ask(move |database| database.note_check(&id, &check)).await
+    }
+
+    async fn remove(&self, _id: &InstallationId, _now: Timestamp) -> Result<bool, StoreError> {
+        Err(StoreError::NoRoomFor { place: String::new(), what: "removed" })
+    }
+
+    fn can_park(&self) -> bool {
+        false
+    }
+
+    async fn park(
+        &self,
+        _id: &InstallationId,
+        _tokens: &TokenSet,
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        Err(StoreError::NoRoomFor { place: String::new(), what: "parked" })
+    }
+
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn approve(
+        &self,
+        _id: &InstallationId,
+        _now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        Ok(None)
+    }
+
+    async fn dismiss(&self, _id: &InstallationId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
+        Ok(Changes { ids: Vec::new(), mark: since })
     }
 
     fn weaknesses(&self) -> Vec<Weakness> {

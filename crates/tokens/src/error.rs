@@ -57,6 +57,9 @@ pub enum KeeperError {
     /// HighLevel refused a token that is as new as it gets: another refresh would not cure it.
     #[error("the token was refreshed a moment ago, and HighLevel refuses it still")]
     FreshTokenRefused,
+    /// Nobody here asked for this grant: it is kept, and waits for approval.
+    #[error("the grant of {0} waits for approval")]
+    Parked(InstallationId),
     /// The reply to a code names neither a location nor a company.
     #[error("the token reply names neither a location nor a company")]
     Anonymous,

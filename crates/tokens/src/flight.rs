@@ -313,6 +313,7 @@ impl Flight {
                 id: Some(self.id.clone()),
                 version: seen.version,
                 replaces: seen.tokens.refresh_token().map(|token| self.parts.store.fingerprint(token)),
+                unasked: false,
                 received_at,
                 status: answer.status,
                 body: answer.body.clone(),

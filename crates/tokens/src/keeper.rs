@@ -10,7 +10,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use crate::admission::{Admission, InstallPolicy};
 use crate::clock::{Clock, Timestamp};
+use crate::counters::Counters;
 use crate::error::KeeperError;
 use crate::flight::{Flight, Timing};
 use crate::installation::{Connection, Installation, InstallationId};
@@ -19,7 +21,7 @@ use crate::lifecycle::Step;
 use crate::rules::{Rule, holds};
 use crate::secret::AuthorizationCode;
 use crate::store::{Commit, Committed, FlightId, Landing, Store, StoreError};
-use crate::token_set::Grant;
+use crate::token_set::{Grant, TokenSet};
 
 /// How many refreshes may be in the air at once in one process: what a power cut can hurt.
 const FLIGHTS_AT_ONCE: usize = 8;
@@ -59,6 +61,7 @@ pub(crate) struct Parts {
     in_the_air: Mutex<HashMap<Air, Arrival>>,
     room_in_the_air: Semaphore,
     client_refused: Mutex<Option<(Timestamp, String)>>,
+    counters: Counters,
 }
 
 type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
@@ -98,6 +101,7 @@ impl Keeper {
             in_the_air: Mutex::default(),
             room_in_the_air: Semaphore::new(FLIGHTS_AT_ONCE),
             client_refused: Mutex::default(),
+            counters: Counters::default(),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -180,11 +184,55 @@ impl Keeper {
     /// was there before is replaced only then. A code works once, so this too lands when whoever
     /// asked for it has gone.
     pub async fn connect(&self, code: &AuthorizationCode) -> Result<Installation, KeeperError> {
+        self.launch_exchange(code, None).await
+    }
+
+    /// Exchanges a code that came by itself, as a marketplace install does. `policy` decides whether
+    /// the grant is served or parked; parked is the error `Parked`.
+    pub async fn connect_unasked(
+        &self,
+        code: &AuthorizationCode,
+        policy: &InstallPolicy,
+    ) -> Result<Installation, KeeperError> {
+        self.launch_exchange(code, Some(policy.clone())).await
+    }
+
+    /// Takes an installation out of service. Whether there was one.
+    pub async fn disconnect(&self, id: &InstallationId) -> Result<bool, KeeperError> {
+        Ok(self.parts.store.remove(id, self.parts.clock.now()).await?)
+    }
+
+    /// Serves a grant that was parked, in the place of whatever was there before.
+    pub async fn approve(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
+        let approved = self.parts.store.approve(id, self.parts.clock.now()).await?;
+        approved.ok_or_else(|| KeeperError::NotConnected(id.clone()))
+    }
+
+    /// What was done so far, in numbers.
+    pub fn counters(&self) -> &Counters {
+        &self.parts.counters
+    }
+
+    /// How many refreshes and exchanges of this process are in the air.
+    pub fn flights(&self) -> usize {
+        self.parts.in_the_air().len()
+    }
+
+    /// The place of rest, for whoever reads. Only the Keeper writes tokens to it.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.store
+    }
+
+    async fn launch_exchange(
+        &self,
+        code: &AuthorizationCode,
+        unasked: Option<InstallPolicy>,
+    ) -> Result<Installation, KeeperError> {
         let name = self.parts.name_flight();
         let (keeper, code) = (self.clone(), code.clone());
         let arrival = self.parts.launch(Air::Exchange(name.clone()), async move {
             keeper.parts.store.reserve(&name).await?;
-            let connected = keeper.exchange(&name, &code).await;
+            let connected = keeper.exchange(&name, &code, unasked.as_ref()).await;
             if !matches!(connected, Err(KeeperError::Spooled(_)))
                 && let Err(error) = keeper.parts.store.free(&name).await
             {
@@ -230,7 +278,9 @@ impl Keeper {
                 landed: AtomicBool::new(false),
                 parts: parts.clone(),
             };
-            flight.fly(seen).await
+            let landed = flight.fly(seen).await;
+            parts.counters.count(&landed);
+            landed
         });
         landed(arrival).await
     }
@@ -255,7 +305,12 @@ impl Keeper {
         }
     }
 
-    async fn exchange(&self, name: &FlightId, code: &AuthorizationCode) -> Result<Installation, KeeperError> {
+    async fn exchange(
+        &self,
+        name: &FlightId,
+        code: &AuthorizationCode,
+        unasked: Option<&InstallPolicy>,
+    ) -> Result<Installation, KeeperError> {
         let parts = &self.parts;
         let answer = self.ask_with_code(code).await?;
         let received_at = parts.clock.now();
@@ -263,6 +318,7 @@ impl Keeper {
             id: None,
             version: crate::installation::Version { epoch: 0, generation: 0 },
             replaces: None,
+            unasked: unasked.is_some(),
             received_at,
             status: answer.status,
             body: answer.body.clone(),
@@ -279,8 +335,13 @@ impl Keeper {
             Reading::Unclear(said) => return Err(KeeperError::Unanswered { said }),
         };
         let id = grant.id.clone().ok_or(KeeperError::Anonymous)?;
-        match parts.patiently(|| parts.store.connect(&id, &grant.tokens, received_at)).await {
-            Ok(installation) => Ok(installation),
+        let saved = match unasked {
+            Some(policy) => parts.patiently(|| parts.admit(&id, &grant.tokens, received_at, policy)).await,
+            None => parts.patiently(|| parts.store.connect(&id, &grant.tokens, received_at)).await.map(Some),
+        };
+        match saved {
+            Ok(Some(installation)) => Ok(installation),
+            Ok(None) => Err(KeeperError::Parked(id)),
             Err(error) if landed => Err(KeeperError::Spooled(error)),
             Err(error) => Err(KeeperError::Unsaved(error)),
         }
@@ -355,6 +416,21 @@ impl Parts {
         arrival
     }
 
+    /// Serves or parks a grant that nobody here asked for; none when it is parked.
+    async fn admit(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        now: Timestamp,
+        policy: &InstallPolicy,
+    ) -> Result<Option<Installation>, StoreError> {
+        let present = self.store.load(id).await?;
+        match policy.admit(id, present.as_ref()) {
+            Admission::Serve => self.store.connect(id, tokens, now).await.map(Some),
+            Admission::Park => self.store.park(id, tokens, now).await.map(|()| None),
+        }
+    }
+
     fn name_flight(&self) -> FlightId {
         let number = self.flights_begun.fetch_add(1, Ordering::Relaxed);
         FlightId(format!("{}-{number}", self.process))
@@ -389,7 +465,7 @@ impl Parts {
                 Err(error) => error,
             };
             // A store that has stopped believing the disk is well again only in another process.
-            let hopeless = matches!(error, StoreError::Poisoned { .. });
+            let hopeless = matches!(error, StoreError::Poisoned { .. } | StoreError::NoRoomFor { .. });
             if hopeless || self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
                 return Err(error);
             }
@@ -446,6 +522,10 @@ impl Parts {
         grant: Grant,
     ) -> Result<Option<Installation>, StoreError> {
         let Some(id) = grant.id else { return Ok(None) };
+        if landing.unasked {
+            let now = landing.received_at;
+            return self.admit(&id, &grant.tokens, now, &InstallPolicy::Approve).await;
+        }
         let newer_is_there = self
             .store
             .load(&id)

@@ -11,7 +11,9 @@
 //! What is never so: nothing in here touches a file, a socket, the environment or the system's
 //! clock; no refreshed set is handed out before it is at rest; no answer of HighLevel's deletes one.
 
+mod admission;
 mod clock;
+mod counters;
 mod error;
 mod flight;
 mod health;
@@ -19,6 +21,7 @@ mod installation;
 mod issuer;
 mod keeper;
 mod lifecycle;
+pub mod records;
 pub mod rules;
 #[cfg(test)]
 mod sample;
@@ -26,10 +29,14 @@ mod secret;
 pub mod store;
 mod token_set;
 
+pub use admission::{Admission, InstallPolicy};
 pub use clock::{Clock, TestClock, Timestamp};
+pub use counters::{Counters, OUTCOMES};
 pub use error::KeeperError;
 pub use flight::Timing;
-pub use health::{Health, LastCheck};
+pub use health::{
+    CheckRecord, Health, LastCheck, Notice, NoticeKind, Standing, StepRecord, Subject, Trigger,
+};
 pub use installation::{
     Broken, CompanyId, Connection, ContactId, Installation, InstallationId, Intent, InvalidId, LocationId,
     Previous, Version,
@@ -37,6 +44,7 @@ pub use installation::{
 pub use issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 pub use keeper::{Keeper, Served};
 pub use lifecycle::Step;
+pub use records::Records;
 pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
 pub use store::{Store, StoreError};
 pub use token_set::{Grant, RefreshBy, TokenSet};

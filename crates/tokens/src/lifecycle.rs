@@ -51,6 +51,20 @@ impl Installation {
         }
     }
 
+    /// Until when `next_step` says `Use` to a caller who needs the token for no longer: what a copy of
+    /// this installation is good for, unless the store says that it has changed.
+    pub fn used_until(&self) -> Timestamp {
+        let expires_at = self.tokens.expires_at;
+        match &self.connection {
+            _ if self.was_left_in_the_air() => Timestamp::from_millis(i64::MIN),
+            Connection::Connected => self.tokens.half_life_at().min(expires_at),
+            Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
+                (*retry_at).min(expires_at)
+            }
+            Connection::Broken(_) => expires_at,
+        }
+    }
+
     fn was_left_in_the_air(&self) -> bool {
         holds(Rule::Intent) && self.intent.is_some()
     }
@@ -124,6 +138,23 @@ mod tests {
         let broken = Broken { since: at(12), said: "Invalid grant: refresh token is invalid".into() };
         check(Connection::Broken(broken.clone()), HOUR * 13, HOUR, Step::Use);
         check(Connection::Broken(broken.clone()), HOUR * 24, HOUR, Step::NeedsPerson(broken));
+    }
+
+    #[test]
+    fn a_copy_is_good_for_as_long_as_its_token_is_used() {
+        let uncertain =
+            Connection::Uncertain { since: at(12), attempts: 1, retry_at: at(13), said: String::new() };
+        let broken = Connection::Broken(Broken { since: at(12), said: String::new() });
+        for (connection, until) in [(Connection::Connected, at(12)), (uncertain, at(13)), (broken, at(24))] {
+            let mut installation = sample::installation();
+            installation.connection = connection;
+            let last = until - Duration::from_millis(1);
+            assert_eq!(installation.used_until(), until);
+            assert_eq!(installation.next_step(last, Duration::ZERO), Step::Use);
+            assert_ne!(installation.next_step(until, Duration::ZERO), Step::Use);
+            installation.intent = Some(crate::installation::Intent { since: at(1) });
+            assert!(installation.used_until() < at(1));
+        }
     }
 
     #[test]

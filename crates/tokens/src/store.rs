@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::health::LastCheck;
-use crate::installation::{Connection, Installation, InstallationId, Version};
+use crate::installation::{CompanyId, Connection, Installation, InstallationId, Version};
 use crate::secret::{AnswerBody, RefreshToken};
 use crate::token_set::TokenSet;
 
@@ -67,11 +67,61 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Installation, StoreError>;
 
+    /// Takes an installation out of service. Its tokens are kept, sealed, for 30 days; a flight in
+    /// the air finds it gone. Whether there was one.
+    async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Whether a grant can be kept without being served. A file has room for one installation only.
+    fn can_park(&self) -> bool;
+
+    /// Keeps a grant that nobody here asked for, apart from those that are served, in the place of
+    /// one that was parked for the same installation before.
+    async fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The grants that wait for approval, in the order of their ids.
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError>;
+
+    /// Begins a new epoch with a parked grant. None when none is parked.
+    async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError>;
+
+    /// Drops a parked grant. Whether there was one.
+    async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError>;
+
+    /// Which installations were saved, settled or removed since `mark`, by any process, and the
+    /// mark of now. Cheap: it is asked several times a second. Notes, leases and intents don't count.
+    async fn changes(&self, since: Mark) -> Result<Changes, StoreError>;
+
     /// Notes what a check found. Not worth failing for, and not worth a disk flush.
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError>;
 
     /// What someone should know about how safe this store is, one code each; empty when all is well.
     fn weaknesses(&self) -> Vec<Weakness>;
+}
+
+/// A moment in the life of a store. Marks of different stores say nothing to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mark(pub u64);
+
+/// What changed between two marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Whose copies are stale.
+    pub ids: Vec<InstallationId>,
+    /// The mark of now.
+    pub mark: Mark,
+}
+
+/// A grant that waits for approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// Whose grant it is.
+    pub id: InstallationId,
+    /// The company it belongs to, where HighLevel said so.
+    pub company: Option<CompanyId>,
+    /// What it may do.
+    pub scopes: String,
+    /// When it came.
+    pub at: Timestamp,
 }
 
 /// How long a lease lasts that nobody renews.
@@ -133,6 +183,9 @@ pub struct Landing {
     pub version: Version,
     /// Of the refresh token that the answer replaces at rest; none for a code exchange.
     pub replaces: Option<Fingerprint>,
+    /// Whether nobody here asked for it: an answer to a code that came by itself is never served
+    /// without approval.
+    pub unasked: bool,
     /// When it came.
     pub received_at: Timestamp,
     /// HTTP's status.
@@ -257,6 +310,14 @@ pub enum StoreError {
     Poisoned {
         /// The path.
         place: String,
+    },
+    /// This kind of store has no place for it.
+    #[error("`{place}` has no room for {what}")]
+    NoRoomFor {
+        /// The path.
+        place: String,
+        /// For what.
+        what: &'static str,
     },
     /// Another flight has taken the lease over.
     #[error("another process has taken over the refresh")]

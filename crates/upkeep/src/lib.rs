@@ -1,5 +1,9 @@
-//! The rounds the house makes by itself: so far one, the check.
+//! What happens by the clock.
 
 mod check;
+mod speech;
+mod upkeep;
 
 pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, Target, Warning};
+pub use speech::{Said, Speech};
+pub use upkeep::{Settings, Upkeep};

@@ -184,6 +184,10 @@ error-fresh_token_refused = HighLevel refuses an access token that was refreshed
     .action = Another refresh would not cure that. Check that the app is still installed in the location and that it has the scopes.
 error-anonymous_grant = The tokens do not say which location or company they belong to.
     .action = Set GHL_LOCATION_ID and try again.
+error-parked = The grant of { $id } came by itself and waits for approval.
+    .action = Look at it with: ghl-auth installs list, and approve or refuse it.
+error-no_room_for = The store { $place } has no room for that ({ $what }): a file keeps one installation and nothing else.
+    .action = Use GHL_STORE=sqlite:PATH with GHL_AUTH_KEY.
 error-store_io = The store { $place } can't be used: { $why }
     .action = Check that the folder exists, that the disk is not full, and that this user may write there.
 error-store_database = The database { $place } can't be used: { $why }

@@ -184,6 +184,10 @@ error-fresh_token_refused = O HighLevel recusa um access token renovado há meno
     .action = Outra renovação não resolveria. Verifique se o aplicativo continua instalado na sub-conta e se tem os escopos.
 error-anonymous_grant = Os tokens não dizem a que location ou company pertencem.
     .action = Defina GHL_LOCATION_ID e tente de novo.
+error-parked = A autorização de { $id } chegou por conta própria e espera aprovação.
+    .action = Veja com: ghl-auth installs list, e aprove ou recuse.
+error-no_room_for = O armazenamento { $place } não tem lugar para isso ({ $what }): um arquivo guarda uma só instalação e nada mais.
+    .action = Use GHL_STORE=sqlite:CAMINHO com GHL_AUTH_KEY.
 error-store_io = O armazenamento { $place } não pode ser usado: { $why }
     .action = Verifique se a pasta existe, se o disco não está cheio e se este usuário pode escrever ali.
 error-store_database = O banco de dados { $place } não pode ser usado: { $why }

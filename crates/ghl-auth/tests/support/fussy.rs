@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
 use tokens::store::{
-    Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
+    Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
@@ -107,6 +108,34 @@ impl Store for Fussy {
         now: Timestamp,
     ) -> Result<Installation, StoreError> {
         self.store.connect(id, tokens, now).await
+    }
+
+    async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
+        self.store.remove(id, now).await
+    }
+
+    fn can_park(&self) -> bool {
+        self.store.can_park()
+    }
+
+    async fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), StoreError> {
+        self.store.park(id, tokens, now).await
+    }
+
+    async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
+        self.store.parked().await
+    }
+
+    async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        self.store.approve(id, now).await
+    }
+
+    async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError> {
+        self.store.dismiss(id).await
+    }
+
+    async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
+        self.store.changes(since).await
     }
 
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {

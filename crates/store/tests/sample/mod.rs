@@ -107,6 +107,7 @@ pub(crate) fn landing(store: &dyn Store, from: &Installation, received_at: Times
         id: Some(from.id.clone()),
         version: from.version,
         replaces: Some(store.fingerprint(&refresh_token(&from.tokens))),
+        unasked: false,
         received_at,
         status: 200,
         body: AnswerBody::new(body),

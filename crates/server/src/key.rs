@@ -1,0 +1,85 @@
+//! An API key: `ghlk_`, eight characters by which it is called, 256 random bits, and a checksum.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokens::records::KeyId;
+
+const MARK: &str = "ghlk_";
+const ID: usize = 8;
+const SECRET: usize = 43;
+const CHECK: usize = 6;
+
+/// A whole key, as its owner sends it. It never prints itself.
+pub struct ApiKey(String);
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey")
+    }
+}
+
+impl ApiKey {
+    /// A new key, from the system's generator.
+    pub fn generate() -> Self {
+        let mut bytes = [0_u8; 38];
+        aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+        let id = URL_SAFE_NO_PAD.encode(&bytes[..6]);
+        let secret = URL_SAFE_NO_PAD.encode(&bytes[6..]);
+        let body = format!("{MARK}{id}{secret}");
+        let check = checksum(&body);
+        Self(format!("{body}{check}"))
+    }
+
+    /// Takes what was sent for a key if it has a key's form; a mistyped one is told from a wrong one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (body, check) = text.split_at_checked(MARK.len() + ID + SECRET)?;
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        let whole = text.starts_with(MARK)
+            && check.len() == CHECK
+            && text.bytes().all(plain)
+            && checksum(body) == check;
+        whole.then(|| Self(text.to_owned()))
+    }
+
+    /// The public part.
+    pub fn id(&self) -> KeyId {
+        KeyId(self.0[MARK.len()..MARK.len() + ID].to_owned())
+    }
+
+    /// What is kept of it.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, self.0.as_bytes()).as_ref());
+        hash
+    }
+
+    /// The key itself, to be shown once.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+fn checksum(body: &str) -> String {
+    let digest = digest(&SHA256, body.as_bytes());
+    URL_SAFE_NO_PAD.encode(digest.as_ref()).chars().take(CHECK).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_by_its_public_part_and_a_mistyped_one_is_seen() {
+        let key = ApiKey::generate();
+        let same = ApiKey::parse(key.expose()).expect("a key");
+        assert_eq!((key.id(), key.hash()), (same.id(), same.hash()));
+        for place in 0..key.expose().len() {
+            let mut text: Vec<char> = key.expose().chars().collect();
+            text[place] = if text[place] == 'A' { 'B' } else { 'A' };
+            assert!(ApiKey::parse(&text.iter().collect::<String>()).is_none(), "{place}");
+        }
+        assert!(ApiKey::parse(&key.expose()[1..]).is_none());
+        assert!(ApiKey::parse("").is_none());
+    }
+}

@@ -1,0 +1,265 @@
+//! What the service remembers beside tokens: who may ask, what checks found, what there is to tell.
+//!
+//! Nothing in here is secret: of an API key only a hash is kept. Several processes may use one set of
+//! records at once; where it matters who comes first, a method says whether it was us.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::health::{CheckRecord, Notice, Standing, Subject};
+use crate::installation::InstallationId;
+use crate::store::StoreError;
+
+/// Where the service's memory rests.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Adds a key. Durable when it returns.
+    async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError>;
+
+    /// All keys, revoked ones too, with the mark of this state; none when nothing has changed since
+    /// `unless`. Cheap then: it is asked several times a second. A use is not a change.
+    async fn keys(&self, unless: Option<u64>) -> Result<Option<(Vec<KeyRecord>, u64)>, StoreError>;
+
+    /// Ends a key's life. Whether there was such a key that lived.
+    async fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Notes when keys were last used, and from where. Not worth a disk flush.
+    async fn note_uses(&self, uses: &[(KeyId, KeyUse)]) -> Result<(), StoreError>;
+
+    /// Writes down who took which token. Durable when it returns.
+    async fn audit(&self, lines: &[AuditLine]) -> Result<(), StoreError>;
+
+    /// The newest audit lines first, at most `limit`.
+    async fn audited(&self, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
+
+    /// Adds a row to the history of checks.
+    async fn add_check(&self, check: &CheckRecord) -> Result<(), StoreError>;
+
+    /// The history of checks, newest first.
+    async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError>;
+
+    /// How each subject stands, as it was last noted.
+    async fn standings(&self) -> Result<Vec<Standing>, StoreError>;
+
+    /// Notes how a subject stands, and puts what there is to tell into the outbox, once for each
+    /// way, all at once. `false`, and nothing is changed, when the standing at rest is not of
+    /// revision `standing.revision - 1`: someone else was faster. A first standing has revision 1.
+    async fn tell(
+        &self,
+        standing: &Standing,
+        notice: Option<&Notice>,
+        ways: &[String],
+    ) -> Result<bool, StoreError>;
+
+    /// Takes what is due to be delivered now, at most `limit`, for us alone until `lease_until`.
+    async fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// A delivery arrived.
+    async fn delivered(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError>;
+
+    /// A delivery did not arrive; it is tried again at `until`.
+    async fn put_off(&self, delivery: &Delivery, until: Timestamp, said: &str) -> Result<(), StoreError>;
+
+    /// The newest notices first, with how each way to tell them stands, at most `limit`.
+    async fn notices(&self, limit: usize) -> Result<Vec<(Notice, Vec<DeliveryState>)>, StoreError>;
+
+    /// Plans a time in which nobody is told of trouble.
+    async fn plan_maintenance(&self, window: &Maintenance) -> Result<(), StoreError>;
+
+    /// Ends a maintenance early. Whether there was one of this name that had not ended.
+    async fn end_maintenance(&self, id: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The maintenances that have not ended by `now`.
+    async fn maintenances(&self, now: Timestamp) -> Result<Vec<Maintenance>, StoreError>;
+
+    /// Remembers a browser that was sent to HighLevel's consent page.
+    async fn open_visit(&self, visit: &Visit) -> Result<(), StoreError>;
+
+    /// The visit that this `state` belongs to, once: of any number of callers at most one gets it.
+    /// Visits that expired by `now` are not found.
+    async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError>;
+
+    /// Takes a turn at something of which there may be only one at a time, like one installation's
+    /// check, until `until`. `false` when someone else has it.
+    async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+
+    /// Forgets checks, delivered notices, visits, turns and audit lines from before these instants.
+    async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
+}
+
+/// The public part of an API key, by which it is found and called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub String);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An API key, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its public part.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the whole key, which is 256 random bits: no slow hash is needed.
+    pub hash: [u8; 32],
+    /// What it may do.
+    pub verbs: BTreeSet<Verb>,
+    /// For whom.
+    pub reach: Reach,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its life ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When someone ended it.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was used last, as far as noted.
+    pub last_use: Option<KeyUse>,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// Take tokens, and read what is kept about the installations in reach.
+    Token,
+    /// Send requests through the gateway.
+    Gateway,
+    /// Everything a person at the machine may do.
+    Admin,
+}
+
+impl Verb {
+    /// Every verb there is.
+    pub const ALL: [Verb; 3] = [Self::Token, Self::Gateway, Self::Admin];
+
+    /// The word for it at rest and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Gateway => "gateway",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The inverse of `as_str`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == word)
+    }
+}
+
+/// For which installations a key is good. A company does not stand for its locations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// For all there are and will be.
+    All,
+    /// For these, compared whole.
+    These(BTreeSet<InstallationId>),
+}
+
+impl Reach {
+    /// Whether `id` is within reach.
+    pub fn covers(&self, id: &InstallationId) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// A use of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// When.
+    pub at: Timestamp,
+    /// From where: an address, or `unix` for the socket.
+    pub source: String,
+}
+
+/// Tokens that were handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLine {
+    /// When; the start of the minute where they were counted.
+    pub at: Timestamp,
+    /// To whom.
+    pub key: KeyId,
+    /// Whose.
+    pub id: InstallationId,
+    /// Of which generation.
+    pub generation: u64,
+    /// How often.
+    pub count: u64,
+    /// The request, where each one has a line.
+    pub request_id: Option<String>,
+}
+
+/// Which checks are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckQuery {
+    /// Of this installation; of all when none.
+    pub id: Option<InstallationId>,
+    /// Ended before this instant.
+    pub before: Option<Timestamp>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A notice on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What is told.
+    pub notice: Notice,
+    /// By which way, as configured: `webhook`, `slack`, `email` and so on.
+    pub way: String,
+    /// How often it was tried before.
+    pub attempts: u32,
+}
+
+/// How a delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryState {
+    /// By which way.
+    pub way: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it arrived, if it has.
+    pub delivered_at: Option<Timestamp>,
+    /// Why the last try did not.
+    pub said: Option<String>,
+}
+
+/// A time in which nobody is told of trouble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    /// What it is called by.
+    pub id: String,
+    /// Whom it is about; all when none.
+    pub subject: Option<Subject>,
+    /// When it begins.
+    pub from: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why, in a person's words.
+    pub reason: String,
+}
+
+/// A browser that was sent to HighLevel's consent page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// SHA-256 of the `state` it took along.
+    pub state: [u8; 32],
+    /// SHA-256 of the cookie that it keeps.
+    pub browser: [u8; 32],
+    /// When it is too late to come back.
+    pub expires_at: Timestamp,
+}
