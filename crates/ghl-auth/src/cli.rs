@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tokens::records::Verb;
 use tokens::{CompanyId, InstallationId, LocationId};
 
 use crate::text::Text;
@@ -33,6 +34,11 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Export(ExportArgs),
     Schedule(ScheduleArgs),
+    Serve(ServeArgs),
+    Keys(KeysArgs),
+    Installs(InstallsArgs),
+    Maintenance(MaintenanceArgs),
+    Notify(NotifyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
@@ -163,6 +169,147 @@ pub(crate) struct ScheduleWay {
     pub(crate) json: bool,
 }
 
+/// `serve`
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    #[arg(long)]
+    pub(crate) i_expose_the_private_api: bool,
+    #[arg(long, conflicts_with = "i_expose_the_private_api")]
+    pub(crate) probe: bool,
+}
+
+/// `keys`
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) action: KeysAction,
+}
+
+/// What to do with the API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    Create(KeyWanted),
+    List(JsonOnly),
+    Revoke(NamedKey),
+}
+
+/// `keys create`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("reach").multiple(true).required(true))]
+pub(crate) struct KeyWanted {
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    #[arg(long = "location", value_name = "ID", group = "reach")]
+    pub(crate) key_location: Vec<LocationId>,
+    #[arg(long = "company", value_name = "ID", group = "reach")]
+    pub(crate) key_company: Vec<CompanyId>,
+    #[arg(long = "all", group = "reach", conflicts_with_all = ["key_location", "key_company"])]
+    pub(crate) key_all: bool,
+    #[arg(long, value_name = "VERB", value_parser = verb, default_value = "token", hide_default_value = true)]
+    pub(crate) verb: Vec<Verb>,
+    #[arg(long, value_name = "90d", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `keys revoke`
+#[derive(Debug, Args)]
+pub(crate) struct NamedKey {
+    #[arg(value_name = "KEY")]
+    pub(crate) key: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A command whose only choice is how it answers.
+#[derive(Debug, Args)]
+pub(crate) struct JsonOnly {
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `installs`
+#[derive(Debug, Args)]
+pub(crate) struct InstallsArgs {
+    #[command(subcommand)]
+    pub(crate) action: InstallsAction,
+}
+
+/// What to do with the installs that came by themselves.
+#[derive(Debug, Subcommand)]
+pub(crate) enum InstallsAction {
+    List(JsonOnly),
+    Approve(ThisOne),
+    Refuse(ThisOne),
+}
+
+/// One installation, named.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("this").multiple(false).required(true))]
+pub(crate) struct ThisOne {
+    #[arg(long, value_name = "ID", group = "this")]
+    pub(crate) location: Option<LocationId>,
+    #[arg(long, value_name = "ID", group = "this")]
+    pub(crate) company: Option<CompanyId>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl ThisOne {
+    /// The installation that was named: clap sees to it that one was.
+    pub(crate) fn id(&self) -> Option<InstallationId> {
+        let location = self.location.clone().map(InstallationId::Location);
+        location.or_else(|| self.company.clone().map(InstallationId::Company))
+    }
+}
+
+/// `maintenance`
+#[derive(Debug, Args)]
+pub(crate) struct MaintenanceArgs {
+    #[command(subcommand)]
+    pub(crate) action: MaintenanceAction,
+}
+
+/// What to do about a time in which nobody is told of trouble.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MaintenanceAction {
+    Start(MaintenanceWanted),
+    List(JsonOnly),
+    End(NamedMaintenance),
+}
+
+/// `maintenance start`
+#[derive(Debug, Args)]
+pub(crate) struct MaintenanceWanted {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long = "for", value_name = "2h", value_parser = duration)]
+    pub(crate) lasting: Duration,
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `maintenance end`
+#[derive(Debug, Args)]
+pub(crate) struct NamedMaintenance {
+    #[arg(value_name = "ID")]
+    pub(crate) maintenance: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `notify`
+#[derive(Debug, Args)]
+pub(crate) struct NotifyArgs {
+    #[arg(long, required = true)]
+    pub(crate) test: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `sandbox`
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
@@ -201,7 +348,23 @@ impl Command {
                     way.json
                 }
             },
-            Self::Exec(_)
+            Self::Keys(args) => match &args.action {
+                KeysAction::Create(args) => args.json,
+                KeysAction::List(args) => args.json,
+                KeysAction::Revoke(args) => args.json,
+            },
+            Self::Installs(args) => match &args.action {
+                InstallsAction::List(args) => args.json,
+                InstallsAction::Approve(args) | InstallsAction::Refuse(args) => args.json,
+            },
+            Self::Maintenance(args) => match &args.action {
+                MaintenanceAction::Start(args) => args.json,
+                MaintenanceAction::List(args) => args.json,
+                MaintenanceAction::End(args) => args.json,
+            },
+            Self::Notify(args) => args.json,
+            Self::Serve(_)
+            | Self::Exec(_)
             | Self::Export(_)
             | Self::Sandbox(_)
             | Self::Demo(_)
@@ -304,8 +467,15 @@ pub(crate) fn mistake(error: &clap::Error, text: &Text) -> Option<String> {
     ))
 }
 
-/// `60s`, `10m`, `1h 30m`; a bare number is seconds.
+fn verb(text: &str) -> Result<Verb, String> {
+    Verb::from_word(text).ok_or_else(|| Verb::ALL.map(Verb::as_str).join(", "))
+}
+
+/// `60s`, `10m`, `1h 30m`, `90d`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
+    if let Some(days) = text.trim().strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
+        return Ok(Duration::from_secs(u64::from(days) * 86_400));
+    }
     let seconds = text.trim().parse().map(Duration::from_secs);
     seconds.or_else(|_| {
         let span: jiff::SignedDuration = text.trim().parse().map_err(|_| "60s, 10m, 1h".to_owned())?;
@@ -335,6 +505,7 @@ mod tests {
         check("10m", Some(600));
         check("1h 30m", Some(5400));
         check("90", Some(90));
+        check("90d", Some(7_776_000));
         check("-5s", None);
         check("soon", None);
     }

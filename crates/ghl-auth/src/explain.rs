@@ -5,7 +5,7 @@
 use highlevel::{Failure, FailureKind};
 use serde_json::{Value, json};
 use tokens::{KeeperError, StoreError, Timestamp};
-use upkeep::{CheckError, StepName};
+use upkeep::{CheckError, StepName, Warning};
 
 use crate::exit::Exit;
 use crate::output::moment;
@@ -139,6 +139,19 @@ pub(crate) fn check_error(text: &Text, error: &CheckError) -> Explained {
         CheckError::WorkflowSilent { waited } => {
             Explained::new(text, "workflow_silent", Exit::Failed, &[("seconds", waited.as_secs().into())])
         }
+    }
+}
+
+/// A warning's sentence and code.
+pub(crate) fn warning(text: &Text, warning: &Warning) -> (String, &'static str) {
+    match warning {
+        Warning::RefreshFailed { error, expires_at } => {
+            let why = keeper_error(text, error);
+            let arguments = [("why", why.detail.into()), ("until", until(*expires_at))];
+            (text.say("warning-refresh-failed", &arguments), why.code)
+        }
+        Warning::TagWasStillThere => (text.say("warning-tag-still-there", &[]), "tag_was_still_there"),
+        Warning::NobodyIsTold => (text.say("warning-nobody-is-told", &[]), "nobody_is_told"),
     }
 }
 

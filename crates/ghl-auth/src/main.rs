@@ -4,13 +4,17 @@
 mod cli;
 mod commands;
 mod config;
+mod doors;
 mod exit;
 mod explain;
 mod harden;
 mod logging;
 mod output;
 mod owner;
+mod service;
 mod shutdown;
+mod speech;
+mod systemd;
 mod text;
 mod wiring;
 

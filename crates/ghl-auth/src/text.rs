@@ -3,7 +3,8 @@
 //! The sentences stand in `locales/`, in Mozilla's Fluent, one file for each language; only the one
 //! in use is parsed. A test keeps the two files complete.
 
-use fluent_bundle::{FluentArgs, FluentBundle, FluentResource};
+use fluent_bundle::concurrent::FluentBundle;
+use fluent_bundle::{FluentArgs, FluentResource};
 use unic_langid::LanguageIdentifier;
 
 pub(crate) use fluent_bundle::FluentValue as Arg;
@@ -53,7 +54,7 @@ pub(crate) struct Text {
 impl Text {
     pub(crate) fn new(lang: Lang) -> Self {
         let id: LanguageIdentifier = lang.tag().parse().expect("the tag of a language");
-        let mut bundle = FluentBundle::new(vec![id]);
+        let mut bundle = FluentBundle::new_concurrent(vec![id]);
         bundle.set_use_isolating(false);
         // A broken line loses that sentence only; the test sees it.
         let sentences = match FluentResource::try_new(lang.sentences().to_owned()) {

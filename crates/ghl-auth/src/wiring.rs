@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highlevel::{AppCredentials, Client, Consent, OAuth};
-use tokens::{Clock, InstallationId, Keeper, Store, Timestamp, Timing};
+use tokens::{
+    AuthorizationCode, Clock, InstallationId, Issuer, Keeper, RawAnswer, Reading, Records, RefreshToken,
+    Store, Timestamp, Timing, Unanswered,
+};
 
 use crate::config::{ApiSettings, Config, Fault, Meant, Source, StoreSettings};
 use crate::exit::Exit;
@@ -96,6 +100,32 @@ impl Context {
         settings: &StoreSettings,
         meant: Option<&Meant>,
     ) -> Result<(Arc<dyn Store>, WorksAs), Explained> {
+        let works_as = self.become_owner(settings)?;
+        let store = store::open(&settings.url, &settings.keys, expected(meant))
+            .map_err(|error| self.store_error(&error))?;
+        Ok((store, works_as))
+    }
+
+    /// Opens the store, with what the service remembers beside it.
+    pub(crate) async fn open_store_and_records(
+        &self,
+        settings: &StoreSettings,
+        meant: Option<&Meant>,
+    ) -> Result<(Arc<dyn Store>, Arc<dyn Records>, WorksAs), Explained> {
+        let works_as = self.become_owner(settings)?;
+        let (store, records) = store::open_with_records(&settings.url, &settings.keys, expected(meant))
+            .map_err(|error| self.store_error(&error))?;
+        Ok((store, records, works_as))
+    }
+
+    /// Opens what the service remembers.
+    pub(crate) async fn open_records(&self) -> Result<Arc<dyn Records>, Explained> {
+        let settings = self.settings(|config| config.store())?;
+        let (_, records, _) = self.open_store_and_records(&settings, None).await?;
+        Ok(records)
+    }
+
+    fn become_owner(&self, settings: &StoreSettings) -> Result<WorksAs, Explained> {
         let works_as = owner::become_owner(settings.url.path()).map_err(|error| {
             let place = settings.url.path().display().to_string();
             Explained::new(
@@ -114,13 +144,7 @@ impl Context {
                 &[("place", place.into())],
             ));
         }
-        let expected = match meant {
-            Some(Meant::Installation(id)) => Some(id),
-            _ => None,
-        };
-        let store =
-            store::open(&settings.url, &settings.keys, expected).map_err(|error| self.store_error(&error))?;
-        Ok((store, works_as))
+        Ok(works_as)
     }
 
     /// A client of HighLevel's API.
@@ -133,7 +157,21 @@ impl Context {
     /// The Keeper over a store and an app, after it has saved what earlier runs left in the air.
     pub(crate) async fn keeper(&self, store: Arc<dyn Store>, client: &Client, app: AppCredentials) -> Keeper {
         let timing = Timing { commit_patience: Some(COMMIT_PATIENCE), ..Timing::default() };
-        let issuer = Arc::new(OAuth::new(client.clone(), app));
+        self.keeper_with(store, client, Some(app), timing).await
+    }
+
+    /// Like `keeper`, for as long as `timing` says; without an app there is nothing to refresh.
+    pub(crate) async fn keeper_with(
+        &self,
+        store: Arc<dyn Store>,
+        client: &Client,
+        app: Option<AppCredentials>,
+        timing: Timing,
+    ) -> Keeper {
+        let issuer: Arc<dyn Issuer> = match app {
+            Some(app) => Arc::new(OAuth::new(client.clone(), app)),
+            None => Arc::new(NoApp),
+        };
         let keeper = Keeper::new(store, issuer, Arc::new(SystemClock), timing, random_name());
         if let Err(error) = keeper.recover().await {
             output::warning(&self.text, &self.keeper_error(&error).detail);
@@ -165,6 +203,35 @@ impl Context {
             }
             (Some(_), Some(_)) => Err(Explained::new(&self.text, "which_one", Exit::Usage, &[])),
         }
+    }
+}
+
+/// The only installation that a store is expected to hold.
+fn expected(meant: Option<&Meant>) -> Option<&InstallationId> {
+    match meant {
+        Some(Meant::Installation(id)) => Some(id),
+        _ => None,
+    }
+}
+
+/// The issuer of whoever has a Private Integration Token: no app, no grants.
+#[derive(Debug)]
+struct NoApp;
+
+const NO_APP: &str = "no app is configured";
+
+#[async_trait]
+impl Issuer for NoApp {
+    async fn refresh(&self, _: &InstallationId, _: &RefreshToken) -> Result<RawAnswer, Unanswered> {
+        Err(Unanswered::NotSent(NO_APP.into()))
+    }
+
+    async fn exchange(&self, _: &AuthorizationCode) -> Result<RawAnswer, Unanswered> {
+        Err(Unanswered::NotSent(NO_APP.into()))
+    }
+
+    fn read(&self, _: &RawAnswer, _: Timestamp) -> Reading {
+        Reading::Unclear(NO_APP.into())
     }
 }
 

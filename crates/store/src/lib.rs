@@ -20,6 +20,7 @@ mod jwt;
 mod key;
 pub mod local_time;
 mod lock;
+mod records;
 mod row;
 mod seal;
 mod spool;
@@ -30,7 +31,7 @@ mod url;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokens::{InstallationId, Store, StoreError};
+use tokens::{InstallationId, Records, Store, StoreError};
 
 pub use key::{InvalidKey, Key, Keys};
 pub use url::{InvalidStoreUrl, StoreUrl};
@@ -50,6 +51,26 @@ pub fn open(
     match url {
         StoreUrl::File(path) => open_file(path, keys, otherwise, false),
         StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, Arc::new(Sealer::new(keys)))?)),
+    }
+}
+
+/// Like `open`, with what the service remembers: a database beside the store, which holds no secret.
+pub fn open_with_records(
+    url: &StoreUrl,
+    keys: &Keys,
+    otherwise: Option<&InstallationId>,
+) -> Result<(Arc<dyn Store>, Arc<dyn Records>), StoreError> {
+    let store = open(url, keys, otherwise)?;
+    let records = records::SqliteRecords::open(&records::beside(url.path()))?;
+    Ok((store, Arc::new(records)))
+}
+
+/// What the service remembers, if there has ever been a service over this store.
+pub fn open_records_if_there(url: &StoreUrl) -> Result<Option<Arc<dyn Records>>, StoreError> {
+    let path = records::beside(url.path());
+    match path.exists() {
+        true => Ok(Some(Arc::new(records::SqliteRecords::open(&path)?))),
+        false => Ok(None),
     }
 }
 

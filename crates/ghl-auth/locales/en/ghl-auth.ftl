@@ -93,6 +93,11 @@ demo-begins = A sandbox HighLevel runs on { $url }. Nothing leaves this machine.
 demo-login = $ ghl-auth login
 demo-check = $ ghl-auth check --wait-for-workflow 20s
 demo-status = $ ghl-auth status
+demo-serve = $ ghl-auth serve
+demo-ask = Any program may now ask for a token with its key:
+demo-asked = The service answered with a valid token.
+demo-goes-on = Try it from another terminal. Ctrl-C ends the service and the sandbox.
+demo-not-answered = the service did not answer with a token
 demo-message = The workflow sent { $count ->
     [one] one message
    *[other] { $count } messages
@@ -388,3 +393,135 @@ arg-listen = Where to listen, on this machine only. Default: 127.0.0.1:8790.
 arg-write_env = Write a complete .env for the sandbox to this new file.
 arg-once = End when everything was shown.
 arg-shell = The shell.
+
+## The service
+
+serve-private = Programs ask here: { $address }
+serve-public = Browsers come back here: { $address }/oauth/callback
+serve-stopping = Stopping: what is at hand is ended first. Once more to stop at once.
+error-listen = { $address } can't be listened at: { $why }
+    .action = Set GHL_AUTH_LISTEN or GHL_AUTH_PUBLIC_LISTEN to an address that is free and that this user may use.
+error-threads = No thread could be started: { $why }
+    .action = Raise the limits of this user or container, and start again.
+error-stop_took_too_long = After 60 seconds something was still in the air; it is taken up at the next start.
+    .action = Start the service again soon.
+error-probe = No service answers at { $address }.
+    .action = Start it with: ghl-auth serve.
+error-certificate_files = The certificate or its key can't be used: { $why }
+    .action = Set GHL_AUTH_TLS_CERT and GHL_AUTH_TLS_KEY to PEM files that belong together and that this user can read.
+error-notify_failed = { $count ->
+    [one] One way to tell people does not work.
+   *[other] { $count } ways to tell people do not work.
+    }
+    .action = Look at the lines above, mend the settings named, and try again.
+error-no_ways = There is no way to tell anybody: none is configured.
+    .action = Set one of GHL_NOTIFY_WEBHOOK_URL, GHL_NOTIFY_SLACK_URL, GHL_NOTIFY_DISCORD_URL, GHL_NOTIFY_TELEGRAM_URL, GHL_NOTIFY_SMTP_URL or GHL_HEARTBEAT_URL.
+notify-arrived = { $way }: taken
+notify-did-not-arrive = { $way }: { $why }
+
+## API keys
+
+key-made = The key { $name } is shown this once; only a hash of it is kept:
+keys-none = There is no API key yet. Make one with: ghl-auth keys create --name NAME --location ID
+key-revoked = The key { $name } is good for nothing from now on.
+key-good = good
+key-good-until = good until { $at }
+key-expired-at = expired { $at }
+key-revoked-at = revoked { $at }
+reach-all = all installations
+error-key_name_taken = There is a key called { $name } already.
+    .action = Take another name, or revoke that key first.
+error-key_unknown = No living key is called { $name }.
+    .action = Look for it with: ghl-auth keys list.
+head-key = Key
+head-name = Name
+head-verbs = May
+head-reach = For
+head-state = State
+head-last-use = Last used
+
+## Installs that came by themselves
+
+installs-none = No install waits for approval.
+install-approved = { $id } is served from now on.
+install-refused = The install of { $id } was refused, and its tokens were dropped.
+error-not_parked = No install of { $id } waits for approval.
+    .action = Look with: ghl-auth installs list.
+head-came = Came
+head-scopes = Scopes
+
+## Maintenance
+
+maintenance-started = Nobody is told of trouble until { $until }. To end it early: ghl-auth maintenance end { $id }
+maintenance-ended = The maintenance { $id } has ended.
+maintenance-none = No maintenance is planned.
+error-maintenance_unknown = No maintenance that goes on is called { $id }.
+    .action = Look with: ghl-auth maintenance list.
+subject-service = the service itself
+head-maintenance = Maintenance
+head-from = From
+head-until = Until
+head-reason = Reason
+
+bad-listen = "{ $value }" is no address to listen at: HOST:PORT or unix:PATH
+bad-public-listen = the public listener needs HOST:PORT
+bad-listen-exposed = { $value } can be reached from other machines; if that is meant, say so with --i-expose-the-private-api
+bad-listen-clear-text = { $value } can be reached from other machines, and needs GHL_AUTH_TLS_CERT and GHL_AUTH_TLS_KEY
+bad-tls-half = GHL_AUTH_TLS_CERT and GHL_AUTH_TLS_KEY go together
+bad-host = "{ $value }" is no host name
+bad-installs = "{ $value }" is none of approve, allowlist, open
+bad-allowlist-empty = GHL_AUTH_INSTALLS=allowlist needs at least one id here
+bad-audit = "{ $value }" is neither counted nor each
+bad-number = "{ $value }" is no number from { $least } to { $most }
+bad-truth = "{ $value }" is neither true nor false
+bad-notify-url = this address can't be used: { $why }
+var-GHL_AUTH_LISTEN = where programs ask the service: HOST:PORT or unix:PATH
+var-GHL_AUTH_PUBLIC_LISTEN = where browsers come back to, and nothing else is answered
+var-GHL_AUTH_HOSTS = more names under which the service is called, separated by commas
+var-GHL_AUTH_TLS_CERT = the service's certificate, with its chain, in PEM
+var-GHL_AUTH_TLS_KEY = the key of the service's certificate, in PEM
+var-GHL_AUTH_INSTALLS = what becomes of marketplace installs that come by themselves: approve, allowlist or open
+var-GHL_AUTH_ALLOWED_INSTALLS = the locations and companies of the allowlist, separated by commas
+var-GHL_AUTH_AUDIT = how it is written down who took which token: counted or each
+var-GHL_HEALTH_CHECK_FAILURE_TAG_NAME = a second tag, for trouble while HighLevel still answers
+var-GHL_ALERT_AFTER = failures in a row before anybody is told
+var-GHL_ALERT_REMIND_HOURS = hours between two reminders
+var-GHL_NOTIFY_WEBHOOK_URL = where notices are posted as JSON
+var-GHL_NOTIFY_WEBHOOK_SECRET = what those posts are signed with: whsec_ and base64
+var-GHL_NOTIFY_SLACK_URL = an incoming webhook of Slack's
+var-GHL_NOTIFY_DISCORD_URL = a webhook of Discord's
+var-GHL_NOTIFY_TELEGRAM_URL = Telegram's sendMessage with the bot's token and chat_id
+var-GHL_NOTIFY_SMTP_URL = the mail server: smtps://USER:PASSWORD@HOST or smtp://… with STARTTLS
+var-GHL_NOTIFY_EMAIL_TO = who gets e-mail, separated by commas
+var-GHL_NOTIFY_EMAIL_FROM = who the e-mail is from; without it, the mail server's user
+var-GHL_NOTIFY_ALLOW_PRIVATE = whether notices may go to addresses of a private network
+var-GHL_HEARTBEAT_URL = a dead-man's switch in the grammar of healthchecks.io
+
+help-serve = Keep every grant fresh by the clock, and hand tokens to any program on the machine.
+    .more = Stop it with Ctrl-C or SIGTERM; SIGHUP reads all settings and secrets anew.
+help-keys = API keys for the programs that ask the service.
+help-keys-create = Make a key, and show it this once.
+help-keys-list = Show the keys: what they may do, for whom, and when they were last used.
+help-keys-revoke = End a key's life, by its name or the part of it that is shown.
+help-installs = Marketplace installs that came by themselves and wait for approval.
+help-installs-list = Show them.
+help-installs-approve = Serve one from now on.
+help-installs-refuse = Drop one.
+help-maintenance = Times in which nobody is told of trouble.
+help-maintenance-start = Begin one now.
+help-maintenance-list = Show those that have not ended.
+help-maintenance-end = End one early.
+help-notify = Try each way by which people are told.
+arg-i_expose_the_private_api = Listen beyond this machine, as GHL_AUTH_LISTEN says; needs TLS.
+arg-probe = Only ask whether a service answers, for a container's health check.
+arg-name = What you call it.
+arg-key_location = A location it is good for; may be given several times.
+arg-key_company = A company it is good for, which does not include its locations; may be given several times.
+arg-key_all = Good for all installations there are and will be.
+arg-verb = What it may do: token (default), gateway or admin; may be given several times.
+arg-expires = How long it is good for: 90d, 12h. Without it, until it is revoked.
+arg-key = The key's name, or the part of it that is shown.
+arg-lasting = How long: 2h, 30m, 1d.
+arg-reason = Why, for whoever looks.
+arg-maintenance = The maintenance, as the list calls it.
+arg-test = Send a test notice by each way that is configured.

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
             say_how_safe(context, works_as, &store.weaknesses());
             let keeper = context.keeper(store.clone(), &client, app).await;
             let (id, just_saved) = match code {
-                Some(code) => first_code(context, &keeper, store.as_ref(), &meant, &code, args).await?,
+                Some(code) => first_code(context, &keeper, store.as_ref(), &meant, &code, args.json).await?,
                 None => (context.which(store.as_ref(), None, &meant).await?, false),
             };
             let to_last = config::until_next_run(interval);
@@ -78,13 +78,13 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
 
 /// Exchanges `GHL_AUTHORIZATION_CODE` where there is no grant that works: on the first run, or when
 /// a person has authorised anew. Later it is never sent again. Says whether it was exchanged.
-async fn first_code(
+pub(crate) async fn first_code(
     context: &Context,
     keeper: &Keeper,
     store: &dyn Store,
     meant: &Meant,
     code: &tokens::AuthorizationCode,
-    args: &CheckArgs,
+    quiet: bool,
 ) -> Result<(InstallationId, bool), Explained> {
     let mut died = None;
     if let Ok(id) = context.which(store, None, meant).await {
@@ -98,13 +98,13 @@ async fn first_code(
         }
     }
     let text = &context.text;
-    if !args.json {
+    if !quiet {
         output::answer(&text.say("exchanging", &[]));
     }
     let connected = landing_first(keeper, keeper.connect(code)).await;
     match connected {
         Some(Ok(installation)) => {
-            if !args.json {
+            if !quiet {
                 output::answer(&text.say("tokens-saved", &[]));
             }
             super::login::warn_of_surprises(context, &installation, meant);
@@ -164,7 +164,7 @@ fn say(text: &Text, event: &Event<'_>) {
         Event::Refreshing => output::answer(&text.say("refreshing", &[])),
         Event::Refreshed => output::answer(&text.say("refreshed", &[])),
         Event::Using(installation) => describe(text, installation),
-        Event::Warning(warning) => output::warning(text, &warned(text, warning).0),
+        Event::Warning(warning) => output::warning(text, &explain::warning(text, warning).0),
         Event::Reading => output::answer(&text.say("reading", &[])),
         Event::Attempt { number, of } => {
             output::answer(&text.say("attempt", &[("number", (*number).into()), ("of", (*of).into())]));
@@ -202,19 +202,6 @@ pub(crate) fn describe(text: &Text, installation: &Installation) {
     output::answer(&text.say("scopes", &[("scopes", tokens.scopes.as_str().into())]));
     output::answer(&text.say("expires", &[("at", moment(tokens.expires_at).into())]));
     output::answer("");
-}
-
-/// A warning's sentence and code.
-fn warned(text: &Text, warning: &Warning) -> (String, &'static str) {
-    match warning {
-        Warning::RefreshFailed { error, expires_at } => {
-            let why = explain::keeper_error(text, error);
-            let arguments = [("why", why.detail.into()), ("until", explain::until(*expires_at))];
-            (text.say("warning-refresh-failed", &arguments), why.code)
-        }
-        Warning::TagWasStillThere => (text.say("warning-tag-still-there", &[]), "tag_was_still_there"),
-        Warning::NobodyIsTold => (text.say("warning-nobody-is-told", &[]), "nobody_is_told"),
-    }
 }
 
 fn ended(context: &Context, args: &CheckArgs, report: &Report) -> Exit {
@@ -261,7 +248,7 @@ fn document(context: &Context, report: &Report, error: Option<&Explained>) -> Va
         .warnings
         .iter()
         .map(|warning| {
-            let (detail, code) = warned(text, warning);
+            let (detail, code) = explain::warning(text, warning);
             json!({ "code": code, "detail": detail })
         })
         .collect();
@@ -293,7 +280,7 @@ async fn note(store: &dyn Store, id: &InstallationId, report: &Report, text: &Te
             Some((error.code.to_owned(), error.detail))
         }
         None => report.warnings.first().map(|warning| {
-            let (said, code) = warned(text, warning);
+            let (said, code) = explain::warning(text, warning);
             (code.to_owned(), said)
         }),
     };
@@ -308,7 +295,7 @@ async fn note(store: &dyn Store, id: &InstallationId, report: &Report, text: &Te
 }
 
 /// Says once at start how this run falls short of the full promise.
-fn say_how_safe(context: &Context, works_as: WorksAs, weaknesses: &[Weakness]) {
+pub(crate) fn say_how_safe(context: &Context, works_as: WorksAs, weaknesses: &[Weakness]) {
     let text = &context.text;
     if works_as == WorksAs::Root && std::process::id() == 1 {
         output::warning(text, &text.say("warning-stays-root", &[]));

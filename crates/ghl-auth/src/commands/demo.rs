@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandbox::{Sandbox, UserType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use super::keys;
 use crate::cli::{CheckArgs, DemoArgs, LoginArgs, StatusArgs};
-use crate::config::Source;
+use crate::config::{Doors, Listen, Source};
+use crate::doors::Sockets;
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
+use crate::service::{Service, Settings};
+use crate::shutdown::asked_to_stop;
 use crate::text::Text;
 use crate::wiring::{Context, random_text};
 
@@ -20,7 +26,7 @@ const WORKFLOW_WITHIN: Duration = Duration::from_secs(20);
 /// What a check needs: fewer scopes than the sandbox's own, so that the output can be read.
 const SCOPES: [&str; 3] = ["contacts.readonly", "contacts.write", "locations.readonly"];
 
-pub(crate) async fn run(_args: &DemoArgs, context: &Context) -> Result<Exit, Explained> {
+pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Explained> {
     let text = &context.text;
     let trouble = |error: std::io::Error| {
         Explained::new(text, "demo", Exit::Failed, &[("why", error.to_string().into())])
@@ -51,6 +57,21 @@ pub(crate) async fn run(_args: &DemoArgs, context: &Context) -> Result<Exit, Exp
 
     headline(text, "demo-status");
     super::status::run(&StatusArgs { json: false }, &inside).await?;
+
+    headline(text, "demo-serve");
+    let location = sandbox.settings().location_id.clone();
+    let (service, sockets) = serve(&inside).await?;
+    let asked = ask(&inside, &sockets, &location).await;
+    if let Err(error) = asked {
+        service.stop().await;
+        return Err(trouble(error));
+    }
+    if !args.once {
+        output::answer("");
+        output::answer(&text.say("demo-goes-on", &[]));
+        asked_to_stop().await;
+    }
+    service.stop().await;
     output::answer("");
     output::answer(&text.say("demo-ends", &[("folder", folder.display().to_string().into())]));
     sandbox.stop().await;
@@ -73,4 +94,40 @@ fn settings(sandbox: &Sandbox, folder: &Path) -> HashMap<String, String> {
     settings.insert("GHL_STORE".into(), format!("sqlite:{}", folder.join("ghl-auth.db").display()));
     settings.insert("GHL_AUTH_KEY".into(), store::Key::generate().to_string());
     settings
+}
+
+/// The service, where it listens by itself or, when someone is there, at any free port.
+async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
+    let (doors, settings) =
+        inside.settings(|config| Some((config.doors(false)?, Settings::read(config)?)))?;
+    let anywhere = Doors { private: Listen::Tcp(([127, 0, 0, 1], 0).into()), ..doors.clone() };
+    let sockets = Sockets::bind(&doors).or_else(|_| Sockets::bind(&anywhere));
+    let sockets = sockets.map_err(|taken| super::serve::not_bound(inside, &taken))?;
+    let service = Service::start(inside, settings, &sockets, doors.hosts).await?;
+    Ok((service, sockets))
+}
+
+/// Makes a key, asks for a token with it, and shows how to do the same.
+async fn ask(inside: &Context, sockets: &Sockets, location: &str) -> std::io::Result<()> {
+    let text = &inside.text;
+    let address = sockets.private_address().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let key =
+        keys::for_the_demo(inside, location).await.map_err(|error| std::io::Error::other(error.detail))?;
+    output::answer(&text.say("serve-private", &[("address", format!("http://{address}").into())]));
+    let path = format!("/v1/locations/{location}/token");
+    output::answer(&text.say("demo-ask", &[]));
+    output::answer(&format!("  curl -H 'Authorization: Bearer {}' http://{address}{path}", key.expose()));
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        key.expose()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    match answer.starts_with(b"HTTP/1.1 200") {
+        true => output::good_news(&text.say("demo-asked", &[])),
+        false => return Err(std::io::Error::other(text.say("demo-not-answered", &[]))),
+    }
+    Ok(())
 }

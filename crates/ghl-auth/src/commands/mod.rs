@@ -5,13 +5,20 @@ mod demo;
 mod exec;
 mod export;
 mod import;
+mod installs;
+mod keys;
 mod login;
+mod maintenance;
+mod notify;
 mod paper;
 mod refresh;
 mod sandbox;
 mod schedule;
+mod serve;
 mod status;
 mod token;
+
+pub(crate) use check::{first_code, say_how_safe};
 
 use crate::cli::Command;
 use crate::exit::Exit;
@@ -30,6 +37,11 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Import(args) => import::run(&args, context).await,
         Command::Export(args) => export::run(&args, context).await,
         Command::Schedule(args) => schedule::run(args.action, context),
+        Command::Serve(args) => serve::run(&args, context).await,
+        Command::Keys(args) => keys::run(args.action, context).await,
+        Command::Installs(args) => installs::run(args.action, context).await,
+        Command::Maintenance(args) => maintenance::run(args.action, context).await,
+        Command::Notify(args) => notify::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,
         Command::Completions(args) => Ok(paper::completions(&args, context)),

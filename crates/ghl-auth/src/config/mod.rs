@@ -4,6 +4,7 @@
 //! of them is collected, so that one error lists it all.
 
 mod env_file;
+mod service;
 mod source;
 pub(crate) mod variables;
 
@@ -16,6 +17,7 @@ use store::{InvalidKey, InvalidStoreUrl, Key, Keys, StoreUrl};
 use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, InstallationId, LocationId};
 use tracing_subscriber::filter::Targets;
 
+pub(crate) use service::{Doors, Listen, TlsFiles};
 use source::BadFile;
 pub(crate) use source::{Found, Source};
 

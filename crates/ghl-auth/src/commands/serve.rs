@@ -1,0 +1,179 @@
+//! `serve`: one keeper for every program on the machine.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Interval, interval, timeout};
+
+use crate::cli::ServeArgs;
+use crate::config::{Doors, Listen, Source};
+use crate::doors::{Sockets, Taken};
+use crate::exit::Exit;
+use crate::explain::Explained;
+use crate::output;
+use crate::service::{Service, Settings};
+use crate::shutdown::asked_to_stop;
+use crate::systemd;
+use crate::text::Text;
+use crate::wiring::Context;
+
+/// After this long, what is still in the air is left to the next start.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Explained> {
+    if args.probe {
+        return probe(context).await;
+    }
+    context.warn_of_source();
+    let (doors, settings) = context.settings(|config| {
+        let doors = config.doors(args.i_expose_the_private_api);
+        let settings = Settings::read(config);
+        Some((doors?, settings?))
+    })?;
+    let sockets = Sockets::bind(&doors).map_err(|taken| not_bound(context, &taken))?;
+    let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
+    announce(context, &doors, &sockets);
+    systemd::ready();
+    watch(service, args, context, &sockets).await
+}
+
+pub(super) fn not_bound(context: &Context, taken: &Taken) -> Explained {
+    let arguments = [("address", taken.address.clone().into()), ("why", taken.error.to_string().into())];
+    Explained::new(&context.text, "listen", Exit::Usage, &arguments)
+}
+
+fn announce(context: &Context, doors: &Doors, sockets: &Sockets) {
+    let text = &context.text;
+    let private = match sockets.private_address() {
+        Some(address) if doors.tls.is_some() => format!("https://{address}"),
+        Some(address) => format!("http://{address}"),
+        None => doors.private.to_string(),
+    };
+    output::answer(&text.say("serve-private", &[("address", private.into())]));
+    if let Some(address) = sockets.public_address() {
+        output::answer(&text.say("serve-public", &[("address", format!("http://{address}").into())]));
+    }
+}
+
+/// Keeps the service until it is asked to stop; a second request to stop is obeyed at once.
+async fn watch(
+    mut service: Service,
+    args: &ServeArgs,
+    context: &Context,
+    sockets: &Sockets,
+) -> Result<Exit, Explained> {
+    let text = &context.text;
+    let mut hangups = signal(SignalKind::hangup()).ok();
+    let mut pulse = systemd::watchdog_period().map(interval);
+    let mut stop = pin!(asked_to_stop());
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            () = hangup(&mut hangups) => {
+                systemd::reloading();
+                service = reload(service, args, context, sockets).await;
+                systemd::ready();
+            }
+            () = tick(&mut pulse) => if service.is_alive() { systemd::still_alive() },
+        }
+    }
+    systemd::stopping();
+    output::talk(&text.say("serve-stopping", &[]));
+    tokio::select! {
+        stopped = timeout(STOP_WITHIN, service.stop()) => match stopped {
+            Ok(()) => Ok(Exit::Good),
+            Err(_) => Err(Explained::new(text, "stop_took_too_long", Exit::Unreachable, &[])),
+        },
+        () = asked_to_stop() => Err(Explained::new(text, "stopped", Exit::Failed, &[])),
+    }
+}
+
+async fn hangup(hangups: &mut Option<tokio::signal::unix::Signal>) {
+    match hangups {
+        Some(hangups) => drop(hangups.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(pulse: &mut Option<Interval>) {
+    match pulse {
+        Some(pulse) => drop(pulse.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads all settings and secrets anew. The new service begins on the same sockets before the old
+/// one ends, so that nobody is turned away; with settings that don't hold, the old one goes on.
+async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Sockets) -> Service {
+    let begun = async {
+        let source = Source::read(context.source.env_file().as_deref()).map_err(|unreadable| {
+            let path = unreadable.path.display().to_string();
+            let arguments = [("path", path.into()), ("why", unreadable.error.to_string().into())];
+            Explained::new(&context.text, "env_file", Exit::Usage, &arguments)
+        })?;
+        let anew = Context { text: Text::new(context.text.lang), source, throwaway: context.throwaway };
+        let (doors, settings) = anew.settings(|config| {
+            let doors = config.doors(args.i_expose_the_private_api);
+            let settings = Settings::read(config);
+            Some((doors?, settings?))
+        })?;
+        Service::start(&anew, settings, sockets, doors.hosts).await
+    };
+    match begun.await {
+        Ok(new) => {
+            old.stop().await;
+            tracing::info!("settings and secrets were read anew");
+            new
+        }
+        Err(error) => {
+            output::error(&context.text, &error);
+            tracing::warn!(code = error.code, "the service goes on with the settings it had");
+            old
+        }
+    }
+}
+
+/// Whether a service answers where the settings say: for a container's health check.
+async fn probe(context: &Context) -> Result<Exit, Explained> {
+    let doors = context.settings(|config| config.doors(true))?;
+    let answered = timeout(PROBE_WITHIN, livez(&doors)).await;
+    match answered {
+        Ok(Ok(true)) => Ok(Exit::Good),
+        _ => {
+            let arguments = [("address", doors.private.to_string().into())];
+            Err(Explained::new(&context.text, "probe", Exit::Failed, &arguments))
+        }
+    }
+}
+
+/// Asks for `/livez`. Behind TLS, that someone listens has to do.
+async fn livez(doors: &Doors) -> std::io::Result<bool> {
+    match &doors.private {
+        Listen::Unix(path) => is_well(UnixStream::connect(path).await?).await,
+        Listen::Tcp(address) => {
+            let mut address = *address;
+            if address.ip().is_unspecified() {
+                address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+            }
+            let stream = TcpStream::connect(address).await?;
+            match doors.tls {
+                Some(_) => Ok(true),
+                None => is_well(stream).await,
+            }
+        }
+    }
+}
+
+async fn is_well(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+) -> std::io::Result<bool> {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await?;
+    Ok(&status == b"HTTP/1.1 200")
+}

@@ -1,0 +1,229 @@
+//! The settings of the service: where it listens, whom it lets in, whom it tells.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use server::Audit;
+use tokens::{CompanyId, InstallPolicy, InstallationId, LocationId};
+
+use super::{Config, shown};
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Listen {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return (!path.is_empty()).then(|| Self::Unix(PathBuf::from(path)));
+        }
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        address.parse().ok().map(Self::Tcp)
+    }
+
+    /// Whether only this machine can reach it.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// Where the service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doors {
+    pub(crate) private: Listen,
+    pub(crate) public: Option<SocketAddr>,
+    pub(crate) tls: Option<TlsFiles>,
+    /// Names under which it is called, beside those of loopback.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What the health of installations is told by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Alerts {
+    pub(crate) after: u32,
+    pub(crate) remind_every: Duration,
+    pub(crate) failure_tag: Option<String>,
+}
+
+impl Config<'_> {
+    /// Where the service listens; beyond this machine only when that is `exposed` by name, and with TLS.
+    pub(crate) fn doors(&mut self, exposed: bool) -> Option<Doors> {
+        let text = self.optional("GHL_AUTH_LISTEN").unwrap_or_else(|| "127.0.0.1:8787".into());
+        let private = self.listen("GHL_AUTH_LISTEN", &text);
+        let public = match self.optional("GHL_AUTH_PUBLIC_LISTEN") {
+            None => Some(None),
+            Some(text) => match self.listen("GHL_AUTH_PUBLIC_LISTEN", &text) {
+                Some(Listen::Tcp(address)) => Some(Some(address)),
+                Some(Listen::Unix(_)) => {
+                    self.malformed("GHL_AUTH_PUBLIC_LISTEN", "bad-public-listen", vec![])
+                }
+                None => None,
+            },
+        };
+        let certificate = self.optional("GHL_AUTH_TLS_CERT").map(PathBuf::from);
+        let key = self.optional("GHL_AUTH_TLS_KEY").map(PathBuf::from);
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            (None, Some(_)) => self.malformed("GHL_AUTH_TLS_CERT", "bad-tls-half", vec![]),
+            (Some(_), None) => self.malformed("GHL_AUTH_TLS_KEY", "bad-tls-half", vec![]),
+        };
+        let (private, public) = (private?, public?);
+        if !private.is_local() && !exposed {
+            return self.malformed("GHL_AUTH_LISTEN", "bad-listen-exposed", vec![("value", text)]);
+        }
+        if !private.is_local() && tls.is_none() {
+            return self.malformed("GHL_AUTH_LISTEN", "bad-listen-clear-text", vec![("value", text)]);
+        }
+        let hosts = self.hosts(&private, public)?;
+        Some(Doors { private, public, tls, hosts })
+    }
+
+    fn listen(&mut self, name: &'static str, text: &str) -> Option<Listen> {
+        match Listen::parse(text) {
+            Some(listen) => Some(listen),
+            None => self.malformed(name, "bad-listen", vec![("value", shown(text))]),
+        }
+    }
+
+    /// The names that requests may call the service by: those configured, the one in the redirect
+    /// address, and the addresses it listens at.
+    fn hosts(&mut self, private: &Listen, public: Option<SocketAddr>) -> Option<Vec<String>> {
+        let named = self.optional("GHL_AUTH_HOSTS").unwrap_or_default();
+        let mut hosts = Vec::new();
+        for name in named.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+            if !name.chars().all(plain) {
+                return self.malformed("GHL_AUTH_HOSTS", "bad-host", vec![("value", shown(name))]);
+            }
+            hosts.push(name.to_ascii_lowercase());
+        }
+        let redirect = self.optional("GHL_REDIRECT_URI").and_then(|uri| uri.parse::<axum::http::Uri>().ok());
+        hosts.extend(redirect.and_then(|uri| uri.host().map(str::to_ascii_lowercase)));
+        let private = match private {
+            Listen::Tcp(address) => Some(*address),
+            Listen::Unix(_) => None,
+        };
+        let listening = [private, public].into_iter().flatten().map(|address| address.ip());
+        hosts.extend(listening.filter(|ip| !ip.is_unspecified()).map(|ip| match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }));
+        hosts.sort();
+        hosts.dedup();
+        Some(hosts)
+    }
+
+    /// What becomes of installs that come by themselves.
+    pub(crate) fn installs(&mut self) -> Option<InstallPolicy> {
+        let listed = self.optional("GHL_AUTH_ALLOWED_INSTALLS").unwrap_or_default();
+        let mut allowed = BTreeSet::new();
+        for id in listed.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+            allowed.insert(InstallationId::Location(
+                self.parsed::<LocationId>("GHL_AUTH_ALLOWED_INSTALLS", id)?,
+            ));
+            allowed
+                .insert(InstallationId::Company(self.parsed::<CompanyId>("GHL_AUTH_ALLOWED_INSTALLS", id)?));
+        }
+        match self.optional("GHL_AUTH_INSTALLS").as_deref() {
+            None | Some("approve") => Some(InstallPolicy::Approve),
+            Some("open") => Some(InstallPolicy::Open),
+            Some("allowlist") if allowed.is_empty() => {
+                self.malformed("GHL_AUTH_ALLOWED_INSTALLS", "bad-allowlist-empty", vec![])
+            }
+            Some("allowlist") => Some(InstallPolicy::Allowlist(allowed)),
+            Some(other) => self.malformed("GHL_AUTH_INSTALLS", "bad-installs", vec![("value", shown(other))]),
+        }
+    }
+
+    /// How it is written down who took which token.
+    pub(crate) fn audit(&mut self) -> Option<Audit> {
+        match self.optional("GHL_AUTH_AUDIT").as_deref() {
+            None | Some("counted") => Some(Audit::Counted),
+            Some("each") => Some(Audit::Each),
+            Some(other) => self.malformed("GHL_AUTH_AUDIT", "bad-audit", vec![("value", shown(other))]),
+        }
+    }
+
+    pub(crate) fn alerts(&mut self) -> Option<Alerts> {
+        let after = self.number("GHL_ALERT_AFTER", 2, 1..=1000);
+        let hours = self.number("GHL_ALERT_REMIND_HOURS", 24, 1..=8760);
+        let failure_tag = self.optional("GHL_HEALTH_CHECK_FAILURE_TAG_NAME");
+        let remind_every = Duration::from_secs(u64::from(hours?) * 3600);
+        Some(Alerts { after: after?, remind_every, failure_tag })
+    }
+
+    fn number(
+        &mut self,
+        name: &'static str,
+        otherwise: u32,
+        good: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
+        match self.optional(name) {
+            None => Some(otherwise),
+            Some(text) => match text.parse() {
+                Ok(number) if good.contains(&number) => Some(number),
+                _ => {
+                    let (least, most) = (good.start().to_string(), good.end().to_string());
+                    let value = shown(&text);
+                    self.malformed(
+                        name,
+                        "bad-number",
+                        vec![("value", value), ("least", least), ("most", most)],
+                    )
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_an_address_with_a_port_or_a_socket_file() {
+        let check = |text: &str, local: Option<bool>| {
+            assert_eq!(Listen::parse(text).map(|listen| listen.is_local()), local, "{text}");
+        };
+        check("127.0.0.1:8787", Some(true));
+        check("[::1]:8787", Some(true));
+        check("localhost:8787", Some(true));
+        check("unix:/run/ghl-auth/api.sock", Some(true));
+        check("0.0.0.0:8787", Some(false));
+        check("[::]:8787", Some(false));
+        check("192.0.2.7:80", Some(false));
+        check("unix:", None);
+        check("8787", None);
+        check("example.com:80", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,39 @@
+//! The words of the service: what the libraries need to say, in the language of whoever runs it.
+
+use tokens::{KeeperError, Timestamp};
+use upkeep::{CheckError, Said, Speech, Warning};
+
+use crate::exit::Exit;
+use crate::explain::{self, Explained};
+use crate::output;
+use crate::text::{Arg, Text};
+
+impl Speech for Text {
+    fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
+        let arguments: Vec<(&str, Arg<'_>)> =
+            arguments.iter().map(|(name, value)| (*name, Arg::from(value.as_str()))).collect();
+        Text::say(self, key, &arguments)
+    }
+
+    fn keeper_error(&self, error: &KeeperError) -> Said {
+        said(explain::keeper_error(self, error))
+    }
+
+    fn check_error(&self, error: &CheckError) -> Said {
+        said(explain::check_error(self, error))
+    }
+
+    fn warning(&self, warning: &Warning) -> Said {
+        let (detail, code) = explain::warning(self, warning);
+        Said { code, detail, action: String::new(), needs_person: false }
+    }
+
+    fn moment(&self, at: Timestamp) -> String {
+        output::moment(at)
+    }
+}
+
+fn said(error: Explained) -> Said {
+    let Explained { code, detail, action, exit, .. } = error;
+    Said { code, detail, action, needs_person: exit == Exit::Person }
+}

@@ -1,0 +1,251 @@
+//! What the service remembers beside tokens, in a SQLite database of its own beside the store.
+//!
+//! Nothing in it is secret, so it needs no key. It lives on a thread of its own, so that neither a
+//! long history nor a slow disk stands in the way of a token.
+
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokens::records::{
+    AuditLine, CheckQuery, Delivery, DeliveryState, KeyId, KeyRecord, KeyUse, Maintenance, Visit,
+};
+use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
+
+use crate::disk::{self, failed};
+
+/// `ghlr`: tells our records from other databases.
+const APPLICATION: i64 = 0x6768_6c72;
+
+/// Only ever added to: the place in the list is the schema's version.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/records/001_records.sql")];
+
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The records of a store.
+pub(crate) struct SqliteRecords {
+    path: PathBuf,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where the records of the store at `path` rest.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    disk::beside(path, ".records.db")
+}
+
+impl SqliteRecords {
+    /// Opens the records, or makes them.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        match disk::create_new(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => drop(made.map_err(failed("make", path))?),
+        }
+        let mut connection = opened(path).map_err(database("open", path))?;
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    job(&mut connection);
+                }
+            })
+            .map_err(failed("start a thread for", path))?;
+        Ok(Self { path: path.to_owned(), jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Does some work in one transaction, on the disk when it is `Ok`.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.within(TransactionBehavior::Immediate, "write", work).await
+    }
+
+    /// Reads; what it reads is of one moment.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.within(TransactionBehavior::Deferred, "read", work).await
+    }
+
+    async fn within<T: Send + 'static>(
+        &self,
+        behavior: TransactionBehavior,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let done = (|| {
+                let transaction = connection.transaction_with_behavior(behavior)?;
+                let done = work(&transaction)?;
+                transaction.commit().map(|()| done)
+            })();
+            // Whoever asked may have gone; the work is done all the same.
+            let _ = answer.send(done);
+        });
+        let gone = || failed("reach the thread of", &self.path)(std::io::ErrorKind::BrokenPipe.into());
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
+        answered.await.map_err(|_| gone())?.map_err(database(doing, &self.path))
+    }
+}
+
+impl Drop for SqliteRecords {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn database(doing: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
+    let place = path.display().to_string();
+    move |error| StoreError::Database { doing, place: place.clone(), source: Arc::new(error) }
+}
+
+fn opened(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(WAIT_FOR_OTHERS)?;
+    let version = |connection: &Connection| -> Result<i64, rusqlite::Error> {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0))
+    };
+    let latest = MIGRATIONS.len() as i64;
+    if version(&connection)? < latest {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Someone else may have been faster while we waited.
+        let applied = usize::try_from(version(&transaction)?).unwrap_or_default();
+        for migration in MIGRATIONS.iter().skip(applied) {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", latest)?;
+        transaction.commit()?;
+    }
+    // Those who begin at once may be in each other's way for a moment; the next start turns it on.
+    let _ = connection.pragma_update(None, "journal_mode", "WAL");
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+#[async_trait]
+impl Records for SqliteRecords {
+    async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let key = key.clone();
+        self.write(move |rows| rows::add_key(rows, &key)).await
+    }
+
+    async fn keys(&self, unless: Option<u64>) -> Result<Option<(Vec<KeyRecord>, u64)>, StoreError> {
+        self.read(move |rows| rows::keys(rows, unless)).await
+    }
+
+    async fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows::revoke_key(rows, &id, now)).await
+    }
+
+    async fn note_uses(&self, uses: &[(KeyId, KeyUse)]) -> Result<(), StoreError> {
+        let uses = uses.to_vec();
+        self.write(move |rows| rows::note_uses(rows, &uses)).await
+    }
+
+    async fn audit(&self, lines: &[AuditLine]) -> Result<(), StoreError> {
+        let lines = lines.to_vec();
+        self.write(move |rows| rows::audit(rows, &lines)).await
+    }
+
+    async fn audited(&self, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
+        self.read(move |rows| rows::audited(rows, limit)).await
+    }
+
+    async fn add_check(&self, check: &CheckRecord) -> Result<(), StoreError> {
+        let check = check.clone();
+        self.write(move |rows| rows::add_check(rows, &check)).await
+    }
+
+    async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError> {
+        let query = query.clone();
+        self.read(move |rows| rows::checks(rows, &query)).await
+    }
+
+    async fn standings(&self) -> Result<Vec<Standing>, StoreError> {
+        self.read(rows::standings).await
+    }
+
+    async fn tell(
+        &self,
+        standing: &Standing,
+        notice: Option<&Notice>,
+        ways: &[String],
+    ) -> Result<bool, StoreError> {
+        let (standing, notice, ways) = (standing.clone(), notice.cloned(), ways.to_vec());
+        self.write(move |rows| rows::tell(rows, &standing, notice.as_ref(), &ways)).await
+    }
+
+    async fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.write(move |rows| rows::claim_deliveries(rows, now, lease_until, limit)).await
+    }
+
+    async fn delivered(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
+        let delivery = delivery.clone();
+        self.write(move |rows| rows::delivered(rows, &delivery, now)).await
+    }
+
+    async fn put_off(&self, delivery: &Delivery, until: Timestamp, said: &str) -> Result<(), StoreError> {
+        let (delivery, said) = (delivery.clone(), said.to_owned());
+        self.write(move |rows| rows::put_off(rows, &delivery, until, &said)).await
+    }
+
+    async fn notices(&self, limit: usize) -> Result<Vec<(Notice, Vec<DeliveryState>)>, StoreError> {
+        self.read(move |rows| rows::notices(rows, limit)).await
+    }
+
+    async fn plan_maintenance(&self, window: &Maintenance) -> Result<(), StoreError> {
+        let window = window.clone();
+        self.write(move |rows| rows::plan_maintenance(rows, &window)).await
+    }
+
+    async fn end_maintenance(&self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.write(move |rows| rows::end_maintenance(rows, &id, now)).await
+    }
+
+    async fn maintenances(&self, now: Timestamp) -> Result<Vec<Maintenance>, StoreError> {
+        self.read(move |rows| rows::maintenances(rows, now)).await
+    }
+
+    async fn open_visit(&self, visit: &Visit) -> Result<(), StoreError> {
+        let visit = visit.clone();
+        self.write(move |rows| rows::open_visit(rows, &visit)).await
+    }
+
+    async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError> {
+        let state = *state;
+        self.write(move |rows| rows::take_visit(rows, state, now)).await
+    }
+
+    async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write(move |rows| rows::take_turn(rows, &name, now, until)).await
+    }
+
+    async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError> {
+        self.write(move |rows| rows::forget(rows, before, audit_before)).await
+    }
+}
