@@ -181,8 +181,9 @@ impl Store for FileStore {
         Ok(())
     }
 
-    async fn remove(&self, _id: &InstallationId, _now: Timestamp) -> Result<bool, StoreError> {
-        Err(StoreError::NoRoomFor { place: String::new(), what: "removed" })
+    async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.apart(move |inner| inner.remove(&id, now)).await
     }
 
     fn can_park(&self) -> bool {
@@ -195,7 +196,7 @@ impl Store for FileStore {
         _tokens: &TokenSet,
         _now: Timestamp,
     ) -> Result<(), StoreError> {
-        Err(StoreError::NoRoomFor { place: String::new(), what: "parked" })
+        Err(StoreError::NoRoomFor { place: self.0.place(), what: "parked" })
     }
 
     async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
@@ -215,7 +216,7 @@ impl Store for FileStore {
     }
 
     async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
-        Ok(Changes { ids: Vec::new(), mark: since })
+        self.apart(move |inner| inner.changes(since)).await
     }
 
     fn weaknesses(&self) -> Vec<Weakness> {
@@ -238,6 +239,48 @@ impl Inner {
     /// What is in the file, without changing it.
     fn look(&self) -> Result<Option<(Document, Form)>, StoreError> {
         self.data.read()?.map(|contents| self.decode(&contents)).transpose()
+    }
+
+    /// Moves the file aside; one that is mounted by itself can't be.
+    fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(locked) = self.data.lock()? else { return Ok(false) };
+        let document = self.look_locked(&locked)?;
+        if document.installation.as_ref().is_none_or(|installation| installation.id != *id) {
+            return Ok(false);
+        }
+        if self.data.is_rewritten_in_place() {
+            return Err(StoreError::NoRoomFor { place: self.place(), what: "removed" });
+        }
+        let aside = disk::beside(self.data.path(), &format!(".removed-{}", now.as_millis()));
+        std::fs::rename(self.data.path(), &aside)
+            .and_then(|()| disk::sync_folder(&disk::folder_of(&aside)))
+            .map_err(disk::failed("move aside", &aside))?;
+        tracing::info!(file = %aside.display(), "the tokens were moved aside");
+        Ok(true)
+    }
+
+    /// A file has changed when it is another one, or has another length or time.
+    fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mark = match std::fs::metadata(self.data.path()) {
+            Ok(found) => {
+                let parts = [found.ino(), found.len(), found.mtime().unsigned_abs()];
+                let folded = parts.iter().fold(found.mtime_nsec().unsigned_abs(), |sum, part| {
+                    sum.rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part
+                });
+                Mark(folded | 2)
+            }
+            Err(_) => Mark(1),
+        };
+        if since == Mark::default() || since == mark {
+            return Ok(Changes { ids: Vec::new(), mark });
+        }
+        let mut ids: Vec<InstallationId> = self.otherwise.iter().cloned().collect();
+        ids.extend(held(&self.seen).iter().map(|seen| seen.id.clone()));
+        ids.extend(self.look()?.and_then(|(document, _)| document.installation).map(|it| it.id));
+        ids.sort();
+        ids.dedup();
+        Ok(Changes { ids, mark })
     }
 
     fn look_locked(&self, locked: &Locked) -> Result<Document, StoreError> {

@@ -23,7 +23,7 @@ use crate::disk::{self, failed};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/records/001_records.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/records/001_records.sql")];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 

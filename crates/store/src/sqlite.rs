@@ -5,6 +5,7 @@
 
 mod database;
 mod installations;
+mod parked;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -164,41 +165,36 @@ impl Store for SqliteStore {
         self.ask(move |database| database.note_check(&id, &check)).await
     }
 
-    async fn remove(&self, _id: &InstallationId, _now: Timestamp) -> Result<bool, StoreError> {
-        Err(StoreError::NoRoomFor { place: String::new(), what: "removed" })
+    async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.ask(move |database| database.remove(&id, now)).await
     }
 
     fn can_park(&self) -> bool {
-        false
+        true
     }
 
-    async fn park(
-        &self,
-        _id: &InstallationId,
-        _tokens: &TokenSet,
-        _now: Timestamp,
-    ) -> Result<(), StoreError> {
-        Err(StoreError::NoRoomFor { place: String::new(), what: "parked" })
+    async fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), StoreError> {
+        let (id, tokens) = (id.clone(), tokens.clone());
+        self.ask(move |database| database.park(&id, &tokens, now)).await
     }
 
     async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
-        Ok(Vec::new())
+        self.ask(Database::parked).await
     }
 
-    async fn approve(
-        &self,
-        _id: &InstallationId,
-        _now: Timestamp,
-    ) -> Result<Option<Installation>, StoreError> {
-        Ok(None)
+    async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        let id = id.clone();
+        self.ask(move |database| database.approve(&id, now)).await
     }
 
-    async fn dismiss(&self, _id: &InstallationId) -> Result<bool, StoreError> {
-        Ok(false)
+    async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.ask(move |database| database.dismiss(&id)).await
     }
 
     async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
-        Ok(Changes { ids: Vec::new(), mark: since })
+        self.ask(move |database| database.changes(since)).await
     }
 
     fn weaknesses(&self) -> Vec<Weakness> {

@@ -17,7 +17,10 @@ use crate::seal::{Place, Sealer, Unopened};
 const APPLICATION: i64 = 0x6768_6c61;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/001_installations.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/001_installations.sql"),
+    include_str!("../migrations/002_removed_and_parked.sql"),
+];
 
 /// The first SQLite without a bug that could corrupt a database in WAL mode.
 const OLDEST_SQLITE: i32 = 3_051_003;

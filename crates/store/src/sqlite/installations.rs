@@ -149,6 +149,28 @@ impl Rows<'_> {
         self.sealer.seal(&place, plain).ok_or_else(missing)
     }
 
+    /// Begins a new epoch with these tokens, above whatever was there before, removed or not.
+    pub(super) fn connect(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        now: Timestamp,
+    ) -> Result<Installation, Failure> {
+        let found = self.find(id)?.map(|stored| self.open(stored)).transpose()?;
+        match change::connect(found, id, tokens, now) {
+            Outcome::Changed(mut installation) => {
+                if let Some(removed) = self.version_when_removed(id)? {
+                    let Version { epoch, generation } = removed;
+                    installation.version = Version { epoch: epoch + 1, generation: generation + 1 };
+                    self.no_longer_removed(id)?;
+                }
+                self.save(&installation)?;
+                Ok(*installation)
+            }
+            Outcome::AlreadySo(installation) | Outcome::Moved(installation) => Ok(*installation),
+        }
+    }
+
     /// Writes a row anew: with its tokens, and so without intent and lease.
     fn save(&self, installation: &Installation) -> Result<(), Failure> {
         let tokens = &installation.tokens;
@@ -164,15 +186,15 @@ impl Rows<'_> {
         let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO installations (kind, id, epoch, generation, state, since, attempts, retry_at, said,
-                 issued_at, expires_at, scopes, fingerprint, tokens, previous)
+                 issued_at, expires_at, scopes, fingerprint, tokens, previous, changed)
              VALUES (:kind, :id, :epoch, :generation, :state, :since, :attempts, :retry_at, :said,
-                 :issued_at, :expires_at, :scopes, :fingerprint, :tokens, :previous)
+                 :issued_at, :expires_at, :scopes, :fingerprint, :tokens, :previous, :changed)
              ON CONFLICT (kind, id) DO UPDATE SET
                  epoch = excluded.epoch, generation = excluded.generation, state = excluded.state,
                  since = excluded.since, attempts = excluded.attempts, retry_at = excluded.retry_at,
                  said = excluded.said, issued_at = excluded.issued_at, expires_at = excluded.expires_at,
                  scopes = excluded.scopes, fingerprint = excluded.fingerprint, tokens = excluded.tokens,
-                 previous = excluded.previous, intent_since = NULL, intent_flight = NULL,
+                 previous = excluded.previous, changed = excluded.changed, intent_since = NULL, intent_flight = NULL,
                  lease_flight = NULL, lease_until = NULL",
         )?;
         statement.execute(named_params! {
@@ -191,6 +213,7 @@ impl Rows<'_> {
             ":fingerprint": fingerprint,
             ":tokens": sealed,
             ":previous": previous,
+            ":changed": self.next_change()?,
         })?;
         Ok(())
     }
@@ -229,6 +252,7 @@ pub(super) fn seal_anew(rows: &Rows<'_>) -> Result<usize, Failure> {
         let id = &installation.id;
         statement.execute((id.kind(), id.as_str(), sealed, previous, fingerprint))?;
     }
+    rows.seal_rest_anew()?;
     Ok(count)
 }
 
@@ -325,7 +349,7 @@ impl Database {
             let mut statement = rows.transaction.prepare_cached(
                 "UPDATE installations SET state = :state, since = :since, attempts = :attempts,
                      retry_at = :retry_at, said = :said, intent_since = :intent_since,
-                     lease_flight = NULL, lease_until = NULL
+                     changed = :changed, lease_flight = NULL, lease_until = NULL
                  WHERE kind = :kind AND id = :id",
             )?;
             statement.execute(named_params! {
@@ -337,6 +361,7 @@ impl Database {
                 ":retry_at": connection.retry_at,
                 ":said": connection.said,
                 ":intent_since": intent_since,
+                ":changed": rows.next_change()?,
             })?;
             Ok(())
         })
@@ -348,16 +373,7 @@ impl Database {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<Installation, StoreError> {
-        self.write("write", |rows| {
-            let found = rows.find(id)?.map(|stored| rows.open(stored)).transpose()?;
-            match change::connect(found, id, tokens, now) {
-                Outcome::Changed(installation) => {
-                    rows.save(&installation)?;
-                    Ok(*installation)
-                }
-                Outcome::AlreadySo(installation) | Outcome::Moved(installation) => Ok(*installation),
-            }
-        })
+        self.write("write", |rows| rows.connect(id, tokens, now))
     }
 
     /// Notes a check without a flush: the next write takes it to the disk.

@@ -1,0 +1,187 @@
+//! Grants that wait for approval, installations out of service, and what changed when.
+
+use std::time::Duration;
+
+use rusqlite::OptionalExtension as _;
+use tokens::store::{Changes, Mark, Parked};
+use tokens::{CompanyId, Installation, InstallationId, StoreError, Timestamp, TokenSet, Version};
+
+use super::database::{Database, Failure, Rows};
+use crate::row::{self, Odd, TokensAtRest};
+use crate::seal::Place;
+
+/// How long the tokens of an installation that was removed are kept.
+const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A grant that is parked belongs to no version of an installation yet.
+const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
+
+impl Rows<'_> {
+    /// The number of the next change.
+    pub(super) fn next_change(&self) -> Result<i64, rusqlite::Error> {
+        let sql = "UPDATE meta SET value = value + 1 WHERE name = 'changed' RETURNING value";
+        self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+
+    /// The version that an installation had when it was removed, if it was.
+    pub(super) fn version_when_removed(&self, id: &InstallationId) -> Result<Option<Version>, Failure> {
+        let sql = "SELECT epoch, generation FROM removed WHERE kind = ?1 AND id = ?2";
+        let found = self.transaction.prepare_cached(sql)?.query_row((id.kind(), id.as_str()), |row| {
+            Ok(Version { epoch: row.get(0)?, generation: row.get(1)? })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Forgets that an installation was removed: it is back.
+    pub(super) fn no_longer_removed(&self, id: &InstallationId) -> Result<(), rusqlite::Error> {
+        let sql = "DELETE FROM removed WHERE kind = ?1 AND id = ?2";
+        self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str())).map(drop)
+    }
+
+    fn parked_place(&self, id: &InstallationId) -> Place {
+        Place::field(self.store_id, id, NO_VERSION, "parked")
+    }
+
+    fn opened_parked(&self, id: &InstallationId, sealed: &[u8]) -> Result<TokenSet, StoreError> {
+        let place = || format!("{}: {id}", self.path.display());
+        let odd = |odd: Odd| StoreError::Unreadable { place: place(), why: odd.0 };
+        let plain = self.sealer.open(&self.parked_place(id), sealed).map_err(|why| why.at(place()))?;
+        row::from_bytes(&plain).and_then(TokensAtRest::into_tokens).map_err(odd)
+    }
+
+    fn sealed_parked(&self, id: &InstallationId, tokens: &TokenSet) -> Result<Vec<u8>, StoreError> {
+        let plain = row::to_bytes(&TokensAtRest::from(tokens));
+        let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
+        self.sealer.seal(&self.parked_place(id), &plain).ok_or_else(missing)
+    }
+
+    /// Seals what is parked and what was removed under the current key.
+    pub(super) fn seal_rest_anew(&self) -> Result<(), Failure> {
+        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM parked")? {
+            let anew = self.sealed_parked(&id, &self.opened_parked(&id, &sealed)?)?;
+            let sql = "UPDATE parked SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
+            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
+        }
+        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM removed")? {
+            let version = self.version_when_removed(&id)?.unwrap_or(NO_VERSION);
+            let place = Place::field(self.store_id, &id, version, "tokens");
+            let at = || format!("{}: {id}", self.path.display());
+            let plain = self.sealer.open(&place, &sealed).map_err(|why| why.at(at()))?;
+            let anew = self.sealer.seal(&place, &plain);
+            let sql = "UPDATE removed SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
+            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
+        }
+        Ok(())
+    }
+
+    fn sealed_in(&self, sql: &str) -> Result<Vec<(InstallationId, Vec<u8>)>, Failure> {
+        let mut statement = self.transaction.prepare(sql)?;
+        let rows = statement.query_map([], |row| Ok((whose(row)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
+    let (kind, id): (String, String) = (row.get("kind")?, row.get("id")?);
+    InstallationId::from_parts(&kind, &id).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+impl Database {
+    pub(super) fn remove(&mut self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
+        self.write("write", |rows| {
+            let changed = rows.next_change()?;
+            let moved = rows
+                .transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO removed
+                     SELECT kind, id, epoch, generation, tokens, ?3, ?4 FROM installations
+                     WHERE kind = ?1 AND id = ?2",
+                )?
+                .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
+            let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2";
+            rows.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
+            let old = (now - KEEP_REMOVED).as_millis();
+            rows.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
+            Ok(moved == 1)
+        })
+    }
+
+    pub(super) fn park(
+        &mut self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write("write", |rows| {
+            let sealed = rows.sealed_parked(id, tokens)?;
+            let company = tokens.company.as_ref().map(CompanyId::as_str);
+            rows.transaction
+                .prepare_cached("INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute((id.kind(), id.as_str(), company, &tokens.scopes, now.as_millis(), sealed))?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn parked(&mut self) -> Result<Vec<Parked>, StoreError> {
+        self.read("read", |rows| {
+            let sql = "SELECT kind, id, company, scopes, at FROM parked ORDER BY kind DESC, id";
+            let mut statement = rows.transaction.prepare_cached(sql)?;
+            let found = statement.query_map([], |row| {
+                let company: Option<String> = row.get("company")?;
+                Ok(Parked {
+                    id: whose(row)?,
+                    company: company.and_then(|id| id.parse().ok()),
+                    scopes: row.get("scopes")?,
+                    at: Timestamp::from_millis(row.get("at")?),
+                })
+            })?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    pub(super) fn approve(
+        &mut self,
+        id: &InstallationId,
+        now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        self.write("write", |rows| {
+            let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2 RETURNING tokens";
+            let found: Option<Vec<u8>> = rows
+                .transaction
+                .prepare_cached(sql)?
+                .query_row((id.kind(), id.as_str()), |row| row.get(0))
+                .optional()?;
+            let Some(sealed) = found else { return Ok(None) };
+            let tokens = rows.opened_parked(id, &sealed)?;
+            rows.connect(id, &tokens, now).map(Some)
+        })
+    }
+
+    pub(super) fn dismiss(&mut self, id: &InstallationId) -> Result<bool, StoreError> {
+        self.write("write", |rows| {
+            let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2";
+            let dropped = rows.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
+            Ok(dropped == 1)
+        })
+    }
+
+    pub(super) fn changes(&mut self, since: Mark) -> Result<Changes, StoreError> {
+        self.read("read", |rows| {
+            let sql = "SELECT value FROM meta WHERE name = 'changed'";
+            let mark: u64 = rows.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            // One is added, so that no mark is the default one.
+            let now = Mark(mark + 1);
+            if since == Mark::default() || since == now {
+                return Ok(Changes { ids: Vec::new(), mark: now });
+            }
+            let mut statement = rows.transaction.prepare_cached(
+                "SELECT kind, id FROM installations WHERE changed > ?1
+                 UNION SELECT kind, id FROM removed WHERE changed > ?1",
+            )?;
+            let ids = statement.query_map([since.0 - 1], whose)?.collect::<Result<_, _>>()?;
+            Ok(Changes { ids, mark: now })
+        })
+    }
+}
