@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use server::{Face, Listener};
+use server::{CertificateFiles, Face, Listener};
 
-use crate::config::{Doors, Listen, TlsFiles};
+use crate::config::{Doors, Listen};
 
 /// A bound listener, before a thread takes a copy of it.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ enum Socket {
 pub(crate) struct Door {
     socket: Socket,
     face: Face,
-    tls: Option<TlsFiles>,
+    tls: Option<CertificateFiles>,
 }
 
 /// The sockets; a socket file goes with them.
@@ -97,7 +97,9 @@ impl Door {
     pub(crate) fn listener(self) -> io::Result<(Listener, Face)> {
         let listener = match (self.socket, self.tls) {
             (Socket::Tcp(socket), None) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            (Socket::Tcp(socket), Some(_tls)) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            (Socket::Tcp(socket), Some(files)) => {
+                Listener::Tls(tokio::net::TcpListener::from_std(socket)?, files)
+            }
             (Socket::Unix(socket), _) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?),
         };
         Ok((listener, self.face))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use server::{ConsentPage, House};
+use server::{ConsentPage, Front, House};
 use tokens::{Keeper, Timing};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
 use crate::text::Text;
-use crate::wiring::{Context, SystemClock};
+use crate::wiring::{Context, SystemClock, random_name};
 
 /// More threads than this only wait for each other.
 const MOST_THREADS: usize = 8;
@@ -85,6 +85,7 @@ pub(crate) struct Service {
     stop: watch::Sender<bool>,
     keeper: Keeper,
     rounds: JoinHandle<()>,
+    keeping_up: JoinHandle<()>,
     /// Each completes when its thread has ended.
     threads: Vec<oneshot::Receiver<()>>,
 }
@@ -121,7 +122,7 @@ impl Service {
             speech.clone(),
             settings.upkeep,
         );
-        let house = Arc::new(House {
+        let house = House {
             keeper: keeper.clone(),
             records,
             upkeep: upkeep.clone(),
@@ -131,18 +132,20 @@ impl Service {
             installs: settings.installs,
             hosts,
             audit: settings.audit,
-        });
+        };
+        let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         let (stop, stopped) = watch::channel(false);
         let rounds = tokio::spawn(upkeep.run(stopped.clone()));
+        let keeping_up = tokio::spawn(front.clone().keep_up(stopped.clone()));
         let mut threads = Vec::new();
         for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS) {
-            let thread = answer(house.clone(), sockets.copies(), stopped.clone());
+            let thread = answer(front.clone(), keeper.clone(), sockets.copies(), stopped.clone());
             threads.push(thread.map_err(|error| {
                 let why = error.to_string().into();
                 Explained::new(&context.text, "threads", Exit::Failed, &[("why", why)])
             })?);
         }
-        Ok(Self { stop, keeper, rounds, threads })
+        Ok(Self { stop, keeper, rounds, keeping_up, threads })
     }
 
     /// Ends what is at hand, lands every flight, and stops.
@@ -153,6 +156,7 @@ impl Service {
             let _ = thread.await;
         }
         let _ = self.rounds.await;
+        let _ = self.keeping_up.await;
         self.keeper.landed().await;
     }
 
@@ -161,14 +165,15 @@ impl Service {
         let gone = |thread: &mut oneshot::Receiver<()>| {
             !matches!(thread.try_recv(), Err(oneshot::error::TryRecvError::Empty))
         };
-        !self.rounds.is_finished() && !self.threads.iter_mut().any(gone)
+        !self.rounds.is_finished() && !self.keeping_up.is_finished() && !self.threads.iter_mut().any(gone)
     }
 }
 
 /// Answers requests in a thread of its own, which ends when it is told to stop and no flight that
 /// it began is in the air.
 fn answer(
-    house: Arc<House>,
+    front: Arc<Front>,
+    keeper: Keeper,
     doors: std::io::Result<Vec<Door>>,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
@@ -180,13 +185,13 @@ fn answer(
         for door in doors {
             match door.listener() {
                 Ok((listener, face)) => {
-                    serving.spawn(server::serve(listener, face, house.clone(), stopped.clone()));
+                    serving.spawn(front.clone().serve(listener, face, stopped.clone()));
                 }
                 Err(error) => tracing::error!(%error, "a listener can't be used"),
             }
         }
         serving.join_all().await;
-        house.keeper.landed().await;
+        keeper.landed().await;
     };
     thread::Builder::new().name("http".into()).spawn(move || {
         runtime.block_on(work);

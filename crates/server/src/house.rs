@@ -1,10 +1,11 @@
-//! What the service answers with, and where it listens.
+//! What the service answers from, and where it listens.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use highlevel::{AppCredentials, Consent};
 use tokens::{Clock, InstallPolicy, Keeper, Records};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
 use upkeep::{Speech, Upkeep};
 
 /// Everything that requests are answered from.
@@ -35,9 +36,17 @@ pub struct ConsentPage {
     /// The page.
     pub page: String,
     /// The app.
-    pub app: highlevel::AppCredentials,
+    pub app: AppCredentials,
     /// What is asked for.
     pub scopes: Option<String>,
+}
+
+impl ConsentPage {
+    /// The link to it, with what the callback must bring back.
+    pub(crate) fn link(&self, state: Option<&str>) -> String {
+        let Self { page, app, scopes } = self;
+        Consent { page, app, scopes: scopes.as_deref(), state }.to_string()
+    }
 }
 
 /// How it is written down who took which token.
@@ -54,7 +63,7 @@ pub enum Audit {
 pub enum Face {
     /// Everything.
     Private,
-    /// The callback, the webhook and `/livez`, and nothing else.
+    /// Where browsers come back to, `/livez`, and nothing else.
     Public,
 }
 
@@ -63,11 +72,17 @@ pub enum Face {
 pub enum Listener {
     /// A port.
     Tcp(TcpListener),
+    /// A port, behind TLS.
+    Tls(TcpListener, CertificateFiles),
     /// A file.
     Unix(UnixListener),
 }
 
-/// Answers until `stop` turns true, then ends the requests at hand.
-pub async fn serve(_listener: Listener, _face: Face, _house: Arc<House>, mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// A certificate with its chain, and its key, in PEM. They are read anew when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
 }

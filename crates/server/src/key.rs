@@ -6,7 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokens::records::KeyId;
 
 const MARK: &str = "ghlk_";
-const ID: usize = 8;
+/// How long the public part is.
+pub(crate) const ID: usize = 8;
 const SECRET: usize = 43;
 const CHECK: usize = 6;
 
@@ -58,6 +59,12 @@ impl ApiKey {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// The public part of what may be a key.
+pub(crate) fn public_part(text: &[u8]) -> Option<&[u8; ID]> {
+    let rest = text.strip_prefix(MARK.as_bytes())?;
+    (rest.len() == ID + SECRET + CHECK).then(|| rest.first_chunk())?
 }
 
 fn checksum(body: &str) -> String {

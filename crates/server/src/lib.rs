@@ -1,7 +1,29 @@
 //! What happens on request: the only place that answers HTTP for the service.
+//!
+//! The path of a request: [`Front`] takes the connection, checks by which name it is called and what
+//! the listener may show, and answers a plain question for a token that is at hand from memory
+//! (`copies`). Everything else goes through the table in `routes`, whose guard turns the API key into
+//! a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question. What can't
+//! be answered leaves through `error`.
 
+mod api;
+mod audit;
+mod auth;
+mod browser;
+mod copies;
+mod error;
+mod front;
 mod house;
 mod key;
+mod metrics;
+mod openapi;
+mod routes;
+mod tls;
 
-pub use house::{Audit, ConsentPage, Face, House, Listener, serve};
+mod hosts;
+
+pub use front::Front;
+pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener};
 pub use key::ApiKey;
+pub use routes::{Door, Entry, entries};
+pub use tls::check_certificate;

@@ -42,6 +42,7 @@ pub struct Upkeep {
     _clock: Arc<dyn Clock>,
     _speech: Arc<dyn Speech>,
     _settings: Settings,
+    tally: crate::Tally,
 }
 
 impl Upkeep {
@@ -61,6 +62,7 @@ impl Upkeep {
             _clock: clock,
             _speech: speech,
             _settings: settings,
+            tally: crate::Tally::default(),
         })
     }
 
@@ -68,6 +70,19 @@ impl Upkeep {
     pub async fn check(&self, _id: &InstallationId, _trigger: Trigger) -> Result<CheckRecord, KeeperError> {
         unimplemented!("the rounds")
     }
+
+    /// What was done so far, in numbers.
+    pub fn tally(&self) -> &crate::Tally {
+        &self.tally
+    }
+
+    /// Whether the rounds go on.
+    pub fn is_alive(&self) -> bool {
+        true
+    }
+
+    /// Tells the operator that a grant waits for approval.
+    pub async fn tell_parked(&self, _id: &InstallationId) {}
 
     /// One round.
     pub async fn round(&self) {}

@@ -17,7 +17,7 @@ use store::{InvalidKey, InvalidStoreUrl, Key, Keys, StoreUrl};
 use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, InstallationId, LocationId};
 use tracing_subscriber::filter::Targets;
 
-pub(crate) use service::{Doors, Listen, TlsFiles};
+pub(crate) use service::{Doors, Listen};
 use source::BadFile;
 pub(crate) use source::{Found, Source};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use server::Audit;
+use server::{Audit, CertificateFiles};
 use tokens::{CompanyId, InstallPolicy, InstallationId, LocationId};
 
 use super::{Config, shown};
@@ -48,19 +48,12 @@ impl Listen {
     }
 }
 
-/// A certificate and its key, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TlsFiles {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
 /// Where the service listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doors {
     pub(crate) private: Listen,
     pub(crate) public: Option<SocketAddr>,
-    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) tls: Option<CertificateFiles>,
     /// Names under which it is called, beside those of loopback.
     pub(crate) hosts: Vec<String>,
 }
@@ -91,7 +84,7 @@ impl Config<'_> {
         let certificate = self.optional("GHL_AUTH_TLS_CERT").map(PathBuf::from);
         let key = self.optional("GHL_AUTH_TLS_KEY").map(PathBuf::from);
         let tls = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             (None, None) => None,
             (None, Some(_)) => self.malformed("GHL_AUTH_TLS_CERT", "bad-tls-half", vec![]),
             (Some(_), None) => self.malformed("GHL_AUTH_TLS_KEY", "bad-tls-half", vec![]),

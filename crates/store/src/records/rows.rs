@@ -99,7 +99,11 @@ pub(super) fn note_uses(rows: &Transaction<'_>, uses: &[(KeyId, KeyUse)]) -> Don
 }
 
 pub(super) fn audit(rows: &Transaction<'_>, lines: &[AuditLine]) -> Done<()> {
-    let mut statement = rows.prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut statement = rows.prepare_cached(
+        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (at, key, kind, id, generation) WHERE request_id IS NULL
+             DO UPDATE SET count = count + excluded.count",
+    )?;
     for line in lines {
         statement.execute((
             line.at.as_millis(),

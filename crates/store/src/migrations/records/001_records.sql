@@ -30,6 +30,7 @@ CREATE TABLE audit (
     request_id TEXT
 ) STRICT;
 CREATE INDEX audit_by_time ON audit (at);
+CREATE UNIQUE INDEX audit_counted ON audit (at, key, kind, id, generation) WHERE request_id IS NULL;
 
 CREATE TABLE checks (
     kind    TEXT    NOT NULL,

@@ -1,0 +1,87 @@
+//! What programs may ask: a file for each noun. A handler translates, asks one question of the
+//! house, and translates back.
+
+pub(crate) mod checks;
+pub(crate) mod installations;
+pub(crate) mod maintenances;
+pub(crate) mod parked;
+pub(crate) mod service;
+pub(crate) mod tokens;
+
+use std::time::Duration;
+
+use ::tokens::InstallationId;
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::auth::Caller;
+use crate::error::Problem;
+use crate::front::Front;
+
+const LONGEST_BODY: usize = 64 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = StatusCode;
+
+    /// The guard has put it there.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        parts.extensions.get::<Caller>().cloned().ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// A JSON document that no proxy keeps.
+pub(crate) fn document(status: StatusCode, value: &Value) -> Response {
+    let mut response = (status, value.to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An id in a path.
+pub(crate) fn id_in_path(front: &Front, kind: &str, id: &str) -> Result<InstallationId, Problem> {
+    InstallationId::from_parts(kind, id).map_err(|_| bad(front, "bad_id"))
+}
+
+/// A question that makes no sense.
+pub(crate) fn bad(front: &Front, code: &'static str) -> Problem {
+    Problem::new(front.house.speech.as_ref(), StatusCode::BAD_REQUEST, code)
+}
+
+/// The body of a request, as far as it is JSON of the form wanted, in time, and not too long.
+pub(crate) async fn json<T: DeserializeOwned>(front: &Front, body: Body) -> Result<T, Problem> {
+    let speech = front.house.speech.as_ref();
+    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(body, LONGEST_BODY).collect()).await;
+    let bytes = match collected {
+        Err(_) => return Err(Problem::new(speech, StatusCode::REQUEST_TIMEOUT, "body_too_slow")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Problem::new(speech, StatusCode::PAYLOAD_TOO_LARGE, "body_too_long"));
+        }
+        Ok(Err(_)) => return Err(bad(front, "bad_body")),
+        Ok(Ok(collected)) => collected.to_bytes(),
+    };
+    serde_json::from_slice(&bytes).map_err(|_| bad(front, "bad_body"))
+}
+
+/// The parameters of a query, each at most once, and none that is not known.
+pub(crate) fn query<const N: usize>(
+    front: &Front,
+    query: Option<&str>,
+    known: [&str; N],
+) -> Result<[Option<String>; N], Problem> {
+    let mut found = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let place = known.iter().position(|known| *known == name).ok_or_else(|| bad(front, "bad_query"))?;
+        if found[place].replace(value.into_owned()).is_some() {
+            return Err(bad(front, "bad_query"));
+        }
+    }
+    Ok(found)
+}

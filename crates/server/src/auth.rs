@@ -1,0 +1,305 @@
+//! An API key becomes a [`Caller`].
+//!
+//! A key is found by its public part and compared by its hash, in constant time. What is known of
+//! the keys is a copy that is taken anew when any process adds or revokes one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use tokens::records::{KeyId, KeyRecord, KeyUse, Verb};
+use tokens::{InstallationId, Timestamp};
+
+use crate::key;
+
+/// From where a request comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// An address.
+    Ip(IpAddr),
+    /// The socket file.
+    Unix,
+}
+
+impl Source {
+    /// Whether it is this machine.
+    pub(crate) fn is_local(self) -> bool {
+        match self {
+            Self::Ip(ip) => ip.is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// A key that is known, and when it was used last.
+#[derive(Debug)]
+pub(crate) struct KnownKey {
+    pub(crate) record: KeyRecord,
+    used_at: AtomicI64,
+    used_from: Mutex<Option<Source>>,
+}
+
+/// Whoever asks, by a key that is good.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) key: Arc<KnownKey>,
+}
+
+/// Why a request has no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It brings no key.
+    NoKey,
+    /// It brings a key where keys are seen and kept by others: in the address or in a cookie.
+    Exposed,
+    /// There is no such key.
+    WrongKey,
+    /// Too many wrong keys came from there lately.
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The key's life has ended by itself.
+    Expired,
+    /// Someone ended the key's life.
+    Revoked,
+}
+
+/// Why a caller may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    /// The key does not hold the verb.
+    Verb,
+    /// The installation is not within the key's reach, whether it exists or not.
+    Reach,
+}
+
+impl Caller {
+    /// Whether the key may do this.
+    pub(crate) fn may(&self, verb: Verb) -> Result<(), Forbidden> {
+        match self.key.record.verbs.contains(&verb) {
+            true => Ok(()),
+            false => Err(Forbidden::Verb),
+        }
+    }
+
+    /// Whether the key may do this for `id`. An admin key that reaches everything needs no other verb.
+    pub(crate) fn may_for(&self, verb: Verb, id: &InstallationId) -> Result<(), Forbidden> {
+        self.may(verb)?;
+        match self.key.record.reach.covers(id) {
+            true => Ok(()),
+            false => Err(Forbidden::Reach),
+        }
+    }
+}
+
+/// The keys as they were last read.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    known: ArcSwap<HashMap<[u8; key::ID], Arc<KnownKey>>>,
+    wrong: WrongKeys,
+}
+
+impl Keys {
+    /// Puts what was read in the place of what was known; what was noted of uses stays.
+    pub(crate) fn replace(&self, records: Vec<KeyRecord>) {
+        let before = self.known.load_full();
+        let known = records.into_iter().filter_map(|record| {
+            let id: [u8; key::ID] = record.id.0.as_bytes().try_into().ok()?;
+            let (used_at, used_from) = match before.get(&id) {
+                Some(known) => (known.used_at.load(Ordering::Relaxed), *held(&known.used_from)),
+                None => (0, None),
+            };
+            let known =
+                KnownKey { record, used_at: AtomicI64::new(used_at), used_from: Mutex::new(used_from) };
+            Some((id, Arc::new(known)))
+        });
+        self.known.store(Arc::new(known.collect()));
+    }
+
+    /// The caller behind the value of an `Authorization` header.
+    pub(crate) fn caller(
+        &self,
+        authorization: Option<&[u8]>,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<Caller, Unknown> {
+        let text = authorization.and_then(bearer).ok_or(Unknown::NoKey)?;
+        let id = key::public_part(text);
+        let known = self.known.load();
+        let found = id.and_then(|id| known.get(id)).filter(|known| {
+            let hash = digest(&SHA256, text);
+            verify_slices_are_equal(hash.as_ref(), &known.record.hash).is_ok()
+        });
+        let Some(key) = found else { return Err(self.wrong.count(source, now)) };
+        if key.record.revoked_at.is_some() {
+            return Err(Unknown::Revoked);
+        }
+        if key.record.expires_at.is_some_and(|at| at <= now) {
+            return Err(Unknown::Expired);
+        }
+        key.used_at.store(now.as_millis(), Ordering::Relaxed);
+        *held(&key.used_from) = Some(source);
+        Ok(Caller { key: key.clone() })
+    }
+
+    /// The uses since `since`.
+    pub(crate) fn uses(&self, since: Timestamp) -> Vec<(KeyId, KeyUse)> {
+        let known = self.known.load();
+        let used = known.values().filter_map(|key| {
+            let at = Timestamp::from_millis(key.used_at.load(Ordering::Relaxed));
+            let source = (*held(&key.used_from))?;
+            (at >= since).then(|| (key.record.id.clone(), KeyUse { at, source: source.to_string() }))
+        });
+        used.collect()
+    }
+}
+
+/// What stands behind `Bearer `, whose case does not matter (RFC 9110, 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(rest)
+}
+
+/// Wrong keys by where they came from.
+#[derive(Debug, Default)]
+struct WrongKeys(Mutex<HashMap<Source, (Timestamp, u32)>>);
+
+const WINDOW: Duration = Duration::from_secs(60);
+const WRONG_IN_A_WINDOW: u32 = 20;
+const MOST_SOURCES: usize = 10_000;
+
+impl WrongKeys {
+    /// Counts one more. A right key never comes here, so nobody is locked out.
+    fn count(&self, source: Source, now: Timestamp) -> Unknown {
+        let mut sources = held(&self.0);
+        if sources.len() >= MOST_SOURCES {
+            sources.retain(|_, (since, _)| now.since(*since) < WINDOW);
+        }
+        if sources.len() >= MOST_SOURCES {
+            sources.clear();
+        }
+        let (since, count) = sources.entry(source).or_insert((now, 0));
+        if now.since(*since) >= WINDOW || now < *since {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        match *count > WRONG_IN_A_WINDOW {
+            true => Unknown::TooMany { retry_after: now.until(*since + WINDOW) },
+            false => Unknown::WrongKey,
+        }
+    }
+}
+
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokens::records::Reach;
+
+    use super::*;
+    use crate::ApiKey;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn record(key: &ApiKey, reach: Reach) -> KeyRecord {
+        KeyRecord {
+            id: key.id(),
+            name: "test".into(),
+            hash: key.hash(),
+            verbs: BTreeSet::from([Verb::Token]),
+            reach,
+            created_at: at(0),
+            expires_at: Some(at(1000)),
+            revoked_at: None,
+            last_use: None,
+        }
+    }
+
+    fn header(key: &str) -> Vec<u8> {
+        format!("Bearer {key}").into_bytes()
+    }
+
+    #[test]
+    fn only_the_whole_key_in_time_is_a_caller() {
+        let key = ApiKey::generate();
+        let keys = Keys::default();
+        keys.replace(vec![record(&key, Reach::All)]);
+        let ask = |value: &[u8], now| keys.caller(Some(value), Source::Unix, now).map(drop);
+        assert_eq!(ask(&header(key.expose()), at(1)), Ok(()));
+        assert_eq!(ask(format!("bEARER {}", key.expose()).as_bytes(), at(1)), Ok(()));
+        assert_eq!(ask(&header(key.expose()), at(1000)), Err(Unknown::Expired));
+        let mut other = key.expose().to_owned();
+        other.replace_range(20..21, if &other[20..21] == "A" { "B" } else { "A" });
+        assert_eq!(ask(&header(&other), at(1)), Err(Unknown::WrongKey));
+        assert_eq!(ask(&header(""), at(1)), Err(Unknown::WrongKey));
+        assert_eq!(ask(b"Basic abc", at(1)), Err(Unknown::NoKey));
+        keys.replace(vec![KeyRecord { revoked_at: Some(at(2)), ..record(&key, Reach::All) }]);
+        assert_eq!(ask(&header(key.expose()), at(3)), Err(Unknown::Revoked));
+        keys.replace(Vec::new());
+        assert_eq!(ask(&header(key.expose()), at(3)), Err(Unknown::WrongKey));
+    }
+
+    #[test]
+    fn after_twenty_wrong_keys_a_source_waits_and_a_right_key_is_let_in() {
+        let key = ApiKey::generate();
+        let keys = Keys::default();
+        keys.replace(vec![record(&key, Reach::All)]);
+        let from = |last: u8| Source::Ip(IpAddr::from([127, 0, 0, last]));
+        let ask = |value: &str, source, now| keys.caller(Some(&header(value)), source, now).map(drop);
+        for _ in 0..20 {
+            assert_eq!(ask("ghlk_wrong", from(1), at(1)), Err(Unknown::WrongKey));
+        }
+        let retry_after = Duration::from_secs(58);
+        assert_eq!(ask("ghlk_wrong", from(1), at(3)), Err(Unknown::TooMany { retry_after }));
+        assert_eq!(ask(key.expose(), from(1), at(3)), Ok(()));
+        assert_eq!(ask("ghlk_wrong", from(2), at(3)), Err(Unknown::WrongKey));
+        assert_eq!(ask("ghlk_wrong", from(1), at(61)), Err(Unknown::WrongKey));
+    }
+
+    #[test]
+    fn a_million_sources_take_no_more_room_than_ten_thousand() {
+        let wrong = WrongKeys::default();
+        for number in 0..100_000_u32 {
+            wrong.count(Source::Ip(IpAddr::from(number.to_be_bytes())), at(1));
+        }
+        assert!(held(&wrong.0).len() <= MOST_SOURCES);
+    }
+
+    #[test]
+    fn reach_is_by_whole_ids_of_the_same_kind() {
+        let location = |id: &str| InstallationId::Location(id.parse().expect("an id"));
+        let company = |id: &str| InstallationId::Company(id.parse().expect("an id"));
+        let key = ApiKey::generate();
+        let keys = Keys::default();
+        keys.replace(vec![record(&key, Reach::These([location("Abc")].into()))]);
+        let caller = keys.caller(Some(&header(key.expose())), Source::Unix, at(1)).expect("a caller");
+        assert_eq!(caller.may_for(Verb::Token, &location("Abc")), Ok(()));
+        for other in ["Ab", "Abcd", "abc", "xAbc", "A-bc"] {
+            assert_eq!(caller.may_for(Verb::Token, &location(other)), Err(Forbidden::Reach), "{other}");
+        }
+        assert_eq!(caller.may_for(Verb::Token, &company("Abc")), Err(Forbidden::Reach));
+        assert_eq!(caller.may_for(Verb::Admin, &location("Abc")), Err(Forbidden::Verb));
+    }
+}

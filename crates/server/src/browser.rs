@@ -1,0 +1,306 @@
+//! A person authorises in a browser, and HighLevel sends the browser back with a code.
+//!
+//! Whoever starts gets a `state` and a cookie, and only both together are worth an exchange, once,
+//! for ten minutes. An install that comes without them was started in HighLevel's marketplace; what
+//! becomes of it is the operator's policy. Nothing is used up by a look: a HEAD, a prefetch and a
+//! link scanner press no buttons and keep no cookies.
+
+mod pages;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::json;
+use tokens::records::{Verb, Visit};
+use tokens::{AuthorizationCode, InstallPolicy, KeeperError};
+
+use crate::api::document;
+use crate::auth::Source;
+use crate::copies::rfc3339;
+use crate::error::Problem;
+use crate::front::Front;
+use crate::house::ConsentPage;
+use pages::Page;
+
+/// How long a person has from the start to the end.
+const WITHIN: Duration = Duration::from_secs(10 * 60);
+
+const LONGEST_QUERY: usize = 4 * 1024;
+const LONGEST_FORM: usize = 8 * 1024;
+
+/// Makes a link that a person can open in a browser, once.
+pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, Problem> {
+    let speech = front.house.speech.as_ref();
+    let Some(consent) = &front.house.consent else {
+        return Err(Problem::new(speech, StatusCode::CONFLICT, "no_app"));
+    };
+    let link = random();
+    let expires_at = front.house.clock.now() + WITHIN;
+    let visit = Visit { state: sealed(&[&link]), browser: [0; 32], expires_at };
+    front.house.records.open_visit(&visit).await.map_err(|error| Problem::store(speech, &error))?;
+    let url = format!("{}/oauth/start?link={link}", origin(&consent.app.redirect_uri));
+    Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
+}
+
+/// Where the link leads: a button. A program with an admin key is sent on at once.
+pub(crate) async fn start_page(
+    State(front): State<Arc<Front>>,
+    axum::Extension(source): axum::Extension<Source>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let speech = front.house.speech.as_ref();
+    let Some(consent) = &front.house.consent else {
+        return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
+    };
+    if headers.contains_key(header::AUTHORIZATION) {
+        let caller = front.caller(&headers, source, front.house.clock.now());
+        return match caller.map(|caller| caller.may(Verb::Admin)) {
+            Ok(Ok(())) => send_off(&front, consent).await,
+            Ok(Err(forbidden)) => Problem::forbidden(speech, forbidden).into_response(),
+            Err(unknown) => Problem::unknown(speech, unknown).into_response(),
+        };
+    }
+    match parameters(query.as_deref()).and_then(|mut found| found.remove("link")) {
+        Some(link) => Page::new(speech, StatusCode::OK, "start")
+            .with_button(speech, "/oauth/start", "link", &link)
+            .leading_to(&origin(&consent.page))
+            .into_response(),
+        None => Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response(),
+    }
+}
+
+/// The button was pressed: the link is used up, and the browser goes to HighLevel.
+pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Response {
+    let speech = front.house.speech.as_ref();
+    let Some(consent) = &front.house.consent else {
+        return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
+    };
+    let Some(link) = form(body).await.and_then(|mut found| found.remove("link")) else {
+        return Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response();
+    };
+    match front.house.records.take_visit(&sealed(&[&link]), front.house.clock.now()).await {
+        Ok(Some(_)) => send_off(&front, consent).await,
+        Ok(None) => Page::new(speech, StatusCode::FORBIDDEN, "link-used").into_response(),
+        Err(error) => unavailable(&front, &error),
+    }
+}
+
+/// Sends the browser to HighLevel with a `state`, and gives it a cookie to come back with.
+async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
+    let (state, cookie) = (random(), random());
+    let expires_at = front.house.clock.now() + WITHIN;
+    let visit = Visit { state: sealed(&[&state, &cookie]), browser: sealed(&[&cookie]), expires_at };
+    if let Err(error) = front.house.records.open_visit(&visit).await {
+        return unavailable(front, &error);
+    }
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    pages::protect(headers);
+    let secure = is_secure(consent);
+    let name = cookie_name(secure);
+    let attributes = if secure { "; Secure" } else { "" };
+    let seconds = WITHIN.as_secs();
+    let cookie = format!("{name}={cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{attributes}");
+    let (Ok(location), Ok(cookie)) =
+        (HeaderValue::try_from(consent.link(Some(&state))), HeaderValue::try_from(cookie))
+    else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::SET_COOKIE, cookie);
+    response
+}
+
+/// The browser is back.
+pub(crate) async fn callback(
+    State(front): State<Arc<Front>>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let speech = front.house.speech.as_ref();
+    let page = |status, name| Page::new(speech, status, name).into_response();
+    if method != Method::GET || is_prefetch(&headers) {
+        return page(StatusCode::OK, "only-looking");
+    }
+    let query = uri.query().unwrap_or_default();
+    if query.len() > LONGEST_QUERY {
+        return page(StatusCode::URI_TOO_LONG, "odd");
+    }
+    let Some(mut found) = parameters(Some(query)) else { return page(StatusCode::BAD_REQUEST, "odd") };
+    let Some(consent) = &front.house.consent else { return page(StatusCode::CONFLICT, "no-app") };
+    if let Some(error) = found.remove("error") {
+        let said = found.remove("error_description").map_or(error.clone(), |more| format!("{error}: {more}"));
+        return Page::new(speech, StatusCode::BAD_REQUEST, "refused").with_words(&said).into_response();
+    }
+    let Some(code) = found.remove("code").filter(|code| !code.is_empty()) else {
+        return page(StatusCode::BAD_REQUEST, "no-code");
+    };
+    let Some(state) = found.remove("state").filter(|state| !state.is_empty()) else {
+        return offer_install(&front, uri.path(), &code);
+    };
+    let Some(cookie) = cookie(&headers, cookie_name(is_secure(consent))) else {
+        return page(StatusCode::FORBIDDEN, "other-browser");
+    };
+    match front.house.records.take_visit(&sealed(&[&state, cookie]), front.house.clock.now()).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return page(StatusCode::FORBIDDEN, "expired"),
+        Err(error) => return unavailable(&front, &error),
+    }
+    connected(&front, front.house.keeper.connect(&AuthorizationCode::new(code)).await)
+}
+
+/// An install from the marketplace: a person has to press a button before its code is used.
+fn offer_install(front: &Front, path: &str, code: &str) -> Response {
+    let speech = front.house.speech.as_ref();
+    if !has_room(front) {
+        return Page::new(speech, StatusCode::FORBIDDEN, "no-installs").into_response();
+    }
+    Page::new(speech, StatusCode::OK, "install").with_button(speech, path, "code", code).into_response()
+}
+
+/// Whether an install could be served or parked at all: nothing is exchanged to be thrown away.
+fn has_room(front: &Front) -> bool {
+    front.house.installs != InstallPolicy::Approve || front.house.keeper.store().can_park()
+}
+
+/// The button was pressed.
+pub(crate) async fn confirm(State(front): State<Arc<Front>>, body: Body) -> Response {
+    let speech = front.house.speech.as_ref();
+    if front.house.consent.is_none() {
+        return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
+    }
+    if !has_room(&front) {
+        return Page::new(speech, StatusCode::FORBIDDEN, "no-installs").into_response();
+    }
+    let code = form(body).await.and_then(|mut found| found.remove("code"));
+    let Some(code) = code.filter(|code| !code.is_empty()) else {
+        return Page::new(speech, StatusCode::BAD_REQUEST, "no-code").into_response();
+    };
+    let code = AuthorizationCode::new(code);
+    connected(&front, front.house.keeper.connect_unasked(&code, &front.house.installs).await)
+}
+
+fn connected(front: &Front, connected: Result<tokens::Installation, KeeperError>) -> Response {
+    let speech = front.house.speech.as_ref();
+    match connected {
+        Ok(installation) => {
+            front.copies.drop_stale(std::slice::from_ref(&installation.id));
+            Page::new(speech, StatusCode::OK, "thanks").into_response()
+        }
+        Err(KeeperError::Parked(id)) => {
+            let upkeep = front.house.upkeep.clone();
+            tokio::spawn(async move { upkeep.tell_parked(&id).await });
+            Page::new(speech, StatusCode::ACCEPTED, "parked").into_response()
+        }
+        Err(KeeperError::InvalidCode { .. }) => {
+            Page::new(speech, StatusCode::FORBIDDEN, "code-used").into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an authorisation code could not be exchanged");
+            Page::new(speech, StatusCode::SERVICE_UNAVAILABLE, "unavailable").into_response()
+        }
+    }
+}
+
+fn unavailable(front: &Front, error: &tokens::StoreError) -> Response {
+    tracing::error!(%error, "the records can't be used");
+    Page::new(front.house.speech.as_ref(), StatusCode::SERVICE_UNAVAILABLE, "unavailable").into_response()
+}
+
+/// The parameters of a query or a form; none when one comes twice.
+fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
+    let mut found = HashMap::new();
+    for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
+        if found.insert(name.into_owned(), value.into_owned()).is_some() {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+async fn form(body: Body) -> Option<HashMap<String, String>> {
+    let collected = Limited::new(body, LONGEST_FORM).collect();
+    let bytes = tokio::time::timeout(Duration::from_secs(10), collected).await.ok()?.ok()?.to_bytes();
+    parameters(Some(std::str::from_utf8(&bytes).ok()?))
+}
+
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    ["purpose", "sec-purpose", "x-purpose", "x-moz"].iter().any(|name| {
+        let values = headers.get_all(*name);
+        values.iter().any(|value| {
+            let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+            value.contains("prefetch") || value.contains("preview") || value.contains("prerender")
+        })
+    })
+}
+
+fn is_secure(consent: &ConsentPage) -> bool {
+    consent.app.redirect_uri.starts_with("https://")
+}
+
+fn cookie_name(secure: bool) -> &'static str {
+    if secure { "__Host-ghl-auth" } else { "ghl-auth" }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).find_map(|pair| {
+        let (found, value) = pair.trim().split_once('=')?;
+        (found == name).then_some(value)
+    })
+}
+
+/// `scheme://host:port` of an address.
+fn origin(address: &str) -> String {
+    let uri: Option<Uri> = address.parse().ok();
+    let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
+    parts.map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default()
+}
+
+/// 256 random bits, as text for a URL.
+fn random() -> String {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What is kept of secrets that a browser carries.
+fn sealed(parts: &[&str]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, parts.join(".").as_bytes()).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_million_states_are_all_different() {
+        let mut seen = HashSet::new();
+        for _ in 0..1_000_000 {
+            let state = random();
+            assert_eq!(state.len(), 43);
+            assert!(seen.insert(state));
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_comes_twice_is_none() {
+        assert!(parameters(Some("code=a&code=b")).is_none());
+        assert_eq!(parameters(Some("code=a&state=b")).map(|found| found.len()), Some(2));
+    }
+}

@@ -1,0 +1,144 @@
+//! What is answered when a question can't be: problem+json (RFC 9457), and the only place that
+//! turns what went wrong into a status.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use tokens::{KeeperError, StoreError};
+use upkeep::{Said, Speech};
+
+use crate::auth::{Forbidden, Unknown};
+use crate::house::House;
+
+/// An error as programs get it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: u16,
+    /// A promise to programs.
+    pub(crate) code: &'static str,
+    /// What happened.
+    pub(crate) detail: String,
+    /// What to do next.
+    pub(crate) action: String,
+    /// Where a person authorises, where that is the cure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorize_url: Option<String>,
+    /// Seconds until it may be tried again.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// A problem whose sentences are `api-CODE` and `api-CODE.action`.
+    pub(crate) fn new(speech: &dyn Speech, status: StatusCode, code: &'static str) -> Self {
+        Self {
+            kind: "about:blank",
+            status: status.as_u16(),
+            code,
+            detail: speech.say(&format!("api-{code}"), &[]),
+            action: speech.say(&format!("api-{code}.action"), &[]),
+            authorize_url: None,
+            retry_after: None,
+        }
+    }
+
+    fn of(said: Said, status: StatusCode) -> Self {
+        let Said { code, detail, action, .. } = said;
+        let status = status.as_u16();
+        Self { kind: "about:blank", status, code, detail, action, authorize_url: None, retry_after: None }
+    }
+
+    fn later(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// No caller.
+    pub(crate) fn unknown(speech: &dyn Speech, unknown: Unknown) -> Self {
+        let unauthorized = |code| Self::new(speech, StatusCode::UNAUTHORIZED, code);
+        match unknown {
+            Unknown::NoKey => unauthorized("no_key"),
+            Unknown::WrongKey => unauthorized("wrong_key_sent"),
+            Unknown::Expired => unauthorized("key_expired"),
+            Unknown::Revoked => unauthorized("key_revoked"),
+            Unknown::Exposed => Self::new(speech, StatusCode::BAD_REQUEST, "key_exposed"),
+            Unknown::TooMany { retry_after } => {
+                let problem = Self::new(speech, StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys");
+                problem.later(retry_after.as_secs().max(1))
+            }
+        }
+    }
+
+    /// A caller who may not.
+    pub(crate) fn forbidden(speech: &dyn Speech, forbidden: Forbidden) -> Self {
+        let code = match forbidden {
+            Forbidden::Verb => "wrong_verb",
+            Forbidden::Reach => "out_of_reach",
+        };
+        Self::new(speech, StatusCode::FORBIDDEN, code)
+    }
+
+    /// No token.
+    pub(crate) fn keeper(house: &House, error: &KeeperError) -> Self {
+        let (status, later) = match error {
+            KeeperError::NotConnected(_) => (StatusCode::NOT_FOUND, None),
+            KeeperError::NeedsPerson { .. }
+            | KeeperError::Suspended { .. }
+            | KeeperError::FreshTokenRefused
+            | KeeperError::Parked(_) => (StatusCode::CONFLICT, None),
+            KeeperError::InvalidCode { .. } | KeeperError::Anonymous => (StatusCode::BAD_REQUEST, None),
+            KeeperError::Resting { until, .. } => {
+                let seconds = house.clock.now().until(*until).as_secs().max(1);
+                (StatusCode::SERVICE_UNAVAILABLE, Some(seconds))
+            }
+            KeeperError::InvalidClient { .. } => (StatusCode::SERVICE_UNAVAILABLE, Some(60)),
+            KeeperError::Unanswered { .. } => (StatusCode::SERVICE_UNAVAILABLE, Some(30)),
+            KeeperError::Store(_) | KeeperError::Spooled(_) | KeeperError::Unsaved(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(5))
+            }
+        };
+        let said = match error {
+            // What a store's own error says is for the log, not for whoever asks.
+            KeeperError::Store(error) | KeeperError::Spooled(error) | KeeperError::Unsaved(error) => {
+                return Self::store(house.speech.as_ref(), error);
+            }
+            error => house.speech.keeper_error(error),
+        };
+        let needs_person = said.needs_person;
+        let mut problem = Self::of(said, status);
+        problem.retry_after = later;
+        if needs_person {
+            problem.authorize_url = house.consent.as_ref().map(|consent| consent.link(None));
+        }
+        problem
+    }
+
+    /// The store does not do what it was asked. Paths and the engine's words stay in the log.
+    pub(crate) fn store(speech: &dyn Speech, error: &StoreError) -> Self {
+        if let StoreError::NoRoomFor { .. } = error {
+            return Self::new(speech, StatusCode::CONFLICT, "no_room");
+        }
+        tracing::error!(%error, "the store can't be used");
+        Self::new(speech, StatusCode::SERVICE_UNAVAILABLE, "store_unavailable").later(5)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(body.into());
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED.as_u16() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

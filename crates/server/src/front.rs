@@ -1,0 +1,450 @@
+//! The front of the house: every request passes here first.
+//!
+//! A connection is plain HTTP/1.1. The name it calls us by is checked before anything else; what is
+//! not for a public listener is not there; a request for a token that is at hand is answered from
+//! memory; the rest goes to the routes.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokens::Timestamp;
+use tokens::records::Verb;
+use tokens::store::Mark;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt as _;
+use tracing::{error, info, warn};
+
+use crate::audit::AuditBook;
+use crate::auth::{Caller, Keys, Source, Unknown};
+use crate::copies::Copies;
+use crate::error::Problem;
+use crate::house::{Audit, Face, House, Listener};
+use crate::metrics::Metrics;
+use crate::{hosts, routes, tls};
+
+/// A connection that sends no whole header within this time is closed.
+const HEADER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest that an answer is worked on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// How often other processes' changes are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+const MOST_HEADERS: usize = 64;
+const MOST_HEADER_BYTES: usize = 32 * 1024;
+const LONGEST_TARGET: usize = 8 * 1024;
+
+/// How long a token lives at least, in seconds, where the caller does not say.
+pub(crate) const MINIMUM_LIFE: Duration = Duration::from_secs(60);
+
+type Answer = Response<Either<Full<Bytes>, Body>>;
+
+/// What all connections share.
+pub struct Front {
+    pub(crate) house: House,
+    pub(crate) keys: Keys,
+    pub(crate) copies: Copies,
+    pub(crate) audit: AuditBook,
+    pub(crate) metrics: Metrics,
+    /// Where the browser comes back to.
+    pub(crate) callback: String,
+    process: String,
+    requests: AtomicU64,
+}
+
+/// The id of a request, in every answer and log line.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+impl Front {
+    /// Gets ready: the keys are known when it returns.
+    pub async fn open(house: House, process: String) -> Result<Arc<Self>, tokens::StoreError> {
+        let redirect = house.consent.as_ref().and_then(|consent| consent.app.redirect_uri.parse().ok());
+        let callback = redirect.map_or_else(|| routes::CALLBACK.into(), |uri: http::Uri| uri.path().into());
+        let front = Self {
+            house,
+            keys: Keys::default(),
+            copies: Copies::default(),
+            audit: AuditBook::default(),
+            metrics: Metrics::default(),
+            callback,
+            process,
+            requests: AtomicU64::new(0),
+        };
+        front.learn_keys(None).await?;
+        Ok(Arc::new(front))
+    }
+
+    async fn learn_keys(&self, unless: Option<u64>) -> Result<Option<u64>, tokens::StoreError> {
+        match self.house.records.keys(unless).await? {
+            Some((keys, mark)) => {
+                self.keys.replace(keys);
+                Ok(Some(mark))
+            }
+            None => Ok(unless),
+        }
+    }
+
+    /// What is done beside the answering, until `stop` turns true: other processes' changes are
+    /// looked for, and what was counted is written down.
+    pub async fn keep_up(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (mut keys, mut mark) = (None, Mark::default());
+        let mut noted = self.house.clock.now();
+        let mut flushed = Instant::now();
+        loop {
+            let stopping = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                () = sleep(LOOK_EVERY) => false,
+            };
+            match self.learn_keys(keys).await {
+                Ok(learnt) => keys = learnt,
+                Err(error) => warn!(%error, "the keys can't be read anew"),
+            }
+            match self.house.keeper.store().changes(mark).await {
+                Ok(changes) => {
+                    self.copies.drop_stale(&changes.ids);
+                    mark = changes.mark;
+                    self.metrics.store_answers(true);
+                }
+                Err(error) => {
+                    warn!(%error, "the store does not say what changed");
+                    // What can't be compared any more is not handed out from memory.
+                    self.copies.drop_all();
+                    mark = Mark::default();
+                    self.metrics.store_answers(false);
+                }
+            }
+            if stopping || flushed.elapsed() >= FLUSH_EVERY {
+                flushed = Instant::now();
+                noted = self.write_down(noted).await;
+            }
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    async fn write_down(&self, since: Timestamp) -> Timestamp {
+        let now = self.house.clock.now();
+        if let Err(error) = self.audit.flush(self.house.records.as_ref()).await {
+            error!(%error, "who took which token can't be written down; it is counted on");
+        }
+        let uses = self.keys.uses(since);
+        if !uses.is_empty()
+            && let Err(error) = self.house.records.note_uses(&uses).await
+        {
+            warn!(%error, "the uses of keys can't be noted");
+        }
+        now
+    }
+
+    /// Answers on one listener until `stop` turns true, then ends the requests at hand.
+    pub async fn serve(self: Arc<Self>, listener: Listener, face: Face, mut stop: watch::Receiver<bool>) {
+        let acceptor = match &listener {
+            Listener::Tls(_, files) => match tls::Acceptor::read(files) {
+                Ok(acceptor) => Some(acceptor),
+                Err(error) => return error!(%error, "the certificate can't be used"),
+            },
+            Listener::Tcp(_) | Listener::Unix(_) => None,
+        };
+        let most = face.connections();
+        let room = Arc::new(Semaphore::new(most));
+        let router = routes::router(self.clone());
+        loop {
+            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, source) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // No file handles, mostly: they come back as connections end.
+                    warn!(%error, "a connection could not be taken");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (front, router, stop) = (self.clone(), router.clone(), stop.clone());
+            let acceptor = acceptor.as_ref().map(tls::Acceptor::current);
+            tokio::spawn(async move {
+                match (stream, acceptor) {
+                    (Stream::Tcp(stream), Some(acceptor)) => {
+                        let shaken = timeout(HEADER_WITHIN, acceptor.accept(stream)).await;
+                        if let Ok(Ok(stream)) = shaken {
+                            front.converse(stream, source, face, router, stop).await;
+                        }
+                    }
+                    (Stream::Tcp(stream), None) => front.converse(stream, source, face, router, stop).await,
+                    (Stream::Unix(stream), _) => front.converse(stream, source, face, router, stop).await,
+                }
+                drop(place);
+            });
+        }
+        // Each connection gives its place back when it has ended.
+        let _ = room.acquire_many(u32::try_from(most).unwrap_or(u32::MAX)).await;
+    }
+
+    /// One connection.
+    async fn converse(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        source: Source,
+        face: Face,
+        router: Router,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let service = service_fn(move |request| {
+            let (front, router) = (self.clone(), router.clone());
+            async move { Ok::<_, Infallible>(front.answer(request, source, face, router).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_WITHIN)
+            .max_headers(MOST_HEADERS)
+            .max_buf_size(MOST_HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            // What goes wrong on a connection is its client's business.
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    /// One request.
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        source: Source,
+        face: Face,
+        router: Router,
+    ) -> Answer {
+        let began = Instant::now();
+        let id = self.request_id(request.headers());
+        let mut response = match self.admit(&request, source, face) {
+            Err(status) => self.turned_away(status),
+            Ok(()) => match self.from_memory(&request, source, face, &id).await {
+                Some(answer) => {
+                    self.metrics.token_from_memory();
+                    answer
+                }
+                None => self.clone().from_routes(request, source, face, &id, router, began).await,
+            },
+        };
+        if let Ok(id) = HeaderValue::try_from(id.0) {
+            response.headers_mut().insert(HeaderName::REQUEST_ID, id);
+        }
+        response
+    }
+
+    /// What is sane of the id that a request brings, or a new one.
+    fn request_id(&self, headers: &HeaderMap) -> RequestId {
+        let sane = |value: &&HeaderValue| {
+            let plain = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-' || *c == b'_' || *c == b'.';
+            (1..=64).contains(&value.len()) && value.as_bytes().iter().all(plain)
+        };
+        let brought = headers.get(HeaderName::REQUEST_ID).filter(sane).and_then(|id| id.to_str().ok());
+        RequestId(brought.map_or_else(
+            || format!("{}-{}", self.process, self.requests.fetch_add(1, Ordering::Relaxed)),
+            str::to_owned,
+        ))
+    }
+
+    /// Looks at what a request must be before it is anybody's.
+    fn admit(&self, request: &Request<Incoming>, source: Source, face: Face) -> Result<(), StatusCode> {
+        if source != Source::Unix {
+            hosts::check(request.headers(), &self.house.hosts)?;
+        }
+        let uri = request.uri();
+        if uri.scheme().is_some() || uri.authority().is_some() || !uri.path().starts_with('/') {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if length > LONGEST_TARGET {
+            return Err(StatusCode::URI_TOO_LONG);
+        }
+        match face {
+            Face::Private => Ok(()),
+            Face::Public if routes::is_public(uri.path(), &self.callback) => Ok(()),
+            Face::Public => Err(StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn turned_away(&self, status: StatusCode) -> Answer {
+        let code = match status {
+            StatusCode::MISDIRECTED_REQUEST => "unknown_host",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::URI_TOO_LONG => "target_too_long",
+            StatusCode::NOT_FOUND => "not_found",
+            _ => "bad_request",
+        };
+        Problem::new(self.house.speech.as_ref(), status, code).into_response().map(Either::Right)
+    }
+
+    /// The answer to a plain question for a token that is at hand.
+    async fn from_memory(
+        &self,
+        request: &Request<Incoming>,
+        source: Source,
+        face: Face,
+        id: &RequestId,
+    ) -> Option<Answer> {
+        let uri = request.uri();
+        if face != Face::Private || request.method() != Method::GET || uri.query().is_some() {
+            return None;
+        }
+        let copy = self.copies.at(uri.path())?;
+        let now = self.house.clock.now();
+        if !copy.is_good(now, MINIMUM_LIFE) {
+            return None;
+        }
+        let speech = self.house.speech.as_ref();
+        let refused = |problem: Problem| Some(problem.into_response().map(Either::Right));
+        let caller = match self.caller(request.headers(), source, now) {
+            Ok(caller) => caller,
+            Err(unknown) => return refused(Problem::unknown(speech, unknown)),
+        };
+        if let Err(forbidden) = caller.may_for(Verb::Token, copy.id()) {
+            return refused(Problem::forbidden(speech, forbidden));
+        }
+        match self.house.audit {
+            Audit::Counted => self.audit.count(&caller, &copy, now),
+            Audit::Each => {
+                let records = self.house.records.as_ref();
+                let noted = self.audit.note(Audit::Each, records, &caller, &copy, &id.0, now).await;
+                if let Err(error) = noted {
+                    return refused(Problem::store(speech, &error));
+                }
+            }
+        }
+        Some(token_answer(copy.body(now)).map(Either::Left))
+    }
+
+    /// Who asks.
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<Caller, Unknown> {
+        let mut all = headers.get_all(header::AUTHORIZATION).iter();
+        let (first, more) = (all.next(), all.next());
+        if more.is_some() {
+            return Err(Unknown::NoKey);
+        }
+        self.keys.caller(first.map(HeaderValue::as_bytes), source, now)
+    }
+
+    async fn from_routes(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        source: Source,
+        face: Face,
+        id: &RequestId,
+        router: Router,
+        began: Instant,
+    ) -> Answer {
+        let method = request.method().clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(source);
+        request.extensions_mut().insert(face);
+        request.extensions_mut().insert(id.clone());
+        // A task of its own: it ends what it began when the caller hangs up, and a panic is caught.
+        let answering = tokio::spawn(timeout(ANSWER_WITHIN, router.oneshot(request)));
+        let speech = self.house.speech.as_ref();
+        let response = match answering.await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(_)) => Problem::new(speech, StatusCode::GATEWAY_TIMEOUT, "took_too_long").into_response(),
+            Ok(Ok(Err(_))) | Err(_) => {
+                error!(request_id = id.0, "a request broke off inside this program");
+                Problem::new(speech, StatusCode::INTERNAL_SERVER_ERROR, "internal").into_response()
+            }
+        };
+        let route = response.extensions().get::<routes::Route>().map_or("none", |route| route.0);
+        let status = response.status().as_u16();
+        let took = began.elapsed();
+        self.metrics.answered(&method, route, status, took);
+        info!(
+            request_id = id.0,
+            %method,
+            route,
+            status,
+            milliseconds = took.as_millis(),
+            %source,
+            key = response.extensions().get::<routes::Asker>().map(|asker| asker.0.0.as_str()),
+            "answered"
+        );
+        response.map(Either::Right)
+    }
+}
+
+/// A token, to be kept by nobody on the way.
+pub(crate) fn token_answer(body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+struct HeaderName;
+
+impl HeaderName {
+    const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+}
+
+impl Face {
+    /// How many connections a thread keeps at once: a flood at the public door leaves the private
+    /// one alone.
+    fn connections(self) -> usize {
+        match self {
+            Self::Private => 8192,
+            Self::Public => 1024,
+        }
+    }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<(Stream, Source)> {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener, _) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let ip: IpAddr = address.ip().to_canonical();
+                Ok((Stream::Tcp(stream), Source::Ip(ip)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), Source::Unix))
+            }
+        }
+    }
+}

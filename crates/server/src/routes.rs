@@ -1,0 +1,187 @@
+//! The routes: one table, from which the router is built and the tests walk every door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use http::StatusCode;
+use tokens::records::{KeyId, Verb};
+
+use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
+use crate::auth::{Source, Unknown};
+use crate::browser;
+use crate::error::Problem;
+use crate::front::Front;
+
+/// Where the browser comes back to, beside the path of the redirect address.
+pub(crate) const CALLBACK: &str = "/oauth/callback";
+
+/// Who may pass a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Anybody.
+    Open,
+    /// Whoever holds this verb.
+    Key(Verb),
+    /// Whoever holds this verb, or is on this machine.
+    KeyOrLocal(Verb),
+}
+
+/// A door of the house.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The method.
+    pub method: &'static str,
+    /// The path, as the router writes it.
+    pub path: &'static str,
+    /// Who may pass.
+    pub door: Door,
+}
+
+/// The template of the path that answered, for logs and metrics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route(pub(crate) &'static str);
+
+/// Whose key it was, for the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker(pub(crate) KeyId);
+
+type Way = MethodRouter<Arc<Front>>;
+
+const fn entry(method: &'static str, path: &'static str, door: Door) -> Entry {
+    Entry { method, path, door }
+}
+
+const TOKEN: Door = Door::Key(Verb::Token);
+const ADMIN: Door = Door::Key(Verb::Admin);
+
+/// Every door and what is behind it.
+fn table() -> Vec<(Entry, Way)> {
+    vec![
+        (entry("GET", "/livez", Door::Open), get(service::livez)),
+        (entry("GET", "/readyz", Door::Open), get(service::readyz)),
+        (entry("GET", "/metrics", Door::KeyOrLocal(Verb::Admin)), get(service::metrics)),
+        (entry("GET", "/openapi.json", Door::Open), get(service::openapi)),
+        (entry("GET", "/v1/locations/{id}/token", TOKEN), get(token::of_location)),
+        (entry("POST", "/v1/locations/{id}/token/refused", TOKEN), post(token::refused_of_location)),
+        (entry("GET", "/v1/companies/{id}/token", TOKEN), get(token::of_company)),
+        (entry("POST", "/v1/companies/{id}/token/refused", TOKEN), post(token::refused_of_company)),
+        (entry("GET", "/v1/installations", TOKEN), get(installations::list)),
+        (entry("GET", "/v1/installations/{kind}/{id}", TOKEN), get(installations::one)),
+        (entry("DELETE", "/v1/installations/{kind}/{id}", ADMIN), delete(installations::remove)),
+        (entry("GET", "/v1/checks", TOKEN), get(checks::list)),
+        (entry("POST", "/v1/checks", ADMIN), post(checks::run)),
+        (entry("GET", "/v1/parked", ADMIN), get(parked::list)),
+        (entry("POST", "/v1/parked/{kind}/{id}/approve", ADMIN), post(parked::approve)),
+        (entry("DELETE", "/v1/parked/{kind}/{id}", ADMIN), delete(parked::dismiss)),
+        (entry("GET", "/v1/maintenances", ADMIN), get(maintenances::list)),
+        (entry("POST", "/v1/maintenances", ADMIN), post(maintenances::plan)),
+        (entry("DELETE", "/v1/maintenances/{id}", ADMIN), delete(maintenances::end)),
+        (entry("POST", "/oauth/links", ADMIN), post(browser::links)),
+        (entry("GET", "/oauth/start", Door::Open), get(browser::start_page)),
+        (entry("POST", "/oauth/start", Door::Open), post(browser::start)),
+        (entry("GET", CALLBACK, Door::Open), get(browser::callback)),
+        (entry("POST", CALLBACK, Door::Open), post(browser::confirm)),
+    ]
+}
+
+/// Every door there is.
+pub fn entries() -> Vec<Entry> {
+    table().into_iter().map(|(entry, _)| entry).collect()
+}
+
+/// Whether a path is there for strangers: where browsers come back to, and the sign of life.
+pub(crate) fn is_public(path: &str, callback: &str) -> bool {
+    matches!(path, "/livez" | "/oauth/start" | CALLBACK) || path == callback
+}
+
+/// The router, which asks for a key wherever the table does not say that a door is open.
+pub(crate) fn router(front: Arc<Front>) -> Router {
+    let mut router = Router::new();
+    for (entry, way) in table() {
+        let guard = middleware::from_fn_with_state((front.clone(), entry), guarded);
+        router = router.route(entry.path, way.layer(guard));
+    }
+    if front.callback != CALLBACK && !taken(&front.callback) {
+        let entry = entry("GET", CALLBACK, Door::Open);
+        let guard = middleware::from_fn_with_state((front.clone(), entry), guarded);
+        let way = get(browser::callback).post(browser::confirm).layer(guard);
+        router = router.route(&front.callback, way);
+    }
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(front)
+}
+
+/// Whether a path of the user's is one of ours, or one that a router would read as a pattern.
+fn taken(path: &str) -> bool {
+    path.contains(['{', '}', '*']) || table().iter().any(|(entry, _)| entry.path == path)
+}
+
+async fn guarded(
+    State((front, entry)): State<(Arc<Front>, Entry)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match pass(&front, entry.door, &request) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(caller)) => {
+            let id = caller.key.record.id.clone();
+            request.extensions_mut().insert(caller);
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(Asker(id));
+            response
+        }
+        Err(problem) => problem.into_response(),
+    };
+    response.extensions_mut().insert(Route(entry.path));
+    response
+}
+
+fn pass(
+    front: &Front,
+    door: Door,
+    request: &http::Request<Body>,
+) -> Result<Option<crate::auth::Caller>, Problem> {
+    let speech = front.house.speech.as_ref();
+    let source = request.extensions().get::<Source>().copied().unwrap_or(Source::Unix);
+    let verb = match door {
+        Door::Open => return Ok(None),
+        Door::Key(verb) => verb,
+        Door::KeyOrLocal(_) if source.is_local() && !request.headers().contains_key("authorization") => {
+            return Ok(None);
+        }
+        Door::KeyOrLocal(verb) => verb,
+    };
+    if is_exposed(request) {
+        return Err(Problem::unknown(speech, Unknown::Exposed));
+    }
+    let now = front.house.clock.now();
+    let caller = front.caller(request.headers(), source, now);
+    let caller = caller.map_err(|unknown| Problem::unknown(speech, unknown))?;
+    // An installation's own checks in the handlers come on top.
+    caller.may(verb).map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
+    Ok(Some(caller))
+}
+
+/// Whether a key stands in the address or in a cookie, where proxies and browsers keep it.
+fn is_exposed(request: &http::Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        matches!(name.as_str(), "access_token" | "api_key" | "apikey" | "key" | "token" | "authorization")
+            || value.starts_with("ghlk_")
+    });
+    let cookies = request.headers().get_all(http::header::COOKIE);
+    in_query || cookies.iter().any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
+}
+
+async fn not_found(State(front): State<Arc<Front>>) -> Problem {
+    Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found")
+}
+
+async fn method_not_allowed(State(front): State<Arc<Front>>) -> Problem {
+    Problem::new(front.house.speech.as_ref(), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+}

@@ -1,0 +1,73 @@
+//! TLS for the private listener: a certificate that is read anew when its files change.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::held;
+use crate::house::CertificateFiles;
+
+/// Accepts TLS connections with the newest certificate that could be read.
+pub(crate) struct Acceptor {
+    files: CertificateFiles,
+    current: Mutex<(Option<[SystemTime; 2]>, TlsAcceptor)>,
+}
+
+impl Acceptor {
+    /// Reads the files.
+    pub(crate) fn read(files: &CertificateFiles) -> io::Result<Self> {
+        let current = Mutex::new((changed_at(files), acceptor(files)?));
+        Ok(Self { files: files.clone(), current })
+    }
+
+    /// The acceptor of now. New files that can't be used leave the old certificate in place.
+    pub(crate) fn current(&self) -> TlsAcceptor {
+        let now = changed_at(&self.files);
+        let mut current = held(&self.current);
+        if now != current.0 {
+            current.0 = now;
+            match acceptor(&self.files) {
+                Ok(new) => {
+                    tracing::info!("the certificate was read anew");
+                    current.1 = new;
+                }
+                Err(error) => tracing::warn!(%error, "the new certificate can't be used; the old one stays"),
+            }
+        }
+        current.1.clone()
+    }
+}
+
+/// Checks that the files can be used.
+pub fn check_certificate(files: &CertificateFiles) -> io::Result<()> {
+    acceptor(files).map(drop)
+}
+
+fn changed_at(files: &CertificateFiles) -> Option<[SystemTime; 2]> {
+    let of = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    Some([of(&files.certificate)?, of(&files.key)?])
+}
+
+fn acceptor(files: &CertificateFiles) -> io::Result<TlsAcceptor> {
+    let odd = |path: &Path, error: &dyn std::fmt::Display| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| odd(&files.certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| odd(&files.key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| odd(&files.certificate, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
