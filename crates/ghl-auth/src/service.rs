@@ -39,17 +39,16 @@ impl Settings {
     /// Reads them all, so that one error lists every fault.
     pub(crate) fn read(config: &mut Config<'_>) -> Option<Self> {
         let (store, api, credentials) = (config.store(), config.api(), config.credentials());
-        let (health_check, alerts) = (config.health_check(), config.alerts());
+        let health_check = config.health_check();
         // A contact is of a location, which has to be named.
         let tags = health_check.as_ref().is_some_and(|check| check.contact.is_some());
         let meant = if tags { config.meant_by_check() } else { config.meant() };
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
-        let (code, microservice_name) = (config.authorization_code(), config.microservice_name());
-        let (HealthCheck { contact, tag }, alerts, meant) = (health_check?, alerts?, meant?);
+        let code = config.authorization_code();
+        let (HealthCheck { contact, tag }, meant) = (health_check?, meant?);
         let credentials = credentials?;
         let upkeep = upkeep::Settings {
-            microservice_name,
             interval: std::time::Duration::from_secs(u64::from(interval?) * 3600),
             meant: match &meant {
                 Meant::Installation(id) => Some(id.clone()),
@@ -57,13 +56,10 @@ impl Settings {
             },
             contact,
             tag,
-            failure_tag: alerts.failure_tag,
             private_token: match &credentials {
                 Credentials::Private(token) => Some(token.clone()),
                 Credentials::App(_) => None,
             },
-            alert_after: alerts.after,
-            remind_every: alerts.remind_every,
         };
         Some(Self {
             store: store?,

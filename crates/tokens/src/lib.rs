@@ -25,6 +25,7 @@ pub mod records;
 pub mod rules;
 #[cfg(test)]
 mod sample;
+mod schedule;
 mod secret;
 pub mod store;
 mod token_set;

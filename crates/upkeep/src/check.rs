@@ -231,7 +231,7 @@ impl Report {
 
 impl Check<'_> {
     /// Runs the check from the token to the tag and tells `listener` what happens.
-    pub async fn run(self, listener: &mut dyn FnMut(&Event<'_>)) -> Report {
+    pub async fn run(self, listener: &mut (dyn FnMut(&Event<'_>) + Send)) -> Report {
         let mut run = Run {
             check: &self,
             tell: listener,
@@ -255,7 +255,7 @@ impl Check<'_> {
 
 struct Run<'a> {
     check: &'a Check<'a>,
-    tell: &'a mut dyn FnMut(&Event<'_>),
+    tell: &'a mut (dyn FnMut(&Event<'_>) + Send),
     api: Api,
     installation: Option<Installation>,
     refreshed: bool,

@@ -1,4 +1,6 @@
-//! What happens by the clock.
+//! What happens by the clock: rounds that refresh what is due and check what is due.
+//!
+//! Words are the business of whoever listens, or of [`Speech`].
 
 mod check;
 mod speech;

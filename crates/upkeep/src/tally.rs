@@ -1,12 +1,51 @@
 //! What the rounds have done so far, in numbers, for whoever scrapes them.
 
-use prometheus_client::registry::Registry;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokens::CheckRecord;
 
-/// Counts that only grow, and the last durations.
-#[derive(Debug, Default)]
-pub struct Tally {}
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Found {
+    health: &'static str,
+}
+
+/// Counts that only grow.
+#[derive(Debug)]
+pub struct Tally {
+    rounds: Counter,
+    checks: Family<Found, Counter>,
+    durations: Histogram,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let durations = Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
+        Self { rounds: Counter::default(), checks: Family::default(), durations }
+    }
+}
 
 impl Tally {
     /// Puts everything into a registry.
-    pub fn register(&self, _registry: &mut Registry) {}
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("rounds", "Rounds that were made", self.rounds.clone());
+        registry.register("checks", "Checks by the health they found", self.checks.clone());
+        registry.register_with_unit(
+            "check_duration",
+            "How long checks took",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+    }
+
+    pub(crate) fn round(&self) {
+        self.rounds.inc();
+    }
+
+    pub(crate) fn check(&self, check: &CheckRecord) {
+        self.checks.get_or_create(&Found { health: check.health.as_str() }).inc();
+        self.durations.observe(check.took.as_secs_f64());
+    }
 }

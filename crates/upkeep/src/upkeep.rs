@@ -1,48 +1,77 @@
-//! The rounds: refresh what is due, check what is due, tell what has changed.
+//! The rounds: save what was left in the air, refresh what is due, check what is due.
+//!
+//! What is due is read from the store each time, never remembered: the first round, the one after a
+//! restart and another process's are the same. Where two processes make rounds over one store, each
+//! check is made by one of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use highlevel::Client;
 use tokens::{
-    AccessToken, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, Records, Trigger,
+    AccessToken, CheckRecord, Clock, ContactId, Installation, InstallationId, Keeper, KeeperError, LastCheck,
+    Records, StepRecord, Timestamp, Trigger,
 };
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
 
+use crate::check::{Access, Check, Event, Report, Target};
 use crate::speech::Speech;
+use crate::tally::Tally;
+
+/// From one round to the next: what another process changed is seen within this time.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
+
+/// Rounds that stop coming for this long are dead.
+const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// A turn at a check lasts this long, if whoever took it dies.
+const TURN: Duration = Duration::from_secs(5 * 60);
+
+/// How many checks are made at once.
+const CHECKS_AT_ONCE: usize = 8;
+
+/// A token has to last until the check after the next, and a while.
+const MARGIN: Duration = Duration::from_secs(3600);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long checks are remembered.
+const KEEP_CHECKS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long it is remembered who took which token.
+const KEEP_AUDIT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// What the rounds go by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who speaks, in notices.
-    pub microservice_name: String,
     /// From one check to the next.
     pub interval: Duration,
-    /// The installation that the contact and the tags belong to.
+    /// The installation that the contact and the tag belong to.
     pub meant: Option<InstallationId>,
     /// The contact that is read and tagged.
     pub contact: Option<ContactId>,
     /// The tag that says that the service is alive.
     pub tag: Option<String>,
-    /// The tag for trouble while the API still answers.
-    pub failure_tag: Option<String>,
     /// Instead of a kept grant, for `meant`.
     pub private_token: Option<AccessToken>,
-    /// Failures in a row before a notice.
-    pub alert_after: u32,
-    /// From one reminder to the next.
-    pub remind_every: Duration,
 }
 
 /// What happens by the clock.
 pub struct Upkeep {
-    _keeper: Keeper,
-    _records: Arc<dyn Records>,
-    _client: Client,
-    _clock: Arc<dyn Clock>,
-    _speech: Arc<dyn Speech>,
-    _settings: Settings,
-    tally: crate::Tally,
+    keeper: Keeper,
+    records: Arc<dyn Records>,
+    client: Client,
+    clock: Arc<dyn Clock>,
+    speech: Arc<dyn Speech>,
+    settings: Settings,
+    tally: Tally,
+    /// When the last round ended, by the monotonic clock, in milliseconds since the start.
+    round_ended: AtomicI64,
+    began: Instant,
 }
 
 impl Upkeep {
@@ -55,40 +84,209 @@ impl Upkeep {
         speech: Arc<dyn Speech>,
         settings: Settings,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            _keeper: keeper,
-            _records: records,
-            _client: client,
-            _clock: clock,
-            _speech: speech,
-            _settings: settings,
-            tally: crate::Tally::default(),
-        })
+        let (tally, round_ended, began) = (Tally::default(), AtomicI64::new(0), Instant::now());
+        Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
     }
 
-    /// Checks one installation now, and remembers what it found.
-    pub async fn check(&self, _id: &InstallationId, _trigger: Trigger) -> Result<CheckRecord, KeeperError> {
-        unimplemented!("the rounds")
+    /// Rounds until `stop` turns true. A round that has begun is ended, with its flights landed.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut forgot_at = None;
+        loop {
+            self.round().await;
+            let now = self.clock.now();
+            if forgot_at.is_none_or(|at| now.since(at) >= DAY) {
+                forgot_at = Some(now);
+                if let Err(error) = self.records.forget(now - KEEP_CHECKS, now - KEEP_AUDIT).await {
+                    warn!(%error, "what is old can't be forgotten");
+                }
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(ROUND_EVERY) => {}
+            }
+        }
+    }
+
+    /// One round.
+    pub async fn round(self: &Arc<Self>) {
+        if let Err(error) = self.keeper.recover().await {
+            warn!(%error, "what was left in the air can't be saved yet");
+        }
+        match self.keeper.store().list().await {
+            Ok(all) => {
+                self.refresh(&all).await;
+                self.check_due(&all).await;
+            }
+            Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
+        }
+        self.tally.round();
+        let ended = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.round_ended.store(ended, Ordering::Relaxed);
     }
 
     /// What was done so far, in numbers.
-    pub fn tally(&self) -> &crate::Tally {
+    pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// Whether the rounds go on.
     pub fn is_alive(&self) -> bool {
-        true
+        let now = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let since = now.saturating_sub(self.round_ended.load(Ordering::Relaxed));
+        Duration::from_millis(since.unsigned_abs()) < DEAD_AFTER
     }
 
-    /// Tells the operator that a grant waits for approval.
-    pub async fn tell_parked(&self, _id: &InstallationId) {}
+    /// Refreshes what is due. The Keeper sees to it that few are in the air at once.
+    async fn refresh(&self, all: &[Installation]) {
+        let now = self.clock.now();
+        let mut flights = JoinSet::new();
+        for installation in all {
+            if installation.refresh_due_at().is_some_and(|due| due <= now) {
+                let (keeper, id) = (self.keeper.clone(), installation.id.clone());
+                flights.spawn(async move {
+                    match keeper.refresh(&id).await {
+                        Ok(installation) => {
+                            let generation = installation.version.generation;
+                            info!(%id, generation, "refreshed before it was needed");
+                        }
+                        Err(error) => warn!(%id, %error, "the refresh that was due failed"),
+                    }
+                });
+            }
+        }
+        flights.join_all().await;
+    }
 
-    /// One round.
-    pub async fn round(&self) {}
+    /// Checks what is due, each by one process.
+    async fn check_due(self: &Arc<Self>, all: &[Installation]) {
+        let now = self.clock.now();
+        let mut due: Vec<InstallationId> = all
+            .iter()
+            .filter(|installation| installation.check_due_at(self.settings.interval, now) <= now)
+            .map(|installation| installation.id.clone())
+            .collect();
+        due.extend(self.private_due(now).await);
+        let mut checks = JoinSet::new();
+        for id in due {
+            if checks.len() >= CHECKS_AT_ONCE {
+                checks.join_next().await;
+            }
+            let upkeep = self.clone();
+            checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
+        }
+        checks.join_all().await;
+    }
 
-    /// Rounds until `stop` turns true. A round that has begun is ended, with its flights landed.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let _ = stop.wait_for(|stop| *stop).await;
+    /// The installation of a Private Integration Token rests in no store: its history tells when it
+    /// is due.
+    async fn private_due(&self, now: Timestamp) -> Option<InstallationId> {
+        let (Some(id), Some(_)) = (&self.settings.meant, &self.settings.private_token) else { return None };
+        let query = tokens::records::CheckQuery { id: Some(id.clone()), before: None, limit: 1 };
+        let last = self.records.checks(&query).await.ok()?;
+        let due = last.first().is_none_or(|check| check.at > now || check.at + self.settings.interval <= now);
+        due.then(|| id.clone())
+    }
+
+    async fn check_in_turn(&self, id: &InstallationId, now: Timestamp) {
+        match self.records.take_turn(&format!("check {id}"), now, now + TURN).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return warn!(%id, %error, "no check: its turn can't be taken"),
+        }
+        match self.check(id, Trigger::Clock).await {
+            Ok(check) => info!(%id, health = check.health.as_str(), code = check.code, "checked"),
+            Err(error) => warn!(%id, %error, "the check could not be made"),
+        }
+    }
+
+    /// Checks one installation now, and remembers what it found.
+    pub async fn check(&self, id: &InstallationId, trigger: Trigger) -> Result<CheckRecord, KeeperError> {
+        let private = self.settings.private_token.as_ref().filter(|_| self.is_meant(id));
+        let access = match private {
+            Some(token) => Access::Private(token.clone()),
+            None => {
+                // What is not kept can't be checked.
+                self.keeper.load(id).await?;
+                let to_last = self.settings.interval + MARGIN;
+                Access::Kept { keeper: self.keeper.clone(), id: id.clone(), to_last }
+            }
+        };
+        let kept = private.is_none();
+        let began = Instant::now();
+        let check = Check {
+            client: self.client.clone(),
+            access,
+            target: self.target(id),
+            wait_for_workflow: None,
+            clock: self.clock.as_ref(),
+        };
+        let report = check.run(&mut |event| log(id, event)).await;
+        let record = self.record(id, trigger, began.elapsed(), &report);
+        self.tally.check(&record);
+        if kept {
+            let CheckRecord { at, health, code, said, .. } = record.clone();
+            let noted = self.keeper.store().note_check(id, &LastCheck { at, health, code, said }).await;
+            if let Err(error) = noted {
+                warn!(%id, %error, "the check can't be noted in the store");
+            }
+        }
+        if let Err(error) = self.records.add_check(&record).await {
+            warn!(%id, %error, "the check can't be remembered");
+        }
+        Ok(record)
+    }
+
+    fn is_meant(&self, id: &InstallationId) -> bool {
+        self.settings.meant.as_ref() == Some(id)
+    }
+
+    fn target(&self, id: &InstallationId) -> Target {
+        match (id, &self.settings.contact) {
+            (InstallationId::Location(_), Some(contact)) if self.is_meant(id) => {
+                Target::Contact { id: contact.clone(), tag: self.settings.tag.clone() }
+            }
+            (InstallationId::Location(location), _) => Target::Location(location.clone()),
+            (InstallationId::Company(company), _) => Target::Company(company.clone()),
+        }
+    }
+
+    fn record(&self, id: &InstallationId, trigger: Trigger, took: Duration, report: &Report) -> CheckRecord {
+        let (code, said) = self.said_of(report).unzip();
+        let steps = report.steps.iter().map(|step| StepRecord {
+            name: step.step.as_str().to_owned(),
+            ok: step.ok,
+            took: step.took,
+            trace_id: step.trace_id.clone(),
+        });
+        CheckRecord {
+            id: id.clone(),
+            at: report.at,
+            took,
+            trigger,
+            health: report.health(),
+            code,
+            said,
+            steps: steps.collect(),
+        }
+    }
+
+    /// What there is to say of a check that did not go as it should.
+    fn said_of(&self, report: &Report) -> Option<(String, String)> {
+        let said = match (&report.error, report.warnings.first()) {
+            (Some(error), _) => self.speech.check_error(error),
+            (None, Some(warning)) => self.speech.warning(warning),
+            (None, None) => return None,
+        };
+        Some((said.code.to_owned(), said.detail))
+    }
+}
+
+/// What is worth a line in the log beside a check's outcome.
+fn log(id: &InstallationId, event: &Event<'_>) {
+    match event {
+        Event::Refreshed => info!(%id, "refreshed for the check"),
+        Event::TryingAgain(failure) => info!(%id, %failure, "a call of the check is tried again"),
+        Event::TagAdded { tag, .. } => info!(%id, tag, "the tag is on the contact"),
+        _ => {}
     }
 }

@@ -409,15 +409,6 @@ error-probe = No service answers at { $address }.
     .action = Start it with: ghl-auth serve.
 error-certificate_files = The certificate or its key can't be used: { $why }
     .action = Set GHL_AUTH_TLS_CERT and GHL_AUTH_TLS_KEY to PEM files that belong together and that this user can read.
-error-notify_failed = { $count ->
-    [one] One way to tell people does not work.
-   *[other] { $count } ways to tell people do not work.
-    }
-    .action = Look at the lines above, mend the settings named, and try again.
-error-no_ways = There is no way to tell anybody: none is configured.
-    .action = Set one of GHL_NOTIFY_WEBHOOK_URL, GHL_NOTIFY_SLACK_URL, GHL_NOTIFY_DISCORD_URL, GHL_NOTIFY_TELEGRAM_URL, GHL_NOTIFY_SMTP_URL or GHL_HEARTBEAT_URL.
-notify-arrived = { $way }: taken
-notify-did-not-arrive = { $way }: { $why }
 
 ## API keys
 
@@ -450,19 +441,6 @@ error-not_parked = No install of { $id } waits for approval.
 head-came = Came
 head-scopes = Scopes
 
-## Maintenance
-
-maintenance-started = Nobody is told of trouble until { $until }. To end it early: ghl-auth maintenance end { $id }
-maintenance-ended = The maintenance { $id } has ended.
-maintenance-none = No maintenance is planned.
-error-maintenance_unknown = No maintenance that goes on is called { $id }.
-    .action = Look with: ghl-auth maintenance list.
-subject-service = the service itself
-head-maintenance = Maintenance
-head-from = From
-head-until = Until
-head-reason = Reason
-
 bad-listen = "{ $value }" is no address to listen at: HOST:PORT or unix:PATH
 bad-public-listen = the public listener needs HOST:PORT
 bad-listen-exposed = { $value } can be reached from other machines; if that is meant, say so with --i-expose-the-private-api
@@ -472,9 +450,6 @@ bad-host = "{ $value }" is no host name
 bad-installs = "{ $value }" is none of approve, allowlist, open
 bad-allowlist-empty = GHL_AUTH_INSTALLS=allowlist needs at least one id here
 bad-audit = "{ $value }" is neither counted nor each
-bad-number = "{ $value }" is no number from { $least } to { $most }
-bad-truth = "{ $value }" is neither true nor false
-bad-notify-url = this address can't be used: { $why }
 var-GHL_AUTH_LISTEN = where programs ask the service: HOST:PORT or unix:PATH
 var-GHL_AUTH_PUBLIC_LISTEN = where browsers come back to, and nothing else is answered
 var-GHL_AUTH_HOSTS = more names under which the service is called, separated by commas
@@ -483,19 +458,6 @@ var-GHL_AUTH_TLS_KEY = the key of the service's certificate, in PEM
 var-GHL_AUTH_INSTALLS = what becomes of marketplace installs that come by themselves: approve, allowlist or open
 var-GHL_AUTH_ALLOWED_INSTALLS = the locations and companies of the allowlist, separated by commas
 var-GHL_AUTH_AUDIT = how it is written down who took which token: counted or each
-var-GHL_HEALTH_CHECK_FAILURE_TAG_NAME = a second tag, for trouble while HighLevel still answers
-var-GHL_ALERT_AFTER = failures in a row before anybody is told
-var-GHL_ALERT_REMIND_HOURS = hours between two reminders
-var-GHL_NOTIFY_WEBHOOK_URL = where notices are posted as JSON
-var-GHL_NOTIFY_WEBHOOK_SECRET = what those posts are signed with: whsec_ and base64
-var-GHL_NOTIFY_SLACK_URL = an incoming webhook of Slack's
-var-GHL_NOTIFY_DISCORD_URL = a webhook of Discord's
-var-GHL_NOTIFY_TELEGRAM_URL = Telegram's sendMessage with the bot's token and chat_id
-var-GHL_NOTIFY_SMTP_URL = the mail server: smtps://USER:PASSWORD@HOST or smtp://… with STARTTLS
-var-GHL_NOTIFY_EMAIL_TO = who gets e-mail, separated by commas
-var-GHL_NOTIFY_EMAIL_FROM = who the e-mail is from; without it, the mail server's user
-var-GHL_NOTIFY_ALLOW_PRIVATE = whether notices may go to addresses of a private network
-var-GHL_HEARTBEAT_URL = a dead-man's switch in the grammar of healthchecks.io
 
 help-serve = Keep every grant fresh by the clock, and hand tokens to any program on the machine.
     .more = Stop it with Ctrl-C or SIGTERM; SIGHUP reads all settings and secrets anew.
@@ -507,11 +469,6 @@ help-installs = Marketplace installs that came by themselves and wait for approv
 help-installs-list = Show them.
 help-installs-approve = Serve one from now on.
 help-installs-refuse = Drop one.
-help-maintenance = Times in which nobody is told of trouble.
-help-maintenance-start = Begin one now.
-help-maintenance-list = Show those that have not ended.
-help-maintenance-end = End one early.
-help-notify = Try each way by which people are told.
 arg-i_expose_the_private_api = Listen beyond this machine, as GHL_AUTH_LISTEN says; needs TLS.
 arg-probe = Only ask whether a service answers, for a container's health check.
 arg-name = What you call it.
@@ -521,10 +478,6 @@ arg-key_all = Good for all installations there are and will be.
 arg-verb = What it may do: token (default), gateway or admin; may be given several times.
 arg-expires = How long it is good for: 90d, 12h. Without it, until it is revoked.
 arg-key = The key's name, or the part of it that is shown.
-arg-lasting = How long: 2h, 30m, 1d.
-arg-reason = Why, for whoever looks.
-arg-maintenance = The maintenance, as the list calls it.
-arg-test = Send a test notice by each way that is configured.
 
 ## What the service answers programs
 
@@ -578,8 +531,6 @@ api-not_ready = The service is not ready.
     .action = The log of the service says what is wrong.
 api-not_parked = No install of that waits for approval.
     .action = Look at /v1/parked.
-api-no_maintenance = There is no such maintenance that goes on.
-    .action = Look at /v1/maintenances.
 api-no_app = No app is configured, so there is nothing to authorize.
     .action = Set GHL_CLIENT_ID, GHL_CLIENT_SECRET and GHL_REDIRECT_URI.
 

@@ -409,15 +409,6 @@ error-probe = Nenhum serviço responde em { $address }.
     .action = Inicie-o com: ghl-auth serve.
 error-certificate_files = O certificado ou a chave dele não pode ser usado: { $why }
     .action = Aponte GHL_AUTH_TLS_CERT e GHL_AUTH_TLS_KEY para arquivos PEM que combinem e que este usuário possa ler.
-error-notify_failed = { $count ->
-    [one] Um dos caminhos de aviso não funciona.
-   *[other] { $count } dos caminhos de aviso não funcionam.
-    }
-    .action = Veja as linhas acima, corrija as variáveis indicadas e tente de novo.
-error-no_ways = Não há como avisar ninguém: nenhum caminho está configurado.
-    .action = Defina uma destas: GHL_NOTIFY_WEBHOOK_URL, GHL_NOTIFY_SLACK_URL, GHL_NOTIFY_DISCORD_URL, GHL_NOTIFY_TELEGRAM_URL, GHL_NOTIFY_SMTP_URL ou GHL_HEARTBEAT_URL.
-notify-arrived = { $way }: aceito
-notify-did-not-arrive = { $way }: { $why }
 
 ## API keys
 
@@ -450,19 +441,6 @@ error-not_parked = Nenhuma instalação de { $id } espera aprovação.
 head-came = Chegou
 head-scopes = Escopos
 
-## Maintenance
-
-maintenance-started = Ninguém é avisado de problemas até { $until }. Para terminar antes: ghl-auth maintenance end { $id }
-maintenance-ended = A manutenção { $id } terminou.
-maintenance-none = Nenhuma manutenção está planejada.
-error-maintenance_unknown = Nenhuma manutenção em curso se chama { $id }.
-    .action = Veja com: ghl-auth maintenance list.
-subject-service = o próprio serviço
-head-maintenance = Manutenção
-head-from = De
-head-until = Até
-head-reason = Motivo
-
 bad-listen = "{ $value }" não é um endereço para escutar: HOST:PORTA ou unix:CAMINHO
 bad-public-listen = a porta pública precisa de HOST:PORTA
 bad-listen-exposed = { $value } pode ser alcançado por outras máquinas; se é o que você quer, diga com --i-expose-the-private-api
@@ -472,9 +450,6 @@ bad-host = "{ $value }" não é um nome de host
 bad-installs = "{ $value }" não é approve, allowlist nem open
 bad-allowlist-empty = GHL_AUTH_INSTALLS=allowlist precisa de ao menos um ID aqui
 bad-audit = "{ $value }" não é counted nem each
-bad-number = "{ $value }" não é um número de { $least } a { $most }
-bad-truth = "{ $value }" não é true nem false
-bad-notify-url = este endereço não pode ser usado: { $why }
 var-GHL_AUTH_LISTEN = onde os programas pedem ao serviço: HOST:PORTA ou unix:CAMINHO
 var-GHL_AUTH_PUBLIC_LISTEN = aonde os navegadores voltam, e nada mais é respondido
 var-GHL_AUTH_HOSTS = outros nomes pelos quais o serviço é chamado, separados por vírgulas
@@ -483,19 +458,6 @@ var-GHL_AUTH_TLS_KEY = a chave do certificado do serviço, em PEM
 var-GHL_AUTH_INSTALLS = o que se faz com instalações do marketplace que chegam sozinhas: approve, allowlist ou open
 var-GHL_AUTH_ALLOWED_INSTALLS = as locations e companies da lista de permitidas, separadas por vírgulas
 var-GHL_AUTH_AUDIT = como se anota quem pegou qual token: counted ou each
-var-GHL_HEALTH_CHECK_FAILURE_TAG_NAME = uma segunda tag, para problemas enquanto o HighLevel ainda responde
-var-GHL_ALERT_AFTER = falhas seguidas antes de avisar alguém
-var-GHL_ALERT_REMIND_HOURS = horas entre dois lembretes
-var-GHL_NOTIFY_WEBHOOK_URL = para onde os avisos são enviados em JSON
-var-GHL_NOTIFY_WEBHOOK_SECRET = com o que esses envios são assinados: whsec_ e base64
-var-GHL_NOTIFY_SLACK_URL = um webhook de entrada do Slack
-var-GHL_NOTIFY_DISCORD_URL = um webhook do Discord
-var-GHL_NOTIFY_TELEGRAM_URL = o sendMessage do Telegram, com o token do bot e o chat_id
-var-GHL_NOTIFY_SMTP_URL = o servidor de e-mail: smtps://USUARIO:SENHA@HOST ou smtp://… com STARTTLS
-var-GHL_NOTIFY_EMAIL_TO = quem recebe e-mail, separados por vírgulas
-var-GHL_NOTIFY_EMAIL_FROM = de quem é o e-mail; sem ela, do usuário do servidor
-var-GHL_NOTIFY_ALLOW_PRIVATE = se os avisos podem ir para endereços de uma rede privada
-var-GHL_HEARTBEAT_URL = um "interruptor do homem morto" na gramática do healthchecks.io
 
 help-serve = Mantém cada autorização em dia pelo relógio e entrega tokens a qualquer programa da máquina.
     .more = Pare com Ctrl-C ou SIGTERM; SIGHUP lê de novo todas as variáveis e segredos.
@@ -507,11 +469,6 @@ help-installs = Instalações do marketplace que chegaram sozinhas e esperam apr
 help-installs-list = Mostra quais são.
 help-installs-approve = Passa a atender uma delas.
 help-installs-refuse = Descarta uma delas.
-help-maintenance = Períodos em que ninguém é avisado de problemas.
-help-maintenance-start = Começa um agora.
-help-maintenance-list = Mostra os que não terminaram.
-help-maintenance-end = Termina um antes da hora.
-help-notify = Experimenta cada caminho pelo qual as pessoas são avisadas.
 arg-i_expose_the_private_api = Escuta além desta máquina, como diz GHL_AUTH_LISTEN; exige TLS.
 arg-probe = Só pergunta se um serviço responde, para a verificação de saúde de um container.
 arg-name = Como você a chama.
@@ -521,10 +478,6 @@ arg-key_all = Vale para todas as instalações, atuais e futuras.
 arg-verb = O que ela pode: token (padrão), gateway ou admin; pode ser repetido.
 arg-expires = Por quanto tempo vale: 90d, 12h. Sem isso, até ser revogada.
 arg-key = O nome da chave, ou a parte dela que é mostrada.
-arg-lasting = Por quanto tempo: 2h, 30m, 1d.
-arg-reason = Por quê, para quem olhar.
-arg-maintenance = A manutenção, como a lista a chama.
-arg-test = Envia um aviso de teste por cada caminho configurado.
 
 ## What the service answers programs
 
@@ -578,8 +531,6 @@ api-not_ready = O serviço não está pronto.
     .action = O log do serviço diz o que há de errado.
 api-not_parked = Nenhuma instalação assim espera aprovação.
     .action = Veja /v1/parked.
-api-no_maintenance = Não há manutenção assim em curso.
-    .action = Veja /v1/maintenances.
 api-no_app = Nenhum aplicativo está configurado, então não há o que autorizar.
     .action = Defina GHL_CLIENT_ID, GHL_CLIENT_SECRET e GHL_REDIRECT_URI.
 

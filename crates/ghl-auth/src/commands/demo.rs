@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandbox::{Sandbox, UserType};
+use server::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -60,8 +61,9 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
 
     headline(text, "demo-serve");
     let location = sandbox.settings().location_id.clone();
+    let key = keys::for_the_demo(&inside, &location).await?;
     let (service, sockets) = serve(&inside).await?;
-    let asked = ask(&inside, &sockets, &location).await;
+    let asked = ask(&inside, &sockets, &location, &key).await;
     if let Err(error) = asked {
         service.stop().await;
         return Err(trouble(error));
@@ -107,12 +109,10 @@ async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
     Ok((service, sockets))
 }
 
-/// Makes a key, asks for a token with it, and shows how to do the same.
-async fn ask(inside: &Context, sockets: &Sockets, location: &str) -> std::io::Result<()> {
+/// Asks for a token, and shows how to do the same.
+async fn ask(inside: &Context, sockets: &Sockets, location: &str, key: &ApiKey) -> std::io::Result<()> {
     let text = &inside.text;
     let address = sockets.private_address().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-    let key =
-        keys::for_the_demo(inside, location).await.map_err(|error| std::io::Error::other(error.detail))?;
     output::answer(&text.say("serve-private", &[("address", format!("http://{address}").into())]));
     let path = format!("/v1/locations/{location}/token");
     output::answer(&text.say("demo-ask", &[]));

@@ -1,10 +1,9 @@
-//! The settings of the service: where it listens, whom it lets in, whom it tells.
+//! The settings of the service: where it listens, and whom it lets in.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use server::{Audit, CertificateFiles};
 use tokens::{CompanyId, InstallPolicy, InstallationId, LocationId};
@@ -56,14 +55,6 @@ pub(crate) struct Doors {
     pub(crate) tls: Option<CertificateFiles>,
     /// Names under which it is called, beside those of loopback.
     pub(crate) hosts: Vec<String>,
-}
-
-/// What the health of installations is told by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Alerts {
-    pub(crate) after: u32,
-    pub(crate) remind_every: Duration,
-    pub(crate) failure_tag: Option<String>,
 }
 
 impl Config<'_> {
@@ -163,37 +154,6 @@ impl Config<'_> {
             None | Some("counted") => Some(Audit::Counted),
             Some("each") => Some(Audit::Each),
             Some(other) => self.malformed("GHL_AUTH_AUDIT", "bad-audit", vec![("value", shown(other))]),
-        }
-    }
-
-    pub(crate) fn alerts(&mut self) -> Option<Alerts> {
-        let after = self.number("GHL_ALERT_AFTER", 2, 1..=1000);
-        let hours = self.number("GHL_ALERT_REMIND_HOURS", 24, 1..=8760);
-        let failure_tag = self.optional("GHL_HEALTH_CHECK_FAILURE_TAG_NAME");
-        let remind_every = Duration::from_secs(u64::from(hours?) * 3600);
-        Some(Alerts { after: after?, remind_every, failure_tag })
-    }
-
-    fn number(
-        &mut self,
-        name: &'static str,
-        otherwise: u32,
-        good: std::ops::RangeInclusive<u32>,
-    ) -> Option<u32> {
-        match self.optional(name) {
-            None => Some(otherwise),
-            Some(text) => match text.parse() {
-                Ok(number) if good.contains(&number) => Some(number),
-                _ => {
-                    let (least, most) = (good.start().to_string(), good.end().to_string());
-                    let value = shown(&text);
-                    self.malformed(
-                        name,
-                        "bad-number",
-                        vec![("value", value), ("least", least), ("most", most)],
-                    )
-                }
-            },
         }
     }
 }
