@@ -19,12 +19,12 @@ pub(crate) struct Problem {
     /// A promise to programs.
     pub(crate) code: &'static str,
     /// What happened.
-    pub(crate) detail: String,
+    pub(crate) detail: Box<str>,
     /// What to do next.
-    pub(crate) action: String,
+    pub(crate) action: Box<str>,
     /// Where a person authorises, where that is the cure.
     #[serde(skip_serializing_if = "Option::is_none")]
-    authorize_url: Option<String>,
+    authorize_url: Option<Box<str>>,
     /// Seconds until it may be tried again.
     #[serde(skip)]
     retry_after: Option<u64>,
@@ -37,8 +37,8 @@ impl Problem {
             kind: "about:blank",
             status: status.as_u16(),
             code,
-            detail: speech.say(&format!("api-{code}"), &[]),
-            action: speech.say(&format!("api-{code}.action"), &[]),
+            detail: speech.say(&format!("api-{code}"), &[]).into(),
+            action: speech.say(&format!("api-{code}.action"), &[]).into(),
             authorize_url: None,
             retry_after: None,
         }
@@ -46,8 +46,15 @@ impl Problem {
 
     fn of(said: Said, status: StatusCode) -> Self {
         let Said { code, detail, action, .. } = said;
-        let status = status.as_u16();
-        Self { kind: "about:blank", status, code, detail, action, authorize_url: None, retry_after: None }
+        Self {
+            kind: "about:blank",
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            action: action.into(),
+            authorize_url: None,
+            retry_after: None,
+        }
     }
 
     fn later(mut self, seconds: u64) -> Self {
@@ -110,7 +117,7 @@ impl Problem {
         let mut problem = Self::of(said, status);
         problem.retry_after = later;
         if needs_person {
-            problem.authorize_url = house.consent.as_ref().map(|consent| consent.link(None));
+            problem.authorize_url = house.consent.as_ref().map(|consent| consent.link(None).into());
         }
         problem
     }

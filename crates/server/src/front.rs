@@ -243,12 +243,12 @@ impl Front {
         let id = self.request_id(request.headers());
         let mut response = match self.admit(&request, source, face) {
             Err(status) => self.turned_away(status),
-            Ok(()) => match self.from_memory(&request, source, face, &id).await {
+            Ok(()) => match self.answer_at_hand(&request, source, face, &id).await {
                 Some(answer) => {
                     self.metrics.token_from_memory();
                     answer
                 }
-                None => self.clone().from_routes(request, source, face, &id, router, began).await,
+                None => self.clone().answer_by_route(request, source, face, &id, router, began).await,
             },
         };
         if let Ok(id) = HeaderValue::try_from(id.0) {
@@ -305,7 +305,7 @@ impl Front {
     }
 
     /// The answer to a plain question for a token that is at hand.
-    async fn from_memory(
+    async fn answer_at_hand(
         &self,
         request: &Request<Incoming>,
         source: Source,
@@ -358,7 +358,7 @@ impl Front {
         self.keys.caller(first.map(HeaderValue::as_bytes), source, now)
     }
 
-    async fn from_routes(
+    async fn answer_by_route(
         self: Arc<Self>,
         request: Request<Incoming>,
         source: Source,

@@ -54,12 +54,15 @@ pub fn open(
     }
 }
 
+/// A store, and what the service remembers beside it.
+pub type Opened = (Arc<dyn Store>, Arc<dyn Records>);
+
 /// Like `open`, with what the service remembers: a database beside the store, which holds no secret.
 pub fn open_with_records(
     url: &StoreUrl,
     keys: &Keys,
     otherwise: Option<&InstallationId>,
-) -> Result<(Arc<dyn Store>, Arc<dyn Records>), StoreError> {
+) -> Result<Opened, StoreError> {
     let store = open(url, keys, otherwise)?;
     let records = records::SqliteRecords::open(&records::beside(url.path()))?;
     Ok((store, Arc::new(records)))
