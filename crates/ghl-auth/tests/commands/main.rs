@@ -9,5 +9,6 @@ mod login;
 mod paper;
 mod refusals;
 mod schedule;
+mod service;
 mod support;
 mod tokens;

@@ -206,7 +206,8 @@ fn the_demo_shows_the_whole_job_and_ends() {
     // Settings that lie about do not get into it.
     let home = Home::new().set("GHL_CLIENT_ID", "nonsense").set("GHL_STORE", "redis:x");
     let mut demo = Running::start(home.command(["demo"]));
-    demo.until_it_says("$ ghl-auth status");
+    demo.until_it_says("Ctrl-C ends the service and the sandbox.");
+    demo.interrupt();
     demo.end().good();
     assert_eq!(home.sandbox.counts().requests, 0);
 }

@@ -349,8 +349,18 @@ impl Running {
 
     /// Asks it to stop, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        Command::new("kill").args(["-INT", &pid]).status().expect("kill is there");
+        Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill is there");
+    }
+
+    /// Everything it has said so far.
+    pub(crate) fn said(&self) -> String {
+        format!("{}\n{}", self.out.text(), self.err.text())
     }
 }
 
@@ -373,13 +383,20 @@ impl Page {
 pub(crate) fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Page {
     let rest = url.strip_prefix("http://").expect("plain HTTP");
     let (address, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{url}: {error}"));
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    raw(url, &request)
+}
+
+/// A request byte for byte, to whoever listens at the address in `url`.
+pub(crate) fn raw(url: &str, request: &str) -> Page {
+    let rest = url.strip_prefix("http://").expect("plain HTTP");
+    let address = rest.split('/').next().expect("an address");
+    let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{url}: {error}"));
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
     stream.write_all(request.as_bytes()).expect("the request is taken");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok();

@@ -1,0 +1,312 @@
+//! `serve`, `keys` and `installs`: one keeper for every program, and who may ask it.
+
+use std::time::{Duration, Instant};
+
+use sandbox::UserType;
+use serde_json::{Value, json};
+
+use crate::support::{Home, Page, Running, http};
+
+/// A service over a SQLite store with one grant in it, and a port of its own.
+struct Service {
+    home: Home,
+    running: Running,
+    address: String,
+}
+
+fn home() -> Home {
+    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db").log_in();
+    home.set("GHL_AUTH_LISTEN", "127.0.0.1:0")
+}
+
+impl Service {
+    fn start(home: Home) -> Self {
+        let mut running = home.start(["serve"]);
+        let said = running.until_it_says("Programs ask here: http://127.0.0.1:");
+        let line = said.lines().find(|line| line.contains("Programs ask here")).expect("it says so");
+        let address = line.rsplit(' ').next().expect("an address").to_owned();
+        Self { home, running, address }
+    }
+
+    /// A key that is known to the service.
+    fn key(&self, arguments: &[&str]) -> String {
+        let all = ["keys", "create", "--name"].iter().chain(arguments);
+        let key = self.home.run(all).good().out.trim().to_owned();
+        self.until(|| self.get("/v1/installations", Some(&key)).status != 401);
+        key
+    }
+
+    fn until(&self, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(5), "it never came to hold");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Page {
+        let authorization = key.map(|key| format!("Bearer {key}"));
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+        http(method, &format!("{}{path}", self.address), &headers, body)
+    }
+
+    fn get(&self, path: &str, key: Option<&str>) -> Page {
+        self.ask("GET", path, key, "")
+    }
+
+    fn token(&self, key: &str) -> Page {
+        self.get(&format!("/v1/locations/{}/token", self.home.location()), Some(key))
+    }
+
+    fn stop(self) {
+        self.running.signal("TERM");
+        self.running.end().good();
+    }
+}
+
+fn document(page: &Page) -> Value {
+    serde_json::from_str(&page.body).unwrap_or_else(|error| panic!("{error}: {}", page.body))
+}
+
+#[test]
+fn a_program_gets_a_token_by_its_key_and_nobody_else_does() {
+    let service = Service::start(home());
+    let location = service.home.location().to_owned();
+    let key = service.key(&["billing", "--location", &location]);
+    let page = service.token(&key);
+    assert_eq!(page.status, 200, "{}", page.body);
+    let answer = document(&page);
+    let token = service.home.run(["token"]).good().out;
+    assert_eq!(answer["access_token"], token.trim());
+    assert_eq!(answer["location_id"], location.as_str());
+    assert_eq!((answer["token_type"].as_str(), answer["generation"].as_u64()), (Some("Bearer"), Some(1)));
+    let seconds = answer["expires_in"].as_u64().expect("seconds");
+    assert!((86_000..86_400).contains(&seconds), "{seconds}");
+    assert!(answer.get("refresh_token").is_none());
+    assert!(page.head.to_lowercase().contains("cache-control: no-store"), "{}", page.head);
+    assert_eq!(service.token(&key).body.len(), page.body.len(), "and again, from memory");
+
+    let refused = |page: Page, status: u16, code: &str| {
+        assert_eq!((page.status, document(&page)["code"].as_str()), (status, Some(code)), "{}", page.body);
+        assert!(page.head.contains("application/problem+json"), "{}", page.head);
+        assert!(!page.body.contains(token.trim()));
+    };
+    let path = format!("/v1/locations/{location}/token");
+    refused(service.get(&path, None), 401, "no_key");
+    refused(service.get(&path, Some("ghlk_nonsense")), 401, "wrong_key_sent");
+    refused(service.get(&format!("{path}?key={key}"), Some(&key)), 400, "key_exposed");
+    refused(service.get("/v1/locations/other/token", Some(&key)), 403, "out_of_reach");
+    refused(service.get(&format!("/v1/companies/{location}/token"), Some(&key)), 403, "out_of_reach");
+    refused(service.get(&format!("{path}?minimum_life=never"), Some(&key)), 400, "bad_minimum_life");
+    refused(service.get("/v1/locations/a%2Fb/token", Some(&key)), 400, "bad_id");
+    refused(
+        service.ask("DELETE", &format!("/v1/installations/location/{location}"), Some(&key), ""),
+        403,
+        "wrong_verb",
+    );
+    refused(service.get("/nowhere", Some(&key)), 404, "not_found");
+    refused(service.ask("PUT", &path, Some(&key), ""), 405, "method_not_allowed");
+
+    // What a key can't be told from outside stands in the list, its secret does not.
+    let list = service.home.run(["keys", "list"]).good().out;
+    assert!(list.contains("billing") && list.contains(&location) && !list.contains(&key), "{list}");
+    service.home.run(["keys", "revoke", "billing"]).good();
+    let began = Instant::now();
+    service.until(|| service.token(&key).status == 401);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    refused(service.token(&key), 401, "key_revoked");
+    for file in ["tokens.db", "tokens.db.records.db", "tokens.db.records.db-wal"] {
+        let bytes = std::fs::read(service.home.path(file)).unwrap_or_default();
+        assert!(!bytes.windows(20).any(|part| part == &key.as_bytes()[15..35]), "{file} holds the key");
+    }
+    service.stop();
+}
+
+#[test]
+fn an_expired_token_costs_all_who_ask_one_refresh() {
+    // Over the template's file, as whoever comes from there has it.
+    let home = Home::connected().set("GHL_AUTH_LISTEN", "127.0.0.1:0");
+    home.expire();
+    let before = home.sandbox.counts().refreshes;
+    let service = Service::start(home);
+    let key = service.key(&["all", "--all"]);
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..32).map(|_| scope.spawn(|| document(&service.token(&key)))).collect();
+        asking.into_iter().map(|answer| answer.join().expect("an answer")).collect()
+    });
+    assert!(answers.iter().all(|answer| answer["generation"] == 2), "{answers:?}");
+    assert_eq!(service.home.sandbox.counts().refreshes, before + 1);
+    // Whoever saw a 401 for a generation that has passed gets the new one, and costs nothing.
+    let path = format!("/v1/locations/{}/token/refused", service.home.location());
+    let answer = document(&service.ask("POST", &path, Some(&key), &json!({ "generation": 1 }).to_string()));
+    assert_eq!(answer["access_token"], answers[0]["access_token"]);
+    assert_eq!(service.home.sandbox.counts().refreshes, before + 1);
+    let now = service.ask("POST", &path, Some(&key), &json!({ "generation": 2 }).to_string());
+    assert_eq!((now.status, document(&now)["code"].as_str()), (409, Some("fresh_token_refused")));
+    service.stop();
+}
+
+#[test]
+fn a_token_that_another_process_refreshed_is_the_one_that_is_answered() {
+    let service = Service::start(home());
+    let key = service.key(&["all", "--all"]);
+    assert_eq!(document(&service.token(&key))["generation"], 1);
+    service.home.run(["refresh"]).good();
+    let began = Instant::now();
+    service.until(|| document(&service.token(&key))["generation"] == 2);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    service.stop();
+}
+
+#[test]
+fn the_round_checks_at_once_and_remembers_it() {
+    let service = Service::start(home());
+    let key = service.key(&["admin", "--all", "--verb", "admin", "--verb", "token"]);
+    service
+        .until(|| document(&service.get("/v1/checks", Some(&key)))["checks"][0]["health"] == "operational");
+    let check = document(&service.get("/v1/checks", Some(&key)))["checks"][0].clone();
+    assert_eq!(
+        (check["trigger"].as_str(), check["id"].as_str()),
+        (Some("clock"), Some(service.home.location()))
+    );
+    let steps: Vec<_> = check["steps"].as_array().expect("steps").iter().map(|step| &step["step"]).collect();
+    assert_eq!(steps, ["token", "read", "add_tag"]);
+    let asked = json!({ "kind": "location", "id": service.home.location() }).to_string();
+    let page = service.ask("POST", "/v1/checks", Some(&key), &asked);
+    assert_eq!((page.status, document(&page)["trigger"].as_str()), (200, Some("api")), "{}", page.body);
+    assert_eq!(
+        document(&service.get("/v1/checks?limit=1", Some(&key)))["checks"].as_array().map(Vec::len),
+        Some(1)
+    );
+    let metrics = service.get("/metrics", None);
+    assert!(metrics.body.contains("ghl_auth_checks_total{health=\"operational\"} 1"), "{}", metrics.body);
+    assert_eq!(service.get("/readyz", None).status, 200);
+    service.stop();
+}
+
+#[test]
+fn an_install_that_nobody_asked_for_waits_until_it_is_approved() {
+    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db");
+    let service = Service::start(home.set("GHL_AUTH_LISTEN", "127.0.0.1:0"));
+    let code = service.home.code(UserType::Location);
+    let page = service.get(&format!("/oauth/callback?code={code}"), None);
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert!(page.body.contains("<button>"), "a look uses nothing up: {}", page.body);
+    let exchanges = service.home.sandbox.counts().requests;
+    assert_eq!(service.ask("HEAD", &format!("/oauth/callback?code={code}"), None, "").status, 200);
+    assert_eq!(service.home.sandbox.counts().requests, exchanges);
+    let page = service.ask("POST", "/oauth/callback", None, &format!("code={code}"));
+    assert_eq!(page.status, 202, "{}", page.body);
+    let key = service.key(&["all", "--all"]);
+    assert_eq!(service.token(&key).status, 404, "it is not served");
+    let location = service.home.location().to_owned();
+    service.home.run(["installs", "list"]).good().answers(&location);
+    service.home.run(["installs", "approve", "--location", &location]).good();
+    assert_eq!(service.token(&key).status, 200);
+    service.home.run(["installs", "approve", "--location", &location]).fails_with(2, "not_parked");
+    service.stop();
+}
+
+#[test]
+fn a_person_authorises_in_a_browser_once() {
+    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db");
+    let service = Service::start(home.set("GHL_AUTH_LISTEN", "127.0.0.1:0"));
+    let key = service.key(&["admin", "--all", "--verb", "admin", "--verb", "token"]);
+    let link = document(&service.ask("POST", "/oauth/links", Some(&key), ""));
+    let url = link["url"].as_str().expect("a link");
+    let link = url.split_once("link=").expect("a link").1;
+    assert!(service.get(&format!("/oauth/start?link={link}"), None).body.contains("<button>"));
+    let sent = service.ask("POST", "/oauth/start", None, &format!("link={link}"));
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    let header = |name: &str| {
+        let line = sent.head.lines().find(|line| line.to_lowercase().starts_with(name)).expect("a header");
+        line.split_once(": ").expect("a value").1.to_owned()
+    };
+    let (location, cookie) = (header("location"), header("set-cookie"));
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    let state = location.split("state=").nth(1).expect("a state").split('&').next().expect("a state");
+    let cookie = cookie.split(';').next().expect("a pair");
+    assert_eq!(service.ask("POST", "/oauth/start", None, &format!("link={link}")).status, 403, "once");
+
+    let code = service.home.code(UserType::Location);
+    let callback = format!("{}/oauth/callback?code={code}&state={state}", service.address);
+    let without = http("GET", &callback, &[], "");
+    assert_eq!(without.status, 403, "another browser");
+    let wrong = http("GET", &callback, &[("cookie", "ghl-auth=AAAA")], "");
+    assert_eq!(wrong.status, 403, "another cookie");
+    let before = service.home.sandbox.counts().exchanges;
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let back: Vec<_> = (0..50)
+            .map(|_| scope.spawn(|| http("GET", &callback, &[("cookie", cookie)], "").status))
+            .collect();
+        back.into_iter().map(|page| page.join().expect("a page")).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(service.home.sandbox.counts().exchanges, before + 1);
+    assert_eq!(service.token(&key).status, 200);
+    service.stop();
+}
+
+#[test]
+fn a_request_by_another_name_or_at_the_public_door_is_turned_away() {
+    let service = Service::start(home().set("GHL_AUTH_PUBLIC_LISTEN", "127.0.0.1:0"));
+    let key = service.key(&["all", "--all"]);
+    let path = format!("/v1/locations/{}/token", service.home.location());
+    let bearer = format!("Bearer {key}");
+    let url = format!("{}{path}", service.address);
+    for (host, status) in
+        [("evil.example", 421), ("127.0.0.1.nip.io", 421), ("localhost.", 421), ("a:b:c", 400)]
+    {
+        let two = http("GET", &url, &[("host", host), ("authorization", &bearer)], "");
+        assert_eq!(two.status, 400, "two names are none: {host}");
+        let raw = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {bearer}\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(crate::support::raw(&service.address, &raw).status, status, "{host}");
+    }
+    let said = service.running.said();
+    let public = said.lines().find(|line| line.contains("Browsers come back here")).expect("it says so");
+    let public =
+        public.rsplit(' ').next().and_then(|url| url.strip_suffix("/oauth/callback")).expect("an address");
+    assert_eq!(http("GET", &format!("{public}/livez"), &[], "").status, 200);
+    assert_eq!(http("GET", &format!("{public}/oauth/callback"), &[], "").status, 400);
+    for hidden in [path.as_str(), "/metrics", "/readyz", "/openapi.json", "/v1/installations", "/"] {
+        let page = http("GET", &format!("{public}{hidden}"), &[("authorization", &bearer)], "");
+        assert_eq!(page.status, 404, "{hidden}");
+    }
+    service.stop();
+}
+
+#[test]
+fn the_socket_file_is_for_the_owner_and_the_group_and_goes_with_the_service() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = home().set("GHL_AUTH_LISTEN", "unix:api.sock");
+    home.run(["serve", "--probe"]).fails_with(1, "probe");
+    let mut running = home.start(["serve"]);
+    running.until_it_says("Programs ask here: unix:api.sock");
+    let mode = std::fs::metadata(home.path("api.sock")).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    home.run(["serve", "--probe"]).good();
+    home.run(["serve"]).fails_with(2, "listen");
+    running.signal("TERM");
+    running.end().good();
+    assert!(!home.path("api.sock").exists());
+}
+
+#[test]
+fn beyond_this_machine_it_listens_only_when_told_by_name_and_with_tls() {
+    let home = home().set("GHL_AUTH_LISTEN", "0.0.0.0:0");
+    home.run(["serve"]).ended(2).complains("--i-expose-the-private-api");
+    home.run(["serve", "--i-expose-the-private-api"]).ended(2).complains("GHL_AUTH_TLS_CERT");
+}
+
+#[test]
+fn a_hangup_reads_the_settings_anew_and_bad_ones_change_nothing() {
+    let mut service = Service::start(home());
+    let key = service.key(&["all", "--all"]);
+    service.home.write(".env", "GHL_AUTH_AUDIT=sometimes\n");
+    service.running.signal("HUP");
+    service.running.until_it_says("goes on with the settings it had");
+    assert_eq!(service.token(&key).status, 200);
+    service.stop();
+}
