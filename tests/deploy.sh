@@ -287,12 +287,14 @@ fi
 if command -v systemd-analyze > /dev/null && [ -n "$program" ]; then
     mkdir "$work/units"
     cp "$repository"/deploy/systemd/* "$work/units/"
-    sed -i "s|/usr/local/bin/ghl-auth|$program|" "$work/units/ghl-auth-check.service"
-    run systemd-analyze verify --man=no "$work"/units/ghl-auth-check.{service,timer}
+    sed -i "s|/usr/local/bin/ghl-auth|$program|" "$work"/units/*.service
+    run systemd-analyze verify --man=no "$work"/units/ghl-auth-check.{service,timer} "$work/units/ghl-auth.service"
     check "systemd takes the units" exited 0
     check "… without a word" [ ! -s "$work/out" ]
-    run systemd-analyze security --offline=true --threshold=20 "$work/units/ghl-auth-check.service"
-    check "… and finds them at most 2.0 exposed (of 10)" exited 0
+    for unit in ghl-auth-check ghl-auth; do
+        run systemd-analyze security --offline=true --threshold=20 "$work/units/$unit.service"
+        check "… and finds $unit at most 2.0 exposed (of 10)" exited 0
+    done
 fi
 
 if command -v shellcheck > /dev/null; then

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox::UserType;
+use sandbox::{Fault, FaultKind, Matcher, UserType};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Page, Running, http};
@@ -309,4 +309,46 @@ fn a_hangup_reads_the_settings_anew_and_bad_ones_change_nothing() {
     service.running.until_it_says("goes on with the settings it had");
     assert_eq!(service.token(&key).status, 200);
     service.stop();
+}
+
+#[test]
+fn the_example_clients_get_through_and_cure_a_401() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+    let clients = [
+        ("bash", format!("{examples}/curl/location.sh")),
+        ("python3", format!("{examples}/python/ghl_token.py")),
+        ("node", format!("{examples}/node/ghl-token.mjs")),
+    ];
+    for (program, path) in clients {
+        if !crate::support::is_there(program) {
+            eprintln!("{program} is not there: its example is not run");
+            continue;
+        }
+        let home = Home::connected().set("GHL_AUTH_LISTEN", "127.0.0.1:0");
+        // Old enough for a refresh to cure what HighLevel refuses.
+        home.age(Duration::from_secs(7200), Duration::from_secs(7200));
+        let service = Service::start(home);
+        let key = service.key(&["examples", "--location", service.home.location()]);
+        let run = || {
+            let client = std::process::Command::new(program)
+                .arg(&path)
+                .env("GHL_AUTH_URL", &service.address)
+                .env("GHL_AUTH_API_KEY", &key)
+                .env("GHL_LOCATION_ID", service.home.location())
+                .env("GHL_API_BASE_URL", service.home.sandbox.base_url())
+                .output()
+                .expect("it runs");
+            let said = String::from_utf8_lossy(&client.stdout).into_owned();
+            let err = String::from_utf8_lossy(&client.stderr).into_owned();
+            assert_eq!(said.trim(), "HighLevel answered 200", "{program}: {err}");
+            assert!(!err.contains("ghlk_") && !err.contains("eyJ"), "{program}: {err}");
+        };
+        run();
+        assert_eq!(service.home.sandbox.counts().refreshes, 0, "{program}");
+        let refused = FaultKind::status(401, r#"{"message":"Invalid JWT","statusCode":401}"#);
+        service.home.sandbox.fault(Fault::new(refused).on(Matcher::LocationRead));
+        run();
+        assert_eq!(service.home.sandbox.counts().refreshes, 1, "{program}");
+        service.stop();
+    }
 }
