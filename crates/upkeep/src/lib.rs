@@ -10,4 +10,4 @@ mod upkeep;
 pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, Target, Warning};
 pub use speech::{Said, Speech};
 pub use tally::Tally;
-pub use upkeep::{Settings, Upkeep};
+pub use upkeep::{Settings, Upkeep, record};

@@ -221,7 +221,7 @@ impl Upkeep {
             clock: self.clock.as_ref(),
         };
         let report = check.run(&mut |event| log(id, event)).await;
-        let record = self.record(id, trigger, began.elapsed(), &report);
+        let record = record(id, trigger, began.elapsed(), &report, self.speech.as_ref());
         self.tally.check(&record);
         if kept {
             let CheckRecord { at, health, code, said, .. } = record.clone();
@@ -249,36 +249,43 @@ impl Upkeep {
             (InstallationId::Company(company), _) => Target::Company(company.clone()),
         }
     }
+}
 
-    fn record(&self, id: &InstallationId, trigger: Trigger, took: Duration, report: &Report) -> CheckRecord {
-        let (code, said) = self.said_of(report).unzip();
-        let steps = report.steps.iter().map(|step| StepRecord {
-            name: step.step.as_str().to_owned(),
-            ok: step.ok,
-            took: step.took,
-            trace_id: step.trace_id.clone(),
-        });
-        CheckRecord {
-            id: id.clone(),
-            at: report.at,
-            took,
-            trigger,
-            health: report.health(),
-            code,
-            said,
-            steps: steps.collect(),
-        }
+/// What stays of a check.
+pub fn record(
+    id: &InstallationId,
+    trigger: Trigger,
+    took: Duration,
+    report: &Report,
+    speech: &dyn Speech,
+) -> CheckRecord {
+    let (code, said) = said_of(report, speech).unzip();
+    let steps = report.steps.iter().map(|step| StepRecord {
+        name: step.step.as_str().to_owned(),
+        ok: step.ok,
+        took: step.took,
+        trace_id: step.trace_id.clone(),
+    });
+    CheckRecord {
+        id: id.clone(),
+        at: report.at,
+        took,
+        trigger,
+        health: report.health(),
+        code,
+        said,
+        steps: steps.collect(),
     }
+}
 
-    /// What there is to say of a check that did not go as it should.
-    fn said_of(&self, report: &Report) -> Option<(String, String)> {
-        let said = match (&report.error, report.warnings.first()) {
-            (Some(error), _) => self.speech.check_error(error),
-            (None, Some(warning)) => self.speech.warning(warning),
-            (None, None) => return None,
-        };
-        Some((said.code.to_owned(), said.detail))
-    }
+/// What there is to say of a check that did not go as it should.
+fn said_of(report: &Report, speech: &dyn Speech) -> Option<(String, String)> {
+    let said = match (&report.error, report.warnings.first()) {
+        (Some(error), _) => speech.check_error(error),
+        (None, Some(warning)) => speech.warning(warning),
+        (None, None) => return None,
+    };
+    Some((said.code.to_owned(), said.detail))
 }
 
 /// What is worth a line in the log beside a check's outcome.

@@ -1,8 +1,12 @@
 //! `check`: the main job, told in the template's sentences.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use store::StoreUrl;
 use tokens::store::Weakness;
-use tokens::{Installation, InstallationId, Keeper, KeeperError, LastCheck, Store};
+use tokens::{CheckRecord, Installation, InstallationId, Keeper, KeeperError, LastCheck, Store, Trigger};
+use tokio::time::Instant;
 use upkeep::{Access, Check, CheckError, Event, Report, StepName, Target, Warning};
 
 use crate::cli::CheckArgs;
@@ -49,13 +53,15 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
                 wait_for_workflow: args.wait_for_workflow,
                 clock: &SystemClock,
             };
+            let began = Instant::now();
             let Some(report) = landing_first(&keeper, tell(context, args, check, just_saved)).await else {
                 return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
             };
             if let Some(CheckError::Token(KeeperError::NotConnected(_))) = &report.error {
                 name_another(context, store.as_ref(), &id).await?;
             }
-            note(store.as_ref(), &id, &report, &context.text).await;
+            let took = began.elapsed();
+            note(store.as_ref(), &settings.url, &id, &report, took, &context.text).await;
             Ok(ended(context, args, &report))
         }
         Credentials::Private(token) => {
@@ -273,24 +279,30 @@ fn document(context: &Context, report: &Report, error: Option<&Explained>) -> Va
     })
 }
 
-async fn note(store: &dyn Store, id: &InstallationId, report: &Report, text: &Text) {
-    let found = match &report.error {
-        Some(error) => {
-            let error = explain::check_error(text, error);
-            Some((error.code.to_owned(), error.detail))
-        }
-        None => report.warnings.first().map(|warning| {
-            let (said, code) = explain::warning(text, warning);
-            (code.to_owned(), said)
-        }),
-    };
-    let (code, said) = found.unzip();
-    let check = LastCheck { at: report.at, health: report.health(), code, said };
+/// Notes what was found, in the store and, where a service remembers checks, in its history.
+async fn note(
+    store: &dyn Store,
+    url: &StoreUrl,
+    id: &InstallationId,
+    report: &Report,
+    took: Duration,
+    text: &Text,
+) {
     if matches!(report.error, Some(CheckError::Token(KeeperError::NotConnected(_)))) {
         return;
     }
-    if let Err(error) = store.note_check(id, &check).await {
+    let record = upkeep::record(id, Trigger::Command, took, report, text);
+    let CheckRecord { at, health, code, said, .. } = record.clone();
+    if let Err(error) = store.note_check(id, &LastCheck { at, health, code, said }).await {
         tracing::debug!(%error, "the check could not be noted");
+    }
+    let remembered = match store::open_records_if_there(url) {
+        Ok(Some(records)) => records.add_check(&record).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = remembered {
+        tracing::debug!(%error, "the check could not be remembered");
     }
 }
 

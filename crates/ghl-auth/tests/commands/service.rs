@@ -352,3 +352,153 @@ fn the_example_clients_get_through_and_cure_a_401() {
         service.stop();
     }
 }
+
+/// Every door, as the table of routes has it, with every kind of key. A new route is tried by itself.
+#[test]
+fn every_door_opens_for_whom_the_table_says_and_for_nobody_else() {
+    let service = Service::start(home());
+    let location = service.home.location().to_owned();
+    let token = service.key(&["token", "--location", &location, "--company", &location]);
+    let elsewhere =
+        service.key(&["elsewhere", "--location", "elsewhere", "--verb", "token", "--verb", "admin"]);
+    let gateway = service.key(&["gateway", "--all", "--verb", "gateway"]);
+    let revoked = service.key(&["revoked", "--all", "--verb", "admin", "--verb", "token"]);
+    let expired = service.key(&["expired", "--all", "--verb", "admin", "--verb", "token", "--expires", "1s"]);
+    service.home.run(["keys", "revoke", "revoked"]).good();
+    service.until(|| service.token(&revoked).status == 401 && service.token(&expired).status == 401);
+    let wrong = format!("{}{}", &token[..20], &revoked[20..]);
+    let mut tried = 0;
+    for entry in server::entries() {
+        let path = entry.path.replace("{kind}", "location").replace("{id}", &location);
+        let answer = |key: Option<&str>| service.ask(entry.method, &path, key, "{}").status;
+        let what = format!("{} {}", entry.method, entry.path);
+        match entry.door {
+            // A page or a sign of life; a key that is sent along changes nothing, or is looked at.
+            server::Door::Open => assert_ne!(answer(None), 401, "{what}"),
+            server::Door::KeyOrLocal(_) => {
+                assert_eq!(answer(None), 200, "{what}: from this machine");
+                assert!([401, 429].contains(&answer(Some(&wrong))), "{what}");
+                assert_eq!(answer(Some(&token)), 403, "{what}");
+            }
+            server::Door::Key(verb) => {
+                assert_eq!(answer(None), 401, "{what}: no key");
+                // After twenty wrong ones from here, they are told to wait; right ones are not.
+                assert!([401, 429].contains(&answer(Some(&wrong))), "{what}: wrong");
+                for (name, key) in [("revoked", &revoked), ("expired", &expired)] {
+                    assert_eq!(answer(Some(key)), 401, "{what}: {name}");
+                }
+                assert_eq!(answer(Some(&gateway)), 403, "{what}: another verb");
+                let about_one = entry.path.contains("{id}");
+                if about_one {
+                    assert_eq!(answer(Some(&elsewhere)), 403, "{what}: another location");
+                }
+                if verb == ::tokens::records::Verb::Admin {
+                    assert_eq!(answer(Some(&token)), 403, "{what}: without the verb");
+                } else {
+                    let status = answer(Some(&token));
+                    assert!(![401, 403].contains(&status), "{what}: {status}");
+                }
+            }
+        }
+        // No method that the table does not have gets anywhere.
+        for method in ["PUT", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+            let status = service.ask(method, &path, Some(&token), "").status;
+            assert!([400, 404, 405].contains(&status), "{method} {path}: {status}");
+        }
+        tried += 1;
+    }
+    assert!(tried > 15, "the table was walked");
+    assert_eq!(service.token(&token).status, 200, "nothing was harmed");
+    service.stop();
+}
+
+#[test]
+fn each_token_that_leaves_is_on_the_disk_before_where_that_is_asked_for() {
+    let service = Service::start(home().set("GHL_AUTH_AUDIT", "each"));
+    let key = service.key(&["all", "--all"]);
+    for _ in 0..5 {
+        assert_eq!(service.token(&key).status, 200);
+    }
+    let records = service.home.path("tokens.db.records.db");
+    let database = rusqlite::Connection::open(&records).expect("the records");
+    let lines = |sql: &str| -> i64 { database.query_row(sql, [], |row| row.get(0)).expect("a number") };
+    assert_eq!(lines("SELECT count(*) FROM audit WHERE request_id IS NOT NULL"), 5);
+    database.execute("DROP TABLE audit", []).expect("dropped");
+    let refused = service.token(&key);
+    assert_eq!((refused.status, document(&refused)["code"].as_str()), (503, Some("store_unavailable")));
+    service.stop();
+}
+
+#[test]
+fn who_took_how_many_tokens_is_counted() {
+    let service = Service::start(home());
+    let key = service.key(&["all", "--all"]);
+    for _ in 0..40 {
+        assert_eq!(service.token(&key).status, 200);
+    }
+    let Service { home, running, .. } = service;
+    running.signal("TERM");
+    running.end().good();
+    let records = home.path("tokens.db.records.db");
+    let database = rusqlite::Connection::open(&records).expect("the records");
+    let sum: i64 =
+        database.query_row("SELECT sum(count) FROM audit", [], |row| row.get(0)).expect("a number");
+    assert_eq!(sum, 40);
+    let used: Option<String> =
+        database.query_row("SELECT used_from FROM keys", [], |row| row.get(0)).expect("a key");
+    assert_eq!(used.as_deref(), Some("127.0.0.1"));
+}
+
+#[test]
+fn two_services_over_one_store_check_once() {
+    let one = Service::start(home());
+    let mut two = one.home.start(["serve"]);
+    two.until_it_says("Programs ask here");
+    let key = one.key(&["all", "--all"]);
+    one.until(|| document(&one.get("/v1/checks", Some(&key)))["checks"][0]["health"] == "operational");
+    two.signal("TERM");
+    two.end().good();
+    assert_eq!(document(&one.get("/v1/checks", Some(&key)))["checks"].as_array().map(Vec::len), Some(1));
+    // The check of cron's is in the same history.
+    one.home.run(["check"]).good();
+    assert_eq!(document(&one.get("/v1/checks", Some(&key)))["checks"][0]["trigger"], "command");
+    one.stop();
+}
+
+#[test]
+fn slow_and_oversized_requests_are_ended() {
+    use std::io::{Read as _, Write as _};
+    let service = Service::start(home());
+    let key = service.key(&["all", "--all"]);
+    let path = format!("/v1/locations/{}/token/refused", service.home.location());
+    let long = format!("{{\"generation\": 1{}}}", " ".repeat(64 * 1024));
+    assert_eq!(service.ask("POST", &path, Some(&key), &long).status, 413);
+    for odd in [
+        "",
+        "[]",
+        "{}",
+        "{\"generation\": -1}",
+        "{\"generation\": 1, \"generation\": 1}",
+        "{\"generation\": 1e999}",
+    ] {
+        assert_eq!(service.ask("POST", &path, Some(&key), odd).status, 400, "{odd}");
+    }
+    let deep = "[".repeat(30_000);
+    assert_eq!(service.ask("POST", &path, Some(&key), &deep).status, 400);
+    let target = format!("/{}", "a".repeat(9000));
+    assert_eq!(service.get(&target, Some(&key)).status, 414);
+    let address = service.address.strip_prefix("http://").expect("plain");
+    let mut slow: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(address).expect("taken")).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").expect("taken");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    }
+    assert_eq!(service.token(&key).status, 200, "others are answered meanwhile");
+    let began = Instant::now();
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).ok();
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    service.stop();
+}

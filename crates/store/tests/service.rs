@@ -1,0 +1,326 @@
+//! What the service needs of a store beside tokens: records, grants that wait, installations that
+//! were removed, and what changed when.
+
+mod sample;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sample::{new_key, sealed_by};
+use store::StoreUrl;
+use tokens::records::{AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, Reach, Verb, Visit};
+use tokens::store::Mark;
+use tokens::{
+    CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, Subject,
+    Timestamp, Trigger,
+};
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn location(id: &str) -> InstallationId {
+    InstallationId::Location(id.parse().expect("an id"))
+}
+
+struct Place {
+    folder: tempfile::TempDir,
+    key: store::Key,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), key: new_key() }
+    }
+
+    fn open(&self) -> store::Opened {
+        let url = StoreUrl::Sqlite(self.folder.path().join("tokens.db"));
+        store::open_with_records(&url, &sealed_by(&self.key), None).expect("a store")
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        let url = StoreUrl::File(self.folder.path().join("ghl_tokens.json"));
+        store::open_with_records(&url, &store::Keys::default(), None).expect("a store").1
+    }
+}
+
+fn key(name: &str, reach: Reach) -> KeyRecord {
+    KeyRecord {
+        id: KeyId(name.into()),
+        name: name.into(),
+        hash: [7; 32],
+        verbs: BTreeSet::from([Verb::Token, Verb::Admin]),
+        reach,
+        created_at: at(1),
+        expires_at: Some(at(9)),
+        revoked_at: None,
+        last_use: None,
+    }
+}
+
+#[tokio::test]
+async fn keys_come_back_as_they_were_and_a_change_is_seen_by_others() {
+    let place = Place::new();
+    let (one, other) = (place.records(), place.records());
+    let company = InstallationId::Company("c1".parse().expect("an id"));
+    let keys = [key("k1", Reach::All), key("k2", Reach::These([location("l1"), company].into()))];
+    let (none, mark) = other.keys(None).await.expect("keys").expect("some");
+    assert!(none.is_empty());
+    for key in &keys {
+        one.add_key(key).await.expect("room");
+    }
+    let (found, mark) = other.keys(Some(mark)).await.expect("keys").expect("a change");
+    assert_eq!(found, keys);
+    assert_eq!(other.keys(Some(mark)).await.expect("keys"), None);
+
+    let used = KeyUse { at: at(5), source: "127.0.0.1".into() };
+    one.note_uses(&[(keys[0].id.clone(), used.clone())]).await.expect("a note");
+    let earlier = KeyUse { at: at(4), source: "unix".into() };
+    one.note_uses(&[(keys[0].id.clone(), earlier)]).await.expect("a note");
+    assert_eq!(other.keys(Some(mark)).await.expect("keys"), None, "a use is no change");
+    assert!(one.revoke_key(&keys[0].id, at(6)).await.expect("a key"));
+    assert!(!one.revoke_key(&keys[0].id, at(7)).await.expect("a key"));
+    let (found, _) = other.keys(Some(mark)).await.expect("keys").expect("a change");
+    assert_eq!((found[0].revoked_at, &found[0].last_use), (Some(at(6)), &Some(used)));
+}
+
+#[tokio::test]
+async fn who_took_what_is_summed_up_where_it_is_counted() {
+    let place = Place::new();
+    let records = place.records();
+    let line = |count, request_id: Option<&str>| AuditLine {
+        at: at(60_000),
+        key: KeyId("k1".into()),
+        id: location("l1"),
+        generation: 3,
+        count,
+        request_id: request_id.map(str::to_owned),
+    };
+    records.audit(&[line(2, None), line(1, Some("r1"))]).await.expect("room");
+    records.audit(&[line(5, None), line(1, Some("r2"))]).await.expect("room");
+    let lines = records.audited(10).await.expect("lines");
+    let counts: Vec<_> = lines.iter().map(|line| (line.count, line.request_id.as_deref())).collect();
+    assert_eq!(counts, [(1, Some("r2")), (1, Some("r1")), (7, None)]);
+}
+
+#[tokio::test]
+async fn the_history_of_checks_is_newest_first_and_forgotten_in_time() {
+    let place = Place::new();
+    let records = place.records();
+    let check = |id: &str, at_millis| CheckRecord {
+        id: location(id),
+        at: at(at_millis),
+        took: Duration::from_millis(12),
+        trigger: Trigger::Clock,
+        health: Health::Down,
+        code: Some("unreachable".into()),
+        said: Some("no answer".into()),
+        steps: vec![StepRecord {
+            name: "read".into(),
+            ok: false,
+            took: Duration::from_millis(11),
+            trace_id: Some("t1".into()),
+        }],
+    };
+    for (id, at) in [("l1", 1), ("l2", 2), ("l1", 3)] {
+        records.add_check(&check(id, at)).await.expect("room");
+    }
+    let ask = |id: Option<&str>, before: Option<i64>, limit| CheckQuery {
+        id: id.map(location),
+        before: before.map(at),
+        limit,
+    };
+    let found = records.checks(&ask(None, None, 2)).await.expect("checks");
+    assert_eq!(found, [check("l1", 3), check("l2", 2)]);
+    let found = records.checks(&ask(Some("l1"), Some(3), 9)).await.expect("checks");
+    assert_eq!(found, [check("l1", 1)]);
+    records.forget(at(3), at(3)).await.expect("forgotten");
+    assert_eq!(records.checks(&ask(None, None, 9)).await.expect("checks"), [check("l1", 3)]);
+}
+
+#[tokio::test]
+async fn of_many_who_want_a_visit_or_a_turn_one_gets_it() {
+    let place = Place::new();
+    let handles = [place.records(), place.records()];
+    let visit = Visit { state: [1; 32], browser: [2; 32], expires_at: at(100) };
+    handles[0].open_visit(&visit).await.expect("room");
+    assert_eq!(handles[0].take_visit(&[9; 32], at(1)).await.expect("a look"), None);
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..32 {
+        let records = handles[number % 2].clone();
+        asking.spawn(async move {
+            let visit = records.take_visit(&[1; 32], at(1)).await.expect("a look").is_some();
+            (visit, records.take_turn("check l1", at(1), at(50)).await.expect("a look"))
+        });
+    }
+    let got = asking.join_all().await;
+    assert_eq!(got.iter().filter(|(visit, _)| *visit).count(), 1);
+    assert_eq!(got.iter().filter(|(_, turn)| *turn).count(), 1);
+    assert!(!handles[1].take_turn("check l1", at(49), at(99)).await.expect("a look"));
+    assert!(handles[1].take_turn("check l1", at(50), at(99)).await.expect("a look"), "its time is up");
+    handles[0].open_visit(&visit).await.expect("room");
+    assert_eq!(handles[0].take_visit(&[1; 32], at(100)).await.expect("a look"), None, "too late");
+}
+
+#[tokio::test]
+async fn what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived() {
+    let place = Place::new();
+    let (one, other) = (place.records(), place.records());
+    let standing = |revision, health| Standing {
+        subject: Subject::Installation(location("l1")),
+        revision,
+        health,
+        since: at(1),
+        failures: 2,
+        code: Some("down".into()),
+        said: None,
+        told: health,
+        told_at: Some(at(1)),
+        changes: vec![at(1)],
+    };
+    let notice = Notice {
+        id: "n1".into(),
+        at: at(1),
+        subject: Subject::Installation(location("l1")),
+        kind: NoticeKind::Trouble,
+        health: Health::Down,
+        since: at(1),
+        code: Some("down".into()),
+        said: Some("no answer".into()),
+    };
+    let ways = ["slack".to_owned(), "webhook".to_owned()];
+    let down = standing(1, Health::Down);
+    assert!(one.tell(&down, Some(&notice), &ways).await.expect("room"));
+    assert!(!other.tell(&down, Some(&notice), &ways).await.expect("room"), "someone was faster");
+    assert!(!other.tell(&standing(3, Health::Down), None, &[]).await.expect("room"));
+    assert_eq!(other.standings().await.expect("standings"), std::slice::from_ref(&down));
+    assert!(other.tell(&standing(2, Health::Operational), None, &[]).await.expect("room"));
+
+    let due = one.claim_deliveries(at(2), at(50), 9).await.expect("deliveries");
+    assert_eq!(due.iter().map(|due| due.way.as_str()).collect::<Vec<_>>(), ways);
+    assert_eq!(due[0].notice, notice);
+    assert!(other.claim_deliveries(at(3), at(60), 9).await.expect("deliveries").is_empty(), "leased");
+    one.delivered(&due[0], at(4)).await.expect("noted");
+    one.put_off(&due[1], at(70), "no route").await.expect("noted");
+    let again = other.claim_deliveries(at(70), at(90), 9).await.expect("deliveries");
+    assert_eq!(
+        again.iter().map(|due| (due.way.as_str(), due.attempts)).collect::<Vec<_>>(),
+        [("webhook", 1)]
+    );
+    // Whoever dies with it leaves it to the next, when the lease is over.
+    assert_eq!(one.claim_deliveries(at(90), at(99), 9).await.expect("deliveries").len(), 1);
+    one.forget(at(500), at(500)).await.expect("forgotten");
+    let told = one.notices(9).await.expect("notices");
+    assert_eq!(told[0].1.len(), 1, "what has not arrived is not forgotten");
+    assert_eq!(told[0].1[0].said.as_deref(), Some("no route"));
+}
+
+#[tokio::test]
+async fn a_maintenance_lasts_until_its_end_or_an_earlier_one() {
+    let place = Place::new();
+    let records = place.records();
+    let window = |id: &str, subject| Maintenance {
+        id: id.into(),
+        subject,
+        from: at(1),
+        until: at(100),
+        reason: "moving".into(),
+    };
+    let planned = [window("m1", None), window("m2", Some(Subject::Installation(location("l1"))))];
+    for window in &planned {
+        records.plan_maintenance(window).await.expect("room");
+    }
+    assert_eq!(records.maintenances(at(2)).await.expect("windows"), planned);
+    assert!(records.end_maintenance("m1", at(3)).await.expect("ended"));
+    assert!(!records.end_maintenance("m1", at(4)).await.expect("ended"));
+    assert_eq!(records.maintenances(at(4)).await.expect("windows"), planned[1..]);
+    assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_parked_is_not_served_until_it_is_approved() {
+    let place = Place::new();
+    let (store, _) = place.open();
+    let id = location("l1");
+    let tokens = sample::tokens(&id, "parked", at(1));
+    store.park(&id, &tokens, at(2)).await.expect("room");
+    assert!(store.load(&id).await.expect("a look").is_none());
+    let parked = store.parked().await.expect("parked");
+    assert_eq!(parked.iter().map(|parked| (&parked.id, parked.at)).collect::<Vec<_>>(), [(&id, at(2))]);
+    drop(store);
+    for file in std::fs::read_dir(place.folder.path()).expect("files") {
+        let bytes = std::fs::read(file.expect("a file").path()).expect("bytes");
+        let access = tokens.access.expose().as_bytes();
+        assert!(!bytes.windows(24).any(|part| part == &access[200..224]), "it is sealed");
+    }
+    // Under a new key, too.
+    let newer = new_key();
+    let url = StoreUrl::Sqlite(place.folder.path().join("tokens.db"));
+    let keys = store::Keys { current: Some(newer.clone()), old: vec![place.key.clone()] };
+    let (store, _) = store::open_with_records(&url, &keys, None).expect("sealed anew");
+    let approved = store.approve(&id, at(3)).await.expect("approved").expect("it was there");
+    assert_eq!(approved.tokens, tokens);
+    assert!(store.approve(&id, at(4)).await.expect("a look").is_none());
+    assert_eq!(store.load(&id).await.expect("a look").map(|found| found.tokens), Some(tokens.clone()));
+    store.park(&id, &tokens, at(5)).await.expect("room");
+    assert!(store.dismiss(&id).await.expect("a look"));
+    assert!(!store.dismiss(&id).await.expect("a look"));
+}
+
+#[tokio::test]
+async fn what_was_removed_is_gone_for_a_flight_and_comes_back_above_itself() {
+    let place = Place::new();
+    let ((store, _), (other, _)) = (place.open(), place.open());
+    let id = location("l1");
+    let first = store.connect(&id, &sample::tokens(&id, "one", at(1)), at(1)).await.expect("connected");
+    let mark = other.changes(Mark::default()).await.expect("a mark").mark;
+    assert!(store.remove(&id, at(2)).await.expect("removed"));
+    assert!(!store.remove(&id, at(3)).await.expect("a look"));
+    assert_eq!(other.changes(mark).await.expect("changes").ids, std::slice::from_ref(&id));
+    let late = sample::commit(store.as_ref(), &first, "f1", sample::tokens(&id, "late", at(2)), at(2));
+    assert!(matches!(store.commit(&late).await.expect("an answer"), tokens::store::Committed::Gone));
+    assert!(store.load(&id).await.expect("a look").is_none());
+    let tokens = sample::tokens(&id, "two", at(4));
+    let back = store.connect(&id, &tokens, at(4)).await.expect("connected");
+    assert!(back.version > first.version && back.version.epoch > first.version.epoch);
+    assert!(matches!(store.commit(&late).await.expect("an answer"), tokens::store::Committed::Superseded(_)));
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_to_each_who_asks() {
+    let place = Place::new();
+    let ((store, _), (other, _)) = (place.open(), place.open());
+    let mark = other.changes(Mark::default()).await.expect("a mark").mark;
+    assert_ne!(mark, Mark::default());
+    assert!(other.changes(mark).await.expect("changes").ids.is_empty());
+    for name in ["l1", "l2"] {
+        let id = location(name);
+        store.connect(&id, &sample::tokens(&id, name, at(1)), at(1)).await.expect("connected");
+    }
+    let changes = other.changes(mark).await.expect("changes");
+    assert_eq!(changes.ids, [location("l1"), location("l2")]);
+    assert!(other.changes(changes.mark).await.expect("changes").ids.is_empty());
+    let check = tokens::LastCheck { at: at(2), health: Health::Operational, code: None, said: None };
+    store.note_check(&location("l1"), &check).await.expect("noted");
+    assert!(other.changes(changes.mark).await.expect("changes").ids.is_empty(), "a note is no change");
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_goes_on() {
+    let place = Place::new();
+    let (store, _) = place.open();
+    let id = location("l1");
+    let before = store.connect(&id, &sample::tokens(&id, "one", at(1)), at(1)).await.expect("connected");
+    drop(store);
+    let database = rusqlite::Connection::open(place.folder.path().join("tokens.db")).expect("a database");
+    let back = "DROP TABLE removed; DROP TABLE parked; DROP INDEX installations_changed;
+        ALTER TABLE installations DROP COLUMN changed; DELETE FROM meta WHERE name = 'changed';
+        PRAGMA user_version = 1;";
+    database.execute_batch(back).expect("as it was");
+    drop(database);
+    let (store, _) = place.open();
+    let found = store.load(&id).await.expect("a look").expect("it is there");
+    assert_eq!((found.version, found.tokens), (before.version, before.tokens));
+    assert!(store.remove(&id, at(2)).await.expect("removed"));
+}
