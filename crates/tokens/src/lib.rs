@@ -27,6 +27,7 @@ pub mod rules;
 mod sample;
 mod schedule;
 mod secret;
+mod standing;
 pub mod store;
 mod token_set;
 
@@ -47,5 +48,6 @@ pub use keeper::{Keeper, Served};
 pub use lifecycle::Step;
 pub use records::Records;
 pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
+pub use standing::{AlertRules, Finding};
 pub use store::{Store, StoreError};
 pub use token_set::{Grant, RefreshBy, TokenSet};

@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::health::Health;
 use crate::installation::{Connection, Installation, InstallationId};
 
 /// Refreshes of tokens that were issued together are spread over this part of their life, after the
 /// first half of it.
 const SPREAD: u32 = 8;
+
+/// A check that failed is made again after this long, so that people are told in time.
+const AFTER_A_FAILURE: Duration = Duration::from_secs(5 * 60);
 
 impl Installation {
     /// When a refresh is due unasked: at half of the token's life and a while after, which differs
@@ -29,10 +33,13 @@ impl Installation {
         }
     }
 
-    /// When the next check is due, `interval` after the last one; at once when there was none, or
-    /// when the last one lies ahead of the clock, which has been set back since.
+    /// When the next check is due, `interval` after the last one, sooner when that one failed; at once
+    /// when there was none, or when the last one lies ahead of the clock, which has been set back.
     pub fn check_due_at(&self, interval: Duration, now: Timestamp) -> Timestamp {
         match &self.last_check {
+            Some(check) if check.at <= now && check.health == Health::Down => {
+                check.at + interval.min(AFTER_A_FAILURE)
+            }
             Some(check) if check.at <= now => check.at + interval,
             Some(_) | None => now,
         }
@@ -52,7 +59,7 @@ fn part_of(id: &InstallationId, span: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Health, LastCheck};
+    use crate::health::LastCheck;
     use crate::installation::{Broken, Intent};
     use crate::sample;
 
@@ -99,6 +106,9 @@ mod tests {
         assert_eq!(installation.check_due_at(HOUR * 12, now), now + HOUR * 11);
         installation.last_check = check(now - HOUR * 20);
         assert!(installation.check_due_at(HOUR * 12, now) < now);
+        let failed = LastCheck { at: now, health: Health::Down, code: None, said: None };
+        installation.last_check = Some(failed);
+        assert_eq!(installation.check_due_at(HOUR * 12, now), now + AFTER_A_FAILURE);
         installation.last_check = check(now + HOUR * 10_000);
         assert_eq!(installation.check_due_at(HOUR * 12, now), now);
     }
