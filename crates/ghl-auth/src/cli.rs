@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Keys(KeysArgs),
     Installs(InstallsArgs),
+    Maintenance(MaintenanceArgs),
+    Notify(NotifyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
@@ -262,6 +264,52 @@ impl ThisOne {
     }
 }
 
+/// `maintenance`
+#[derive(Debug, Args)]
+pub(crate) struct MaintenanceArgs {
+    #[command(subcommand)]
+    pub(crate) action: MaintenanceAction,
+}
+
+/// What to do about a time in which nobody is told of trouble.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MaintenanceAction {
+    Start(MaintenanceWanted),
+    List(JsonOnly),
+    End(NamedMaintenance),
+}
+
+/// `maintenance start`
+#[derive(Debug, Args)]
+pub(crate) struct MaintenanceWanted {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long = "for", value_name = "2h", value_parser = duration)]
+    pub(crate) lasting: Duration,
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `maintenance end`
+#[derive(Debug, Args)]
+pub(crate) struct NamedMaintenance {
+    #[arg(value_name = "ID")]
+    pub(crate) maintenance: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `notify`
+#[derive(Debug, Args)]
+pub(crate) struct NotifyArgs {
+    #[arg(long, required = true)]
+    pub(crate) test: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `sandbox`
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
@@ -309,6 +357,12 @@ impl Command {
                 InstallsAction::List(args) => args.json,
                 InstallsAction::Approve(args) | InstallsAction::Refuse(args) => args.json,
             },
+            Self::Maintenance(args) => match &args.action {
+                MaintenanceAction::Start(args) => args.json,
+                MaintenanceAction::List(args) => args.json,
+                MaintenanceAction::End(args) => args.json,
+            },
+            Self::Notify(args) => args.json,
             Self::Serve(_)
             | Self::Exec(_)
             | Self::Export(_)

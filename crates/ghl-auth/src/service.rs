@@ -45,10 +45,19 @@ impl Settings {
         let meant = if tags { config.meant_by_check() } else { config.meant() };
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
+        let (alerts, ways, failure_tag) = (config.alerts(), config.ways(), config.failure_tag());
         let code = config.authorization_code();
+        let microservice_name = config.microservice_name();
         let (HealthCheck { contact, tag }, meant) = (health_check?, meant?);
         let credentials = credentials?;
+        let (ways, heartbeat) = ways?;
         let upkeep = upkeep::Settings {
+            microservice_name,
+            link: None,
+            alerts: alerts?,
+            ways,
+            heartbeat,
+            failure_tag: failure_tag?,
             interval: std::time::Duration::from_secs(u64::from(interval?) * 3600),
             meant: match &meant {
                 Meant::Installation(id) => Some(id.clone()),
@@ -76,6 +85,15 @@ impl Settings {
     }
 }
 
+/// The rounds alone, for a command that tries how people are told.
+pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Result<Arc<Upkeep>, Explained> {
+    let (store, records, _) = context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+    let client = context.client(settings.api)?;
+    let keeper = context.keeper_with(store, &client, None, Timing::default()).await;
+    let speech = Arc::new(Text::new(context.text.lang));
+    Ok(Upkeep::new(keeper, records, client, Arc::new(SystemClock), speech, settings.upkeep))
+}
+
 /// A service that runs.
 pub(crate) struct Service {
     stop: watch::Sender<bool>,
@@ -90,7 +108,7 @@ impl Service {
     /// Opens the store and begins to answer and to make rounds.
     pub(crate) async fn start(
         context: &Context,
-        settings: Settings,
+        mut settings: Settings,
         sockets: &Sockets,
         hosts: Vec<String>,
     ) -> Result<Self, Explained> {
@@ -108,6 +126,7 @@ impl Service {
         if let (Some(code), Some(_)) = (&settings.code, &app) {
             use_first_code(context, &keeper, &settings.meant, code).await;
         }
+        settings.upkeep.link = context.consent_link();
         let clock = Arc::new(SystemClock);
         let speech = Arc::new(Text::new(context.text.lang));
         let upkeep = Upkeep::new(

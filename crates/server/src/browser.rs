@@ -199,7 +199,8 @@ fn connected(front: &Front, connected: Result<tokens::Installation, KeeperError>
             Page::new(speech, StatusCode::OK, "thanks").into_response()
         }
         Err(KeeperError::Parked(id)) => {
-            tracing::warn!(%id, "an install that came by itself waits for approval: ghl-auth installs list");
+            let upkeep = front.house.upkeep.clone();
+            tokio::spawn(async move { upkeep.tell_parked(&id).await });
             Page::new(speech, StatusCode::ACCEPTED, "parked").into_response()
         }
         Err(KeeperError::InvalidCode { .. }) => {

@@ -106,6 +106,16 @@ fn described(entry: &Entry) -> Described {
             problems: &[400, 404, 503],
             ..plain("Drops a parked install.", "")
         },
+        ("GET", "/v1/maintenances") => plain("Times in which nobody is told of trouble.", "Maintenances"),
+        ("POST", "/v1/maintenances") => Described {
+            body: Some("Planned"),
+            good: 201,
+            problems: &[400, 408, 413, 503],
+            ..plain("Begins one now.", "Maintenance")
+        },
+        ("DELETE", "/v1/maintenances/{id}") => {
+            Described { good: 204, answer: None, problems: &[404, 503], ..plain("Ends one early.", "") }
+        }
         ("POST", "/oauth/links") => Described {
             good: 201,
             problems: &[400, 409, 503],
@@ -243,6 +253,21 @@ fn schemas() -> Value {
         "Checks": object(&["checks"], json!({ "checks": list("Check") })),
         "Parked": object(&["parked"], json!({ "parked": { "type": "array", "items": { "type": "object" } } })),
         "Approved": object(&["kind", "id", "generation"], json!({ "kind": kind(), "id": id(), "generation": count() })),
+        "Planned": object(
+            &["seconds"],
+            json!({
+                "seconds": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
+                "reason": { "type": "string", "maxLength": 500 }, "kind": kind(), "id": id(),
+            }),
+        ),
+        "Maintenance": object(
+            &["id", "from", "until", "reason"],
+            json!({
+                "id": text(), "kind": maybe_text(), "installation": maybe_text(), "from": instant(),
+                "until": instant(), "reason": text(),
+            }),
+        ),
+        "Maintenances": object(&["maintenances"], json!({ "maintenances": list("Maintenance") })),
         "Link": object(&["url", "expires_at"], json!({ "url": text(), "expires_at": instant() })),
     })
 }

@@ -11,7 +11,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use http::StatusCode;
 use tokens::records::{KeyId, Verb};
 
-use crate::api::{checks, installations, parked, service, tokens as token};
+use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
 use crate::auth::{Source, Unknown};
 use crate::browser;
 use crate::error::Problem;
@@ -78,6 +78,9 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", "/v1/parked", ADMIN), get(parked::list)),
         (entry("POST", "/v1/parked/{kind}/{id}/approve", ADMIN), post(parked::approve)),
         (entry("DELETE", "/v1/parked/{kind}/{id}", ADMIN), delete(parked::dismiss)),
+        (entry("GET", "/v1/maintenances", ADMIN), get(maintenances::list)),
+        (entry("POST", "/v1/maintenances", ADMIN), post(maintenances::plan)),
+        (entry("DELETE", "/v1/maintenances/{id}", ADMIN), delete(maintenances::end)),
         (entry("POST", "/oauth/links", ADMIN), post(browser::links)),
         (entry("GET", "/oauth/start", Door::Open), get(browser::start_page)),
         (entry("POST", "/oauth/start", Door::Open), post(browser::start)),

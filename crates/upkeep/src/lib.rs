@@ -3,11 +3,14 @@
 //! Words are the business of whoever listens, or of [`Speech`].
 
 mod check;
+mod notify;
+mod outbox;
 mod speech;
 mod tally;
 mod upkeep;
 
 pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, Target, Warning};
+pub use notify::{BadAddress, BadSecret, Heartbeat, NotDelivered, Post, Way};
 pub use speech::{Said, Speech};
 pub use tally::Tally;
 pub use upkeep::{Settings, Upkeep, record};

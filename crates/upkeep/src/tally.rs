@@ -12,18 +12,25 @@ struct Found {
     health: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Told {
+    way: String,
+    outcome: &'static str,
+}
+
 /// Counts that only grow.
 #[derive(Debug)]
 pub struct Tally {
     rounds: Counter,
     checks: Family<Found, Counter>,
     durations: Histogram,
+    notices: Family<Told, Counter>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let durations = Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
-        Self { rounds: Counter::default(), checks: Family::default(), durations }
+        Self { rounds: Counter::default(), checks: Family::default(), durations, notices: Family::default() }
     }
 }
 
@@ -32,6 +39,7 @@ impl Tally {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("rounds", "Rounds that were made", self.rounds.clone());
         registry.register("checks", "Checks by the health they found", self.checks.clone());
+        registry.register("notices", "Tries to deliver notices and heartbeats", self.notices.clone());
         registry.register_with_unit(
             "check_duration",
             "How long checks took",
@@ -42,6 +50,11 @@ impl Tally {
 
     pub(crate) fn round(&self) {
         self.rounds.inc();
+    }
+
+    pub(crate) fn notice(&self, way: &str, arrived: bool) {
+        let outcome = if arrived { "arrived" } else { "failed" };
+        self.notices.get_or_create(&Told { way: way.to_owned(), outcome }).inc();
     }
 
     pub(crate) fn check(&self, check: &CheckRecord) {

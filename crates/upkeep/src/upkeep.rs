@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use highlevel::Client;
 use tokens::{
-    AccessToken, CheckRecord, Clock, ContactId, Installation, InstallationId, Keeper, KeeperError, LastCheck,
-    Records, StepRecord, Timestamp, Trigger,
+    AccessToken, AlertRules, CheckRecord, Clock, ContactId, Installation, InstallationId, Keeper,
+    KeeperError, LastCheck, Records, StepRecord, Timestamp, Trigger,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
+use crate::notify::{Heartbeat, Way};
 use crate::speech::Speech;
 use crate::tally::Tally;
 
@@ -56,19 +57,31 @@ pub struct Settings {
     pub contact: Option<ContactId>,
     /// The tag that says that the service is alive.
     pub tag: Option<String>,
+    /// The tag for trouble while HighLevel still answers.
+    pub failure_tag: Option<String>,
     /// Instead of a kept grant, for `meant`.
     pub private_token: Option<AccessToken>,
+    /// Who speaks, in notices.
+    pub microservice_name: String,
+    /// Where a person authorises.
+    pub link: Option<String>,
+    /// When people are told.
+    pub alerts: AlertRules,
+    /// How they are told.
+    pub ways: Vec<Way>,
+    /// What alarms when nothing comes.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// What happens by the clock.
 pub struct Upkeep {
-    keeper: Keeper,
-    records: Arc<dyn Records>,
-    client: Client,
-    clock: Arc<dyn Clock>,
-    speech: Arc<dyn Speech>,
-    settings: Settings,
-    tally: Tally,
+    pub(crate) keeper: Keeper,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) speech: Arc<dyn Speech>,
+    pub(crate) settings: Settings,
+    pub(crate) tally: Tally,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -100,6 +113,7 @@ impl Upkeep {
                     warn!(%error, "what is old can't be forgotten");
                 }
             }
+            self.deliver_due().await;
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = sleep(ROUND_EVERY) => {}
@@ -193,8 +207,12 @@ impl Upkeep {
             Ok(false) => return,
             Err(error) => return warn!(%id, %error, "no check: its turn can't be taken"),
         }
+        let run = self.begin_beat(id).await;
         match self.check(id, Trigger::Clock).await {
-            Ok(check) => info!(%id, health = check.health.as_str(), code = check.code, "checked"),
+            Ok(check) => {
+                info!(%id, health = check.health.as_str(), code = check.code, "checked");
+                self.end_beat(run, &check).await;
+            }
             Err(error) => warn!(%id, %error, "the check could not be made"),
         }
     }
@@ -233,10 +251,11 @@ impl Upkeep {
         if let Err(error) = self.records.add_check(&record).await {
             warn!(%id, %error, "the check can't be remembered");
         }
+        self.tell(&record).await;
         Ok(record)
     }
 
-    fn is_meant(&self, id: &InstallationId) -> bool {
+    pub(crate) fn is_meant(&self, id: &InstallationId) -> bool {
         self.settings.meant.as_ref() == Some(id)
     }
 
@@ -285,7 +304,9 @@ fn said_of(report: &Report, speech: &dyn Speech) -> Option<(String, String)> {
         (None, Some(warning)) => speech.warning(warning),
         (None, None) => return None,
     };
-    Some((said.code.to_owned(), said.detail))
+    // What to do belongs to it, for whoever reads it from afar.
+    let whole = format!("{} {}", said.detail, said.action);
+    Some((said.code.to_owned(), whole.trim_end().to_owned()))
 }
 
 /// What is worth a line in the log beside a check's outcome.

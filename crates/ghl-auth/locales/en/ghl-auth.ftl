@@ -570,3 +570,59 @@ page-parked = Waiting for approval
     .more = The operator of this service was told, and approves or refuses it. You can close this page.
 page-unavailable = It did not work out
     .more = The service can't do its work at the moment. Try again soon; the operator finds the reason in its log.
+
+## Alarms and maintenance
+
+var-GHL_HEALTH_CHECK_FAILURE_TAG_NAME = a second tag, for trouble while HighLevel still answers
+var-GHL_ALERT_AFTER = failures in a row before anybody is told
+var-GHL_ALERT_REMIND_HOURS = hours between two reminders
+var-GHL_NOTIFY_WEBHOOK_URL = where notices are posted as JSON
+var-GHL_NOTIFY_WEBHOOK_SECRET = what those posts are signed with: whsec_ and base64
+var-GHL_NOTIFY_SLACK_URL = an incoming webhook of Slack's
+var-GHL_NOTIFY_DISCORD_URL = a webhook of Discord's
+var-GHL_NOTIFY_TELEGRAM_URL = Telegram's sendMessage with the bot's token and chat_id
+var-GHL_NOTIFY_ALLOW_PRIVATE = whether notices may go to addresses of a private network
+var-GHL_HEARTBEAT_URL = a dead-man's switch in the grammar of healthchecks.io
+help-maintenance = Times in which nobody is told of trouble.
+help-maintenance-start = Begin one now.
+help-maintenance-list = Show those that have not ended.
+help-maintenance-end = End one early.
+help-notify = Try each way by which people are told.
+arg-lasting = How long: 2h, 30m, 1d.
+arg-reason = Why, for whoever looks.
+arg-maintenance = The maintenance, as the list calls it.
+arg-test = Send a test notice by each way that is configured.
+notify-arrived = { $way }: taken
+notify-did-not-arrive = { $way }: { $why }
+bad-number = "{ $value }" is no number from { $least } to { $most }
+bad-truth = "{ $value }" is neither true nor false
+bad-notify-url = this address can't be used: { $why }
+error-notify_failed = { $count ->
+    [one] One way to tell people does not work.
+   *[other] { $count } ways to tell people do not work.
+    }
+    .action = Look at the lines above, mend the settings named, and try again.
+error-no_ways = There is no way to tell anybody: none is configured.
+    .action = Set one of GHL_NOTIFY_WEBHOOK_URL, GHL_NOTIFY_SLACK_URL, GHL_NOTIFY_DISCORD_URL, GHL_NOTIFY_TELEGRAM_URL or GHL_HEARTBEAT_URL.
+api-no_maintenance = There is no such maintenance that goes on.
+    .action = Look at /v1/maintenances.
+maintenance-started = Nobody is told of trouble until { $until }. To end it early: ghl-auth maintenance end { $id }
+maintenance-ended = The maintenance { $id } has ended.
+maintenance-none = No maintenance is planned.
+error-maintenance_unknown = No maintenance that goes on is called { $id }.
+    .action = Look with: ghl-auth maintenance list.
+subject-service = the service itself
+head-maintenance = Maintenance
+head-from = From
+head-until = Until
+head-reason = Reason
+bad-notify-secret = this is not whsec_ and base64 of 24 to 64 bytes
+bad-failure-tag = this needs GHL_HEALTH_CHECK_CONTACT_ID, the contact that gets it
+notice-trouble = { $name }: { $whose } is { $health }
+notice-recovered = { $name }: { $whose } works again
+notice-reminder = { $name }: { $whose } is still { $health }
+notice-flapping = { $name }: { $whose } comes and goes, { $health } now
+notice-parked = { $name }: an install of { $whose } waits for approval
+notice-late = { $name }: the rounds of { $whose } came late, { $health }
+notice-test = { $name }: this is a test of { $whose }, which is { $health }
+notice-since = Since { $at }.

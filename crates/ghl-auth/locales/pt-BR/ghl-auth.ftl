@@ -570,3 +570,59 @@ page-parked = Esperando aprovação
     .more = O responsável por este serviço foi avisado e vai aprovar ou recusar. Você já pode fechar esta página.
 page-unavailable = Não deu certo
     .more = O serviço não consegue trabalhar no momento. Tente de novo em breve; o responsável encontra o motivo no log.
+
+## Alarms and maintenance
+
+var-GHL_HEALTH_CHECK_FAILURE_TAG_NAME = uma segunda tag, para problemas enquanto o HighLevel ainda responde
+var-GHL_ALERT_AFTER = falhas seguidas antes de avisar alguém
+var-GHL_ALERT_REMIND_HOURS = horas entre dois lembretes
+var-GHL_NOTIFY_WEBHOOK_URL = para onde os avisos são enviados em JSON
+var-GHL_NOTIFY_WEBHOOK_SECRET = com o que esses envios são assinados: whsec_ e base64
+var-GHL_NOTIFY_SLACK_URL = um webhook de entrada do Slack
+var-GHL_NOTIFY_DISCORD_URL = um webhook do Discord
+var-GHL_NOTIFY_TELEGRAM_URL = o sendMessage do Telegram, com o token do bot e o chat_id
+var-GHL_NOTIFY_ALLOW_PRIVATE = se os avisos podem ir para endereços de uma rede privada
+var-GHL_HEARTBEAT_URL = um "interruptor do homem morto" na gramática do healthchecks.io
+help-maintenance = Períodos em que ninguém é avisado de problemas.
+help-maintenance-start = Começa um agora.
+help-maintenance-list = Mostra os que não terminaram.
+help-maintenance-end = Termina um antes da hora.
+help-notify = Experimenta cada caminho pelo qual as pessoas são avisadas.
+arg-lasting = Por quanto tempo: 2h, 30m, 1d.
+arg-reason = Por quê, para quem olhar.
+arg-maintenance = A manutenção, como a lista a chama.
+arg-test = Envia um aviso de teste por cada caminho configurado.
+notify-arrived = { $way }: aceito
+notify-did-not-arrive = { $way }: { $why }
+bad-number = "{ $value }" não é um número de { $least } a { $most }
+bad-truth = "{ $value }" não é true nem false
+bad-notify-url = este endereço não pode ser usado: { $why }
+error-notify_failed = { $count ->
+    [one] Um dos caminhos de aviso não funciona.
+   *[other] { $count } dos caminhos de aviso não funcionam.
+    }
+    .action = Veja as linhas acima, corrija as variáveis indicadas e tente de novo.
+error-no_ways = Não há como avisar ninguém: nenhum caminho está configurado.
+    .action = Defina uma destas: GHL_NOTIFY_WEBHOOK_URL, GHL_NOTIFY_SLACK_URL, GHL_NOTIFY_DISCORD_URL, GHL_NOTIFY_TELEGRAM_URL ou GHL_HEARTBEAT_URL.
+api-no_maintenance = Não há manutenção assim em curso.
+    .action = Veja /v1/maintenances.
+maintenance-started = Ninguém é avisado de problemas até { $until }. Para terminar antes: ghl-auth maintenance end { $id }
+maintenance-ended = A manutenção { $id } terminou.
+maintenance-none = Nenhuma manutenção está planejada.
+error-maintenance_unknown = Nenhuma manutenção em curso se chama { $id }.
+    .action = Veja com: ghl-auth maintenance list.
+subject-service = o próprio serviço
+head-maintenance = Manutenção
+head-from = De
+head-until = Até
+head-reason = Motivo
+bad-notify-secret = isto não é whsec_ e base64 de 24 a 64 bytes
+bad-failure-tag = isto precisa de GHL_HEALTH_CHECK_CONTACT_ID, o contato que a recebe
+notice-trouble = { $name }: { $whose } está { $health }
+notice-recovered = { $name }: { $whose } voltou a funcionar
+notice-reminder = { $name }: { $whose } continua { $health }
+notice-flapping = { $name }: { $whose } vai e volta, agora { $health }
+notice-parked = { $name }: uma instalação de { $whose } espera aprovação
+notice-late = { $name }: as rondas de { $whose } atrasaram, { $health }
+notice-test = { $name }: este é um teste de { $whose }, que está { $health }
+notice-since = Desde { $at }.

@@ -8,6 +8,8 @@ mod import;
 mod installs;
 mod keys;
 mod login;
+mod maintenance;
+mod notify;
 mod paper;
 mod refresh;
 mod sandbox;
@@ -38,6 +40,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Serve(args) => serve::run(&args, context).await,
         Command::Keys(args) => keys::run(args.action, context).await,
         Command::Installs(args) => installs::run(args.action, context).await,
+        Command::Maintenance(args) => maintenance::run(args.action, context).await,
+        Command::Notify(args) => notify::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,
         Command::Completions(args) => Ok(paper::completions(&args, context)),

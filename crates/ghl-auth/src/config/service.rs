@@ -1,12 +1,14 @@
-//! The settings of the service: where it listens, and whom it lets in.
+//! The settings of the service: where it listens, whom it lets in, whom it tells.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use server::{Audit, CertificateFiles};
-use tokens::{CompanyId, InstallPolicy, InstallationId, LocationId};
+use tokens::{AlertRules, CompanyId, InstallPolicy, InstallationId, LocationId};
+use upkeep::{BadSecret, Heartbeat, Post, Way};
 
 use super::{Config, shown};
 
@@ -154,6 +156,94 @@ impl Config<'_> {
             None | Some("counted") => Some(Audit::Counted),
             Some("each") => Some(Audit::Each),
             Some(other) => self.malformed("GHL_AUTH_AUDIT", "bad-audit", vec![("value", shown(other))]),
+        }
+    }
+
+    /// When people are told.
+    pub(crate) fn alerts(&mut self) -> Option<AlertRules> {
+        let after = self.number("GHL_ALERT_AFTER", 2, 1..=1000);
+        let hours = self.number("GHL_ALERT_REMIND_HOURS", 24, 1..=8760);
+        let remind_every = Duration::from_secs(u64::from(hours?) * 3600);
+        Some(AlertRules { after: after?, remind_every })
+    }
+
+    /// The second tag, which is of no use without a contact that gets it.
+    pub(crate) fn failure_tag(&mut self) -> Option<Option<String>> {
+        let tag = self.optional("GHL_HEALTH_CHECK_FAILURE_TAG_NAME");
+        if tag.is_some() && self.optional("GHL_HEALTH_CHECK_CONTACT_ID").is_none() {
+            return self.malformed("GHL_HEALTH_CHECK_FAILURE_TAG_NAME", "bad-failure-tag", vec![]);
+        }
+        Some(tag)
+    }
+
+    /// How people are told.
+    pub(crate) fn ways(&mut self) -> Option<(Vec<Way>, Option<Heartbeat>)> {
+        let post = Post::new(self.truth("GHL_NOTIFY_ALLOW_PRIVATE")?);
+        let secret = self.optional("GHL_NOTIFY_WEBHOOK_SECRET");
+        let mut ways = Vec::new();
+        if let Some(to) = self.notify_address("GHL_NOTIFY_WEBHOOK_URL", &post)? {
+            match Way::webhook(post.clone(), to, secret.as_deref()) {
+                Ok(way) => ways.push(way),
+                Err(BadSecret) => {
+                    return self.malformed("GHL_NOTIFY_WEBHOOK_SECRET", "bad-notify-secret", vec![]);
+                }
+            }
+        }
+        let slack = self.notify_address("GHL_NOTIFY_SLACK_URL", &post)?;
+        ways.extend(slack.map(|to| Way::slack(post.clone(), to)));
+        let discord = self.notify_address("GHL_NOTIFY_DISCORD_URL", &post)?;
+        ways.extend(discord.map(|to| Way::discord(post.clone(), to)));
+        let telegram = self.notify_address("GHL_NOTIFY_TELEGRAM_URL", &post)?;
+        ways.extend(telegram.map(|to| Way::telegram(post.clone(), to)));
+        let heartbeat = match self.optional("GHL_HEARTBEAT_URL") {
+            None => None,
+            Some(url) => match Heartbeat::at(post, &url) {
+                Ok(heartbeat) => Some(heartbeat),
+                Err(why) => {
+                    let why = ("why", why.to_string());
+                    return self.malformed("GHL_HEARTBEAT_URL", "bad-notify-url", vec![why]);
+                }
+            },
+        };
+        Some((ways, heartbeat))
+    }
+
+    fn notify_address(&mut self, name: &'static str, post: &Post) -> Option<Option<axum::http::Uri>> {
+        let Some(text) = self.optional(name) else { return Some(None) };
+        match post.address(&text) {
+            Ok(to) => Some(Some(to)),
+            Err(why) => self.malformed(name, "bad-notify-url", vec![("why", why.to_string())]),
+        }
+    }
+
+    fn truth(&mut self, name: &'static str) -> Option<bool> {
+        match self.optional(name).as_deref() {
+            None | Some("false") => Some(false),
+            Some("true") => Some(true),
+            Some(other) => self.malformed(name, "bad-truth", vec![("value", shown(other))]),
+        }
+    }
+
+    fn number(
+        &mut self,
+        name: &'static str,
+        otherwise: u32,
+        good: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
+        match self.optional(name) {
+            None => Some(otherwise),
+            Some(text) => match text.parse() {
+                Ok(number) if good.contains(&number) => Some(number),
+                _ => {
+                    let (least, most) = (good.start().to_string(), good.end().to_string());
+                    let value = shown(&text);
+                    self.malformed(
+                        name,
+                        "bad-number",
+                        vec![("value", value), ("least", least), ("most", most)],
+                    )
+                }
+            },
         }
     }
 }

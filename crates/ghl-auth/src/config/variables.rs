@@ -20,7 +20,7 @@ const fn secret(name: &'static str, example: &'static str) -> Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 29] = [
+pub(crate) const ALL: [Variable; 39] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234"),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000"),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback"),
@@ -47,6 +47,16 @@ pub(crate) const ALL: [Variable; 29] = [
     plain("GHL_AUTH_INSTALLS", "approve"),
     plain("GHL_AUTH_ALLOWED_INSTALLS", "AbCdEfGhIjKlMnOpQrSt"),
     plain("GHL_AUTH_AUDIT", "counted"),
+    plain("GHL_HEALTH_CHECK_FAILURE_TAG_NAME", "Status:Trouble-AuthService"),
+    plain("GHL_ALERT_AFTER", "2"),
+    plain("GHL_ALERT_REMIND_HOURS", "24"),
+    secret("GHL_NOTIFY_WEBHOOK_URL", "https://alerts.example.com/ghl-auth"),
+    secret("GHL_NOTIFY_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    secret("GHL_NOTIFY_SLACK_URL", "https://hooks.slack.com/services/T000/B000/XXXX"),
+    secret("GHL_NOTIFY_DISCORD_URL", "https://discord.com/api/webhooks/000/XXXX"),
+    secret("GHL_NOTIFY_TELEGRAM_URL", "https://api.telegram.org/botTOKEN/sendMessage?chat_id=000"),
+    plain("GHL_NOTIFY_ALLOW_PRIVATE", "true"),
+    secret("GHL_HEARTBEAT_URL", "https://hc-ping.com/00000000-0000-4000-8000-000000000000"),
     plain("GHL_AUTH_LANG", "pt-BR"),
     plain("GHL_AUTH_LOG", "info"),
     plain("GHL_AUTH_LOG_FORMAT", "human"),

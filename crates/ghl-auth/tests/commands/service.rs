@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use crate::support::{Home, Page, Running, http};
 
 /// A service over a SQLite store with one grant in it, and a port of its own.
-struct Service {
-    home: Home,
-    running: Running,
-    address: String,
+pub(crate) struct Service {
+    pub(crate) home: Home,
+    pub(crate) running: Running,
+    pub(crate) address: String,
 }
 
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db").log_in();
     home.set("GHL_AUTH_LISTEN", "127.0.0.1:0")
 }
 
 impl Service {
-    fn start(home: Home) -> Self {
+    pub(crate) fn start(home: Home) -> Self {
         let mut running = home.start(["serve"]);
         let said = running.until_it_says("Programs ask here: http://127.0.0.1:");
         let line = said.lines().find(|line| line.contains("Programs ask here")).expect("it says so");
@@ -29,14 +29,14 @@ impl Service {
     }
 
     /// A key that is known to the service.
-    fn key(&self, arguments: &[&str]) -> String {
+    pub(crate) fn key(&self, arguments: &[&str]) -> String {
         let all = ["keys", "create", "--name"].iter().chain(arguments);
         let key = self.home.run(all).good().out.trim().to_owned();
         self.until(|| self.get("/v1/installations", Some(&key)).status != 401);
         key
     }
 
-    fn until(&self, mut holds: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, mut holds: impl FnMut() -> bool) {
         let began = Instant::now();
         while !holds() {
             assert!(began.elapsed() < Duration::from_secs(5), "it never came to hold");
@@ -44,13 +44,13 @@ impl Service {
         }
     }
 
-    fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Page {
+    pub(crate) fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Page {
         let authorization = key.map(|key| format!("Bearer {key}"));
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
         http(method, &format!("{}{path}", self.address), &headers, body)
     }
 
-    fn get(&self, path: &str, key: Option<&str>) -> Page {
+    pub(crate) fn get(&self, path: &str, key: Option<&str>) -> Page {
         self.ask("GET", path, key, "")
     }
 
@@ -58,13 +58,13 @@ impl Service {
         self.get(&format!("/v1/locations/{}/token", self.home.location()), Some(key))
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.running.signal("TERM");
         self.running.end().good();
     }
 }
 
-fn document(page: &Page) -> Value {
+pub(crate) fn document(page: &Page) -> Value {
     serde_json::from_str(&page.body).unwrap_or_else(|error| panic!("{error}: {}", page.body))
 }
 

@@ -1,0 +1,104 @@
+//! Maintenances: times in which nobody is told of trouble.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokens::Subject;
+use tokens::records::{Maintenance, Reach};
+
+use super::{bad, document, id_in_path, json as read};
+use crate::auth::{Caller, Forbidden};
+use crate::copies::rfc3339;
+use crate::error::Problem;
+use crate::front::{Front, RequestId};
+
+const LONGEST: u64 = 30 * 86_400;
+
+pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
+    whole_house(&front, &caller)?;
+    let windows = front.house.records.maintenances(front.house.clock.now()).await;
+    let windows = windows.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
+    let list: Vec<Value> = windows.iter().map(described).collect();
+    Ok(document(StatusCode::OK, &json!({ "maintenances": list })))
+}
+
+/// What is planned.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Planned {
+    seconds: u64,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    id: Option<String>,
+}
+
+pub(crate) async fn plan(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    axum::Extension(request): axum::Extension<RequestId>,
+    body: Body,
+) -> Result<Response, Problem> {
+    whole_house(&front, &caller)?;
+    let Planned { seconds, reason, kind, id } = read(&front, body).await?;
+    let subject = match (kind, id) {
+        (Some(kind), Some(id)) => Some(Subject::Installation(id_in_path(&front, &kind, &id)?)),
+        (None, None) => None,
+        _ => return Err(bad(&front, "bad_body")),
+    };
+    if !(1..=LONGEST).contains(&seconds) || reason.len() > 500 {
+        return Err(bad(&front, "bad_body"));
+    }
+    let now = front.house.clock.now();
+    let id = format!("{}-{}", request.0, now.as_millis() % 100_000);
+    let window = Maintenance { id, subject, from: now, until: now + Duration::from_secs(seconds), reason };
+    let planned = front.house.records.plan_maintenance(&window).await;
+    planned.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
+    Ok(document(StatusCode::CREATED, &described(&window)))
+}
+
+pub(crate) async fn end(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    whole_house(&front, &caller)?;
+    let speech = front.house.speech.as_ref();
+    let ended = front.house.records.end_maintenance(&id, front.house.clock.now()).await;
+    match ended.map_err(|error| Problem::store(speech, &error))? {
+        true => Ok(StatusCode::NO_CONTENT.into_response()),
+        false => Err(Problem::new(speech, StatusCode::NOT_FOUND, "no_maintenance")),
+    }
+}
+
+/// A maintenance silences alarms: that takes a key that reaches everything.
+fn whole_house(front: &Front, caller: &Caller) -> Result<(), Problem> {
+    match caller.key.record.reach {
+        Reach::All => Ok(()),
+        Reach::These(_) => Err(Problem::forbidden(front.house.speech.as_ref(), Forbidden::Reach)),
+    }
+}
+
+fn described(window: &Maintenance) -> Value {
+    let (kind, id) = match &window.subject {
+        Some(Subject::Installation(id)) => (Some(id.kind()), Some(id.as_str())),
+        Some(Subject::Service) => (Some("service"), None),
+        None => (None, None),
+    };
+    json!({
+        "id": window.id,
+        "kind": kind,
+        "installation": id,
+        "from": rfc3339(window.from),
+        "until": rfc3339(window.until),
+        "reason": window.reason,
+    })
+}
