@@ -173,9 +173,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     }
     let unique_local = segments[0] & 0xfe00 == 0xfc00;
     let documentation = segments[0] == 0x2001 && segments[1] == 0xdb8;
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
-        && !unique_local
-        && !documentation
+    let here = ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local();
+    !(here || ip.is_multicast() || unique_local || documentation)
 }
 
 #[cfg(test)]

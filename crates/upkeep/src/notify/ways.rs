@@ -28,7 +28,7 @@ pub struct Way {
 
 #[derive(Clone)]
 enum Form {
-    Webhook { key: Option<hmac::Key> },
+    Webhook { key: Option<Box<hmac::Key>> },
     Slack,
     Discord,
     Telegram,
@@ -52,7 +52,7 @@ impl Way {
                 if !(24..=64).contains(&bytes.len()) {
                     return Err(BadSecret);
                 }
-                Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+                Some(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
             }
         };
         Ok(Self { name: "webhook", post, to, form: Form::Webhook { key } })
@@ -90,7 +90,7 @@ impl Way {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Form::Webhook { key } = &self.form {
-            sign(&mut headers, key.as_ref(), &notice.id, now, &body);
+            sign(&mut headers, key.as_deref(), &notice.id, now, &body);
         }
         self.post.send(Method::POST, &self.to, headers, body).await
     }
@@ -172,7 +172,7 @@ mod tests {
         let Form::Webhook { key } = &way.form else { panic!("a webhook") };
         let mut headers = HeaderMap::new();
         let now = Timestamp::from_millis(1_614_265_330_000);
-        sign(&mut headers, key.as_ref(), "msg_p5jXN8AQM9LWM0D4loKWxJek", now, "{\"test\": 2432232314}");
+        sign(&mut headers, key.as_deref(), "msg_p5jXN8AQM9LWM0D4loKWxJek", now, "{\"test\": 2432232314}");
         assert_eq!(headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         for bad in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_*"] {
             let to = "https://example.com/".parse().expect("an address");
