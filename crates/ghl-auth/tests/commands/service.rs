@@ -502,3 +502,48 @@ fn slow_and_oversized_requests_are_ended() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     service.stop();
 }
+
+#[test]
+fn behind_tls_a_new_certificate_is_taken_up_and_a_bad_one_changes_nothing() {
+    if !crate::support::is_there("curl") {
+        eprintln!("curl is not there: TLS is not tried");
+        return;
+    }
+    let home = home();
+    let write = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        home.write("tls.key", &made.signing_key.serialize_pem());
+        home.write("tls.crt", &made.cert.pem());
+        home.write(name, &made.cert.pem())
+    };
+    let first = write("first.pem");
+    let second = home.path("second.pem");
+    let (certificate, key) = (home.path("tls.crt"), home.path("tls.key"));
+    let port = crate::support::free_port();
+    let tls = [("GHL_AUTH_TLS_CERT", &certificate), ("GHL_AUTH_TLS_KEY", &key)];
+    let mut command = home.command(["serve", "--i-expose-the-private-api"]);
+    command.env("GHL_AUTH_LISTEN", format!("0.0.0.0:{port}")).envs(tls);
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut running = Running::start(command);
+    running.until_it_says("Programs ask here: https://");
+    let alive = |trusted: &std::path::Path| {
+        let url = format!("https://localhost:{port}/livez");
+        let curl =
+            std::process::Command::new("curl").args(["-sf", "--cacert"]).arg(trusted).arg(&url).output();
+        curl.expect("curl runs").status.success()
+    };
+    assert!(alive(&first));
+    write("second.pem");
+    assert!(alive(&second) && !alive(&first), "the new certificate, and only that");
+    home.write("tls.crt", "no certificate");
+    assert!(alive(&second), "the old one stays");
+    running.until_it_says("the old one stays");
+    running.signal("TERM");
+    running.end().good();
+    // At the start there is no old one.
+    let again = home
+        .set("GHL_AUTH_TLS_CERT", &certificate.display().to_string())
+        .set("GHL_AUTH_TLS_KEY", &key.display().to_string());
+    again.run(["serve"]).fails_with(2, "certificate_files");
+}
