@@ -547,3 +547,25 @@ fn behind_tls_a_new_certificate_is_taken_up_and_a_bad_one_changes_nothing() {
         .set("GHL_AUTH_TLS_KEY", &key.display().to_string());
     again.run(["serve"]).fails_with(2, "certificate_files");
 }
+
+#[test]
+fn asked_to_stop_it_lands_what_is_in_the_air_and_the_caller_gets_the_token() {
+    let home = Home::connected().set("GHL_AUTH_LISTEN", "127.0.0.1:0");
+    home.expire();
+    home.sandbox.hold_answers(Matcher::Refresh);
+    let service = Service::start(home);
+    let key = service.key(&["all", "--all"]);
+    let page = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| service.token(&key));
+        service.until(|| service.home.sandbox.held() > 0);
+        service.running.signal("TERM");
+        std::thread::sleep(Duration::from_millis(300));
+        service.home.sandbox.release();
+        asking.join().expect("an answer")
+    });
+    assert_eq!((page.status, document(&page)["generation"].as_u64()), (200, Some(2)), "{}", page.body);
+    let Service { home, running, .. } = service;
+    running.end().good();
+    home.run(["token"]).good();
+    assert_eq!(home.sandbox.counts().refreshes, 1, "it was saved");
+}
