@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use server::{CertificateFiles, Face, Listener};
+use server::{Certificate, Face, Listener};
 
 use crate::config::{Doors, Listen};
 
@@ -23,7 +24,7 @@ enum Socket {
 pub(crate) struct Door {
     socket: Socket,
     face: Face,
-    tls: Option<CertificateFiles>,
+    tls: Option<Arc<Certificate>>,
 }
 
 /// The sockets; a socket file goes with them.
@@ -41,8 +42,8 @@ pub(crate) struct Taken {
 }
 
 impl Sockets {
-    /// Binds what the settings name.
-    pub(crate) fn bind(doors: &Doors) -> Result<Self, Taken> {
+    /// Binds what the settings name; the private port speaks TLS where there is a certificate.
+    pub(crate) fn bind(doors: &Doors, certificate: Option<Certificate>) -> Result<Self, Taken> {
         let taken = |address: String| move |error| Taken { address, error };
         let socket = match &doors.private {
             Listen::Tcp(address) => Socket::Tcp(tcp(*address).map_err(taken(address.to_string()))?),
@@ -52,7 +53,7 @@ impl Sockets {
             Listen::Unix(path) => Some(path.clone()),
             Listen::Tcp(_) => None,
         };
-        let mut bound = vec![Door { socket, face: Face::Private, tls: doors.tls.clone() }];
+        let mut bound = vec![Door { socket, face: Face::Private, tls: certificate.map(Arc::new) }];
         if let Some(address) = doors.public {
             let socket = Socket::Tcp(tcp(address).map_err(taken(address.to_string()))?);
             bound.push(Door { socket, face: Face::Public, tls: None });
@@ -97,8 +98,8 @@ impl Door {
     pub(crate) fn listener(self) -> io::Result<(Listener, Face)> {
         let listener = match (self.socket, self.tls) {
             (Socket::Tcp(socket), None) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            (Socket::Tcp(socket), Some(files)) => {
-                Listener::Tls(tokio::net::TcpListener::from_std(socket)?, files)
+            (Socket::Tcp(socket), Some(certificate)) => {
+                Listener::Tls(tokio::net::TcpListener::from_std(socket)?, certificate)
             }
             (Socket::Unix(socket), _) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?),
         };

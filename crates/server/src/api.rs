@@ -38,7 +38,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
 /// A JSON document that no proxy keeps.
 pub(crate) fn document(status: StatusCode, value: &Value) -> Response {
-    let mut response = (status, value.to_string()).into_response();
+    json_answer(status, value.to_string())
+}
+
+/// JSON text that no proxy keeps.
+pub(crate) fn json_answer(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = (status, text.into()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

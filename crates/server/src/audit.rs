@@ -18,7 +18,7 @@ const MINUTE: i64 = 60_000;
 /// What was handed out since it was last written down.
 #[derive(Default)]
 pub(crate) struct AuditBook {
-    counts: Mutex<HashMap<(usize, usize), Count>>,
+    counts: Mutex<HashMap<(usize, usize), Count, foldhash::fast::RandomState>>,
 }
 
 struct Count {

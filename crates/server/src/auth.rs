@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use tokens::records::{KeyId, KeyRecord, KeyUse, Verb};
 use tokens::{InstallationId, Timestamp};
 
@@ -90,6 +89,23 @@ pub(crate) enum Forbidden {
 }
 
 impl Caller {
+    fn is_good(&self, now: Timestamp) -> Result<(), Unknown> {
+        let record = &self.key.record;
+        if record.revoked_at.is_some() {
+            return Err(Unknown::Revoked);
+        }
+        match record.expires_at.is_some_and(|at| at <= now) {
+            true => Err(Unknown::Expired),
+            false => Ok(()),
+        }
+    }
+
+    /// Remembers when and from where the key was used last.
+    pub(crate) fn note_use(&self, source: Source, now: Timestamp) {
+        self.key.used_at.store(now.as_millis(), Ordering::Relaxed);
+        *held(&self.key.used_from) = Some(source);
+    }
+
     /// Whether the key may do this.
     pub(crate) fn may(&self, verb: Verb) -> Result<(), Forbidden> {
         match self.key.record.verbs.contains(&verb) {
@@ -111,7 +127,7 @@ impl Caller {
 /// The keys as they were last read.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    known: ArcSwap<HashMap<[u8; key::ID], Arc<KnownKey>>>,
+    known: ArcSwap<HashMap<[u8; key::ID], Arc<KnownKey>, foldhash::fast::RandomState>>,
     wrong: WrongKeys,
 }
 
@@ -132,7 +148,7 @@ impl Keys {
         self.known.store(Arc::new(known.collect()));
     }
 
-    /// The caller behind the value of an `Authorization` header.
+    /// The caller behind the value of an `Authorization` header. A wrong key is counted.
     pub(crate) fn caller(
         &self,
         authorization: Option<&[u8]>,
@@ -140,22 +156,33 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Caller, Unknown> {
         let text = authorization.and_then(bearer).ok_or(Unknown::NoKey)?;
-        let id = key::public_part(text);
+        let caller = self.holder(text).ok_or_else(|| self.wrong.count(source, now))?;
+        caller.is_good(now)?;
+        caller.note_use(source, now);
+        Ok(caller)
+    }
+
+    /// The caller behind a key that is good. Nothing is counted or noted.
+    pub(crate) fn good(&self, authorization: &[u8], now: Timestamp) -> Option<Caller> {
+        let caller = self.holder(bearer(authorization)?)?;
+        caller.is_good(now).ok()?;
+        Some(caller)
+    }
+
+    /// Whether it may be a key that was made a moment ago: it has a key's form and checksum, and nobody
+    /// here knows it. From where too many wrong keys come, nothing is looked up.
+    pub(crate) fn may_be_new(&self, authorization: Option<&[u8]>, source: Source, now: Timestamp) -> bool {
+        let text = authorization.and_then(bearer).unwrap_or_default();
+        let is_known = key::public_part(text).is_some_and(|id| self.known.load().contains_key(id));
+        !is_known && key::is_whole(text) && !self.wrong.are_too_many(source, now)
+    }
+
+    fn holder(&self, text: &[u8]) -> Option<Caller> {
         let known = self.known.load();
-        let found = id.and_then(|id| known.get(id)).filter(|known| {
-            let hash = digest(&SHA256, text);
-            verify_slices_are_equal(hash.as_ref(), &known.record.hash).is_ok()
-        });
-        let Some(key) = found else { return Err(self.wrong.count(source, now)) };
-        if key.record.revoked_at.is_some() {
-            return Err(Unknown::Revoked);
-        }
-        if key.record.expires_at.is_some_and(|at| at <= now) {
-            return Err(Unknown::Expired);
-        }
-        key.used_at.store(now.as_millis(), Ordering::Relaxed);
-        *held(&key.used_from) = Some(source);
-        Ok(Caller { key: key.clone() })
+        let key = known.get(key::public_part(text)?)?;
+        let hash = key::hash(text);
+        verify_slices_are_equal(&hash, &key.record.hash).ok()?;
+        Some(Caller { key: key.clone() })
     }
 
     /// The uses since `since`.
@@ -185,6 +212,12 @@ const WRONG_IN_A_WINDOW: u32 = 20;
 const MOST_SOURCES: usize = 10_000;
 
 impl WrongKeys {
+    fn are_too_many(&self, source: Source, now: Timestamp) -> bool {
+        let sources = held(&self.0);
+        let counted = sources.get(&source).filter(|(since, _)| now.since(*since) < WINDOW && *since <= now);
+        counted.is_some_and(|(_, count)| *count >= WRONG_IN_A_WINDOW)
+    }
+
     /// Counts one more. A right key never comes here, so nobody is locked out.
     fn count(&self, source: Source, now: Timestamp) -> Unknown {
         let mut sources = held(&self.0);

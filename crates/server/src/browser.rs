@@ -63,7 +63,7 @@ pub(crate) async fn start_page(
         return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
     };
     if headers.contains_key(header::AUTHORIZATION) {
-        let caller = front.caller(&headers, source, front.house.clock.now());
+        let caller = front.caller(&headers, source, front.house.clock.now()).await;
         return match caller.map(|caller| caller.may(Verb::Admin)) {
             Ok(Ok(())) => send_off(&front, consent).await,
             Ok(Err(forbidden)) => Problem::forbidden(speech, forbidden).into_response(),

@@ -4,39 +4,34 @@
 //! that it has changed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use papaya::HashMap;
 use serde_json::{Value, json};
 use tokens::{CompanyId, Connection, Installation, InstallationId, LocationId, Served, Timestamp};
 use upkeep::Speech;
 
-/// An installation's answer, by the second.
+/// An installation's answer, all but the seconds that its token still lives.
 #[derive(Debug)]
 pub(crate) struct Copy {
     installation: InstallationId,
     generation: u64,
     expires_at: Timestamp,
     used_until: Timestamp,
-    /// What comes before and after the seconds that the token still lives.
-    around: [Bytes; 2],
-    rendered: ArcSwap<Rendered>,
+    rest: Bytes,
 }
 
-#[derive(Debug)]
-struct Rendered {
-    seconds_left: u64,
-    body: Bytes,
-}
+/// How each answer's body begins. The seconds that the token still lives follow, then the rest.
+pub(crate) const OPENING: &str = "{\"expires_in\":";
 
 impl Copy {
     /// The answer for what the Keeper gave.
     pub(crate) fn of(served: &Served, speech: &dyn Speech) -> Self {
         let installation = &served.installation;
-        let text = document(served, speech).to_string();
-        let (before, after) = text.split_once(SECONDS_HERE).unwrap_or((&text, ""));
+        let mut rest = document(served, speech).to_string();
+        rest.replace_range(..1, ",");
         Self {
             installation: installation.id.clone(),
             generation: installation.version.generation,
@@ -46,8 +41,7 @@ impl Copy {
                 (Some(_), Connection::Connected) => Timestamp::from_millis(i64::MIN),
                 _ => installation.used_until(),
             },
-            around: [Bytes::copy_from_slice(before.as_bytes()), Bytes::copy_from_slice(after.as_bytes())],
-            rendered: ArcSwap::from_pointee(Rendered { seconds_left: u64::MAX, body: Bytes::new() }),
+            rest: Bytes::from(rest.into_bytes().into_boxed_slice()),
         }
     }
 
@@ -66,26 +60,22 @@ impl Copy {
         now < self.used_until && now + minimum_life < self.expires_at
     }
 
-    /// The answer's body at `now`.
+    /// For how many seconds the token still lives.
+    pub(crate) fn seconds_left(&self, now: Timestamp) -> u64 {
+        now.until(self.expires_at).as_secs()
+    }
+
+    /// What follows the seconds.
+    pub(crate) fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
+    /// The whole answer's body at `now`.
     pub(crate) fn body(&self, now: Timestamp) -> Bytes {
-        let seconds_left = now.until(self.expires_at).as_secs();
-        let rendered = self.rendered.load();
-        if rendered.seconds_left == seconds_left {
-            return rendered.body.clone();
-        }
-        let [before, after] = &self.around;
-        let mut body = BytesMut::with_capacity(before.len() + after.len() + 20);
-        body.put_slice(before);
-        body.put_slice(seconds_left.to_string().as_bytes());
-        body.put_slice(after);
-        let body = body.freeze();
-        self.rendered.store(Arc::new(Rendered { seconds_left, body: body.clone() }));
-        body
+        let beginning = format!("{OPENING}{}", self.seconds_left(now));
+        Bytes::from([beginning.as_bytes(), &self.rest].concat())
     }
 }
-
-/// Stands in the text where the seconds come; as JSON it is part of no other value.
-const SECONDS_HERE: &str = "\"\\u0000seconds\"";
 
 fn document(served: &Served, speech: &dyn Speech) -> Value {
     let Installation { id, version, tokens, .. } = &served.installation;
@@ -107,7 +97,6 @@ fn document(served: &Served, speech: &dyn Speech) -> Value {
         "access_token": tokens.access.expose(),
         "token_type": "Bearer",
         "expires_at": rfc3339(tokens.expires_at),
-        "expires_in": "\0seconds",
         "scope": tokens.scopes,
         "user_type": id.user_type(),
         "location_id": location,
@@ -127,7 +116,16 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
 
 /// The copies there are, by the path under which they are asked for.
 #[derive(Default)]
-pub(crate) struct Copies(HashMap<String, Arc<Copy>>);
+pub(crate) struct Copies {
+    by_path: HashMap<String, Arc<Copy>, foldhash::fast::RandomState>,
+    /// How often something was dropped.
+    drops: AtomicU64,
+}
+
+/// A moment in the life of the copies: what is read from the store after it may be kept, unless
+/// something was dropped meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AsOf(u64);
 
 /// The path of an installation's token.
 pub(crate) fn path_of(id: &InstallationId) -> String {
@@ -140,17 +138,32 @@ pub(crate) fn path_of(id: &InstallationId) -> String {
 impl Copies {
     /// The copy behind a path.
     pub(crate) fn at(&self, path: &str) -> Option<Arc<Copy>> {
-        self.0.pin().get(path).cloned()
+        self.by_path.pin().get(path).cloned()
     }
 
-    /// Puts a copy in the place of the one before.
-    pub(crate) fn put(&self, copy: Arc<Copy>) {
-        self.0.pin().insert(path_of(&copy.installation), copy);
+    /// Now.
+    pub(crate) fn as_of(&self) -> AsOf {
+        AsOf(self.drops.load(Ordering::SeqCst))
+    }
+
+    /// Puts a copy of what was read after `as_of` in the place of the one before.
+    pub(crate) fn put(&self, copy: Arc<Copy>, as_of: AsOf) {
+        let copies = self.by_path.pin();
+        let path = path_of(&copy.installation);
+        copies.insert(path.clone(), copy);
+        // What was dropped before it came in may have been this very one.
+        if self.as_of() != as_of {
+            copies.remove(&path);
+        }
     }
 
     /// Drops the copies of what has changed.
     pub(crate) fn drop_stale(&self, ids: &[InstallationId]) {
-        let copies = self.0.pin();
+        if ids.is_empty() {
+            return;
+        }
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        let copies = self.by_path.pin();
         for id in ids {
             copies.remove(&path_of(id));
         }
@@ -158,16 +171,67 @@ impl Copies {
 
     /// Drops them all.
     pub(crate) fn drop_all(&self) {
-        self.0.pin().clear();
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        self.by_path.pin().clear();
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.0.len()
+        self.by_path.len()
     }
 
     /// For how long the tokens at hand still live.
     pub(crate) fn lives(&self, now: Timestamp) -> Vec<Duration> {
-        self.0.pin().values().map(|copy| now.until(copy.expires_at)).collect()
+        self.by_path.pin().values().map(|copy| now.until(copy.expires_at)).collect()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(id: &str) -> Arc<Copy> {
+        Arc::new(Copy {
+            installation: InstallationId::Location(id.parse().expect("an id")),
+            generation: 1,
+            expires_at: Timestamp::from_millis(100_999),
+            used_until: Timestamp::from_millis(50_000),
+            rest: Bytes::from_static(b",\"scope\":\"\"}"),
+        })
+    }
+
+    #[test]
+    fn what_was_read_before_something_changed_is_not_kept() {
+        let copies = Copies::default();
+        let (path, ids) = ("/v1/locations/a/token", [copy("a").installation.clone()]);
+        let as_of = copies.as_of();
+        copies.put(copy("a"), as_of);
+        assert!(copies.at(path).is_some());
+        copies.drop_stale(&[]);
+        copies.put(copy("a"), as_of);
+        assert!(copies.at(path).is_some(), "nothing was dropped");
+        copies.drop_stale(&ids);
+        assert!(copies.at(path).is_none());
+        copies.put(copy("a"), as_of);
+        assert!(copies.at(path).is_none(), "it was read before");
+        copies.put(copy("a"), copies.as_of());
+        assert!(copies.at(path).is_some());
+        copies.drop_all();
+        copies.put(copy("a"), AsOf(1));
+        assert_eq!((copies.at(path).is_some(), copies.count()), (false, 0));
+    }
+
+    #[test]
+    fn the_seconds_are_those_of_now_and_the_copy_is_good_until_it_is_not() {
+        let copy = copy("a");
+        let at = Timestamp::from_millis;
+        let body = |now| String::from_utf8(copy.body(at(now)).to_vec()).expect("text");
+        assert_eq!(body(0), "{\"expires_in\":100,\"scope\":\"\"}");
+        assert_eq!(body(92_000), "{\"expires_in\":8,\"scope\":\"\"}");
+        assert!(copy.is_good(at(40_000), MINUTE) && copy.is_good(at(40_998), MINUTE));
+        assert!(!copy.is_good(at(40_999), MINUTE), "it would not live for a minute");
+        assert!(!copy.is_good(at(50_000), Duration::ZERO), "its installation calls for something else");
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
 }

@@ -1,8 +1,8 @@
 //! The front of the house: every request passes here first.
 //!
 //! A connection is plain HTTP/1.1. The name it calls us by is checked before anything else; what is
-//! not for a public listener is not there; a request for a token that is at hand is answered from
-//! memory; the rest goes to the routes.
+//! not for a public listener is not there; a plain question for a token that is at hand takes the short
+//! way; the rest goes to the routes.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -13,18 +13,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokens::Timestamp;
-use tokens::records::Verb;
 use tokens::store::Mark;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::{error, info, warn};
@@ -35,10 +32,11 @@ use crate::copies::Copies;
 use crate::error::Problem;
 use crate::house::{Audit, Face, House, Listener};
 use crate::metrics::Metrics;
-use crate::{hosts, routes, tls};
+use crate::shortcut::{self, Begun};
+use crate::{hosts, routes};
 
 /// A connection that sends no whole header within this time is closed.
-const HEADER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const HEADER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The longest that an answer is worked on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
@@ -55,7 +53,7 @@ const LONGEST_TARGET: usize = 8 * 1024;
 /// How long a token lives at least, in seconds, where the caller does not say.
 pub(crate) const MINIMUM_LIFE: Duration = Duration::from_secs(60);
 
-type Answer = Response<Either<Full<Bytes>, Body>>;
+type Answer = Response<Body>;
 
 /// What all connections share.
 pub struct Front {
@@ -66,13 +64,49 @@ pub struct Front {
     pub(crate) metrics: Metrics,
     /// Where the browser comes back to.
     pub(crate) callback: String,
+    /// Which keys are known: as the records last said.
+    keys_as_of: Mutex<Option<u64>>,
     process: String,
     requests: AtomicU64,
 }
 
-/// The id of a request, in every answer and log line.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(pub(crate) String);
+/// The id of a request, in every answer and log line: up to 64 plain characters.
+#[derive(Clone)]
+pub(crate) struct RequestId {
+    length: usize,
+    text: [u8; Self::LONGEST],
+}
+
+impl RequestId {
+    const LONGEST: usize = 64;
+
+    /// Takes what a request brings, if it is sane.
+    fn sane(brought: &[u8]) -> Option<Self> {
+        let plain = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        ((1..=Self::LONGEST).contains(&brought.len()) && brought.iter().all(plain))
+            .then(|| Self::of([brought, b""]))
+    }
+
+    /// Both parts in one, as far as there is room.
+    fn of(parts: [&[u8]; 2]) -> Self {
+        let mut id = Self { length: 0, text: [0; Self::LONGEST] };
+        for part in parts {
+            let room = &mut id.text[id.length..];
+            let some = room.len().min(part.len());
+            room[..some].copy_from_slice(&part[..some]);
+            id.length += some;
+        }
+        id
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
 
 impl Front {
     /// Gets ready: the keys are known when it returns.
@@ -86,27 +120,28 @@ impl Front {
             audit: AuditBook::default(),
             metrics: Metrics::default(),
             callback,
-            process,
+            keys_as_of: Mutex::default(),
+            process: format!("{process}-"),
             requests: AtomicU64::new(0),
         };
-        front.learn_keys(None).await?;
+        front.learn_keys().await?;
         Ok(Arc::new(front))
     }
 
-    async fn learn_keys(&self, unless: Option<u64>) -> Result<Option<u64>, tokens::StoreError> {
-        match self.house.records.keys(unless).await? {
-            Some((keys, mark)) => {
-                self.keys.replace(keys);
-                Ok(Some(mark))
-            }
-            None => Ok(unless),
+    /// Takes the keys anew, if any process has changed them.
+    async fn learn_keys(&self) -> Result<(), tokens::StoreError> {
+        let mut as_of = self.keys_as_of.lock().await;
+        if let Some((keys, mark)) = self.house.records.keys(*as_of).await? {
+            self.keys.replace(keys);
+            *as_of = Some(mark);
         }
+        Ok(())
     }
 
     /// What is done beside the answering, until `stop` turns true: other processes' changes are
     /// looked for, and what was counted is written down.
     pub async fn keep_up(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let (mut keys, mut mark) = (None, Mark::default());
+        let mut mark = Mark::default();
         let mut noted = self.house.clock.now();
         let mut flushed = Instant::now();
         loop {
@@ -114,13 +149,16 @@ impl Front {
                 _ = stop.wait_for(|stop| *stop) => true,
                 () = sleep(LOOK_EVERY) => false,
             };
-            match self.learn_keys(keys).await {
-                Ok(learnt) => keys = learnt,
-                Err(error) => warn!(%error, "the keys can't be read anew"),
+            if let Err(error) = self.learn_keys().await {
+                warn!(%error, "the keys can't be read anew");
             }
             match self.house.keeper.store().changes(mark).await {
                 Ok(changes) => {
-                    self.copies.drop_stale(&changes.ids);
+                    match mark == Mark::default() {
+                        // What changed before there was a mark, nobody knows.
+                        true => self.copies.drop_all(),
+                        false => self.copies.drop_stale(&changes.ids),
+                    }
                     mark = changes.mark;
                     self.metrics.store_answers(true);
                 }
@@ -158,13 +196,6 @@ impl Front {
 
     /// Answers on one listener until `stop` turns true, then ends the requests at hand.
     pub async fn serve(self: Arc<Self>, listener: Listener, face: Face, mut stop: watch::Receiver<bool>) {
-        let acceptor = match &listener {
-            Listener::Tls(_, files) => match tls::Acceptor::read(files) {
-                Ok(acceptor) => Some(acceptor),
-                Err(error) => return error!(%error, "the certificate can't be used"),
-            },
-            Listener::Tcp(_) | Listener::Unix(_) => None,
-        };
         let most = face.connections();
         let room = Arc::new(Semaphore::new(most));
         let router = routes::router(self.clone());
@@ -184,7 +215,10 @@ impl Front {
                 }
             };
             let (front, router, stop) = (self.clone(), router.clone(), stop.clone());
-            let acceptor = acceptor.as_ref().map(tls::Acceptor::current);
+            let acceptor = match &listener {
+                Listener::Tls(_, certificate) => Some(certificate.acceptor()),
+                Listener::Tcp(_) | Listener::Unix(_) => None,
+            };
             tokio::spawn(async move {
                 match (stream, acceptor) {
                     (Stream::Tcp(stream), Some(acceptor)) => {
@@ -206,12 +240,21 @@ impl Front {
     /// One connection.
     async fn converse(
         self: Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         source: Source,
         face: Face,
         router: Router,
         mut stop: watch::Receiver<bool>,
     ) {
+        let read = match (face, self.house.audit) {
+            (Face::Private, Audit::Counted) => {
+                match shortcut::converse(&self, &mut stream, source, &mut stop).await {
+                    Some(read) => read,
+                    None => return,
+                }
+            }
+            _ => Vec::new(),
+        };
         let service = service_fn(move |request| {
             let (front, router) = (self.clone(), router.clone());
             async move { Ok::<_, Infallible>(front.answer(request, source, face, router).await) }
@@ -221,7 +264,7 @@ impl Front {
             .header_read_timeout(HEADER_WITHIN)
             .max_headers(MOST_HEADERS)
             .max_buf_size(MOST_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Begun::new(read, stream)), service);
         tokio::pin!(connection);
         tokio::select! {
             // What goes wrong on a connection is its client's business.
@@ -240,34 +283,23 @@ impl Front {
         router: Router,
     ) -> Answer {
         let began = Instant::now();
-        let id = self.request_id(request.headers());
+        let id = self.request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
         let mut response = match self.admit(&request, source, face) {
             Err(status) => self.turned_away(status),
-            Ok(()) => match self.answer_at_hand(&request, source, face, &id).await {
-                Some(answer) => {
-                    self.metrics.token_from_memory();
-                    answer
-                }
-                None => self.clone().answer_by_route(request, source, face, &id, router, began).await,
-            },
+            Ok(()) => self.answer_by_route(request, source, face, &id, router, began).await,
         };
-        if let Ok(id) = HeaderValue::try_from(id.0) {
-            response.headers_mut().insert(HeaderName::REQUEST_ID, id);
+        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+            response.headers_mut().insert(REQUEST_ID, id);
         }
         response
     }
 
-    /// What is sane of the id that a request brings, or a new one.
-    fn request_id(&self, headers: &HeaderMap) -> RequestId {
-        let sane = |value: &&HeaderValue| {
-            let plain = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-' || *c == b'_' || *c == b'.';
-            (1..=64).contains(&value.len()) && value.as_bytes().iter().all(plain)
-        };
-        let brought = headers.get(HeaderName::REQUEST_ID).filter(sane).and_then(|id| id.to_str().ok());
-        RequestId(brought.map_or_else(
-            || format!("{}-{}", self.process, self.requests.fetch_add(1, Ordering::Relaxed)),
-            str::to_owned,
-        ))
+    /// The id that a request brings, if it is sane, or a new one.
+    pub(crate) fn request_id(&self, brought: Option<&[u8]>) -> RequestId {
+        brought.and_then(RequestId::sane).unwrap_or_else(|| {
+            let number = self.requests.fetch_add(1, Ordering::Relaxed);
+            RequestId::of([self.process.as_bytes(), itoa::Buffer::new().format(number).as_bytes()])
+        })
     }
 
     /// Looks at what a request must be before it is anybody's.
@@ -301,65 +333,31 @@ impl Front {
             StatusCode::NOT_FOUND => "not_found",
             _ => "bad_request",
         };
-        Problem::new(self.house.speech.as_ref(), status, code).into_response().map(Either::Right)
-    }
-
-    /// The answer to a plain question for a token that is at hand.
-    async fn answer_at_hand(
-        &self,
-        request: &Request<Incoming>,
-        source: Source,
-        face: Face,
-        id: &RequestId,
-    ) -> Option<Answer> {
-        let uri = request.uri();
-        if face != Face::Private || request.method() != Method::GET || uri.query().is_some() {
-            return None;
-        }
-        let copy = self.copies.at(uri.path())?;
-        let now = self.house.clock.now();
-        if !copy.is_good(now, MINIMUM_LIFE) {
-            return None;
-        }
-        let speech = self.house.speech.as_ref();
-        let refused = |problem: Problem| Some(problem.into_response().map(Either::Right));
-        let caller = match self.caller(request.headers(), source, now) {
-            Ok(caller) => caller,
-            Err(unknown) => return refused(Problem::unknown(speech, unknown)),
-        };
-        if let Err(forbidden) = caller.may_for(Verb::Token, copy.id()) {
-            return refused(Problem::forbidden(speech, forbidden));
-        }
-        match self.house.audit {
-            Audit::Counted => self.audit.count(&caller, &copy, now),
-            Audit::Each => {
-                let records = self.house.records.as_ref();
-                let noted = self.audit.note(Audit::Each, records, &caller, &copy, &id.0, now).await;
-                if let Err(error) = noted {
-                    return refused(Problem::store(speech, &error));
-                }
-            }
-        }
-        Some(token_answer(copy.body(now)).map(Either::Left))
+        Problem::new(self.house.speech.as_ref(), status, code).into_response()
     }
 
     /// Who asks.
-    pub(crate) fn caller(
+    pub(crate) async fn caller(
         &self,
         headers: &HeaderMap,
         source: Source,
         now: Timestamp,
     ) -> Result<Caller, Unknown> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
-        let (first, more) = (all.next(), all.next());
+        let (first, more) = (all.next().map(HeaderValue::as_bytes), all.next());
         if more.is_some() {
             return Err(Unknown::NoKey);
         }
-        self.keys.caller(first.map(HeaderValue::as_bytes), source, now)
+        if self.keys.may_be_new(first, source, now)
+            && let Err(error) = self.learn_keys().await
+        {
+            warn!(%error, "the keys can't be read anew");
+        }
+        self.keys.caller(first, source, now)
     }
 
     async fn answer_by_route(
-        self: Arc<Self>,
+        &self,
         request: Request<Incoming>,
         source: Source,
         face: Face,
@@ -379,7 +377,7 @@ impl Front {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(_)) => Problem::new(speech, StatusCode::GATEWAY_TIMEOUT, "took_too_long").into_response(),
             Ok(Ok(Err(_))) | Err(_) => {
-                error!(request_id = id.0, "a request broke off inside this program");
+                error!(request_id = id.as_str(), "a request broke off inside this program");
                 Problem::new(speech, StatusCode::INTERNAL_SERVER_ERROR, "internal").into_response()
             }
         };
@@ -388,7 +386,7 @@ impl Front {
         let took = began.elapsed();
         self.metrics.answered(&method, route, status, took);
         info!(
-            request_id = id.0,
+            request_id = id.as_str(),
             %method,
             route,
             status,
@@ -397,24 +395,11 @@ impl Front {
             key = response.extensions().get::<routes::Asker>().map(|asker| asker.0.0.as_str()),
             "answered"
         );
-        response.map(Either::Right)
+        response
     }
 }
 
-/// A token, to be kept by nobody on the way.
-pub(crate) fn token_answer(body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-struct HeaderName;
-
-impl HeaderName {
-    const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
-}
+const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
 impl Face {
     /// How many connections a thread keeps at once: a flood at the public door leaves the private

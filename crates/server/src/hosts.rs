@@ -10,7 +10,12 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 pub(crate) fn check(headers: &HeaderMap, known: &[String]) -> Result<(), StatusCode> {
     let mut all = headers.get_all(HOST).iter();
     let (Some(host), None) = (all.next(), all.next()) else { return Err(StatusCode::BAD_REQUEST) };
-    let host = host.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
+    check_one(host.as_bytes(), known)
+}
+
+/// Checks the value of the only `Host` header.
+pub(crate) fn check_one(host: &[u8], known: &[String]) -> Result<(), StatusCode> {
+    let host = std::str::from_utf8(host).map_err(|_| StatusCode::BAD_REQUEST)?;
     let name = without_port(host).ok_or(StatusCode::BAD_REQUEST)?;
     let is = |known: &str| known.eq_ignore_ascii_case(name);
     match LOOPBACK.iter().any(|known| is(known)) || known.iter().any(|known| is(known)) {

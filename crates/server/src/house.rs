@@ -8,6 +8,8 @@ use tokens::{Clock, InstallPolicy, Keeper, Records};
 use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
+use crate::tls::Certificate;
+
 /// Everything that requests are answered from.
 pub struct House {
     /// Hands out tokens.
@@ -73,7 +75,7 @@ pub enum Listener {
     /// A port.
     Tcp(TcpListener),
     /// A port, behind TLS.
-    Tls(TcpListener, CertificateFiles),
+    Tls(TcpListener, Arc<Certificate>),
     /// A file.
     Unix(UnixListener),
 }

@@ -28,19 +28,13 @@ impl ApiKey {
         let id = URL_SAFE_NO_PAD.encode(&bytes[..6]);
         let secret = URL_SAFE_NO_PAD.encode(&bytes[6..]);
         let body = format!("{MARK}{id}{secret}");
-        let check = checksum(&body);
+        let check = checksum(body.as_bytes());
         Self(format!("{body}{check}"))
     }
 
     /// Takes what was sent for a key if it has a key's form; a mistyped one is told from a wrong one.
     pub fn parse(text: &str) -> Option<Self> {
-        let (body, check) = text.split_at_checked(MARK.len() + ID + SECRET)?;
-        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        let whole = text.starts_with(MARK)
-            && check.len() == CHECK
-            && text.bytes().all(plain)
-            && checksum(body) == check;
-        whole.then(|| Self(text.to_owned()))
+        is_whole(text.as_bytes()).then(|| Self(text.to_owned()))
     }
 
     /// The public part.
@@ -50,9 +44,7 @@ impl ApiKey {
 
     /// What is kept of it.
     pub fn hash(&self) -> [u8; 32] {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, self.0.as_bytes()).as_ref());
-        hash
+        hash(self.0.as_bytes())
     }
 
     /// The key itself, to be shown once.
@@ -61,14 +53,30 @@ impl ApiKey {
     }
 }
 
+/// Whether it has a key's form, and nothing was mistyped.
+pub(crate) fn is_whole(text: &[u8]) -> bool {
+    let plain = |c: &u8| c.is_ascii_alphanumeric() || *c == b'-' || *c == b'_';
+    public_part(text).is_some()
+        && text.iter().all(plain)
+        && text.split_at(MARK.len() + ID + SECRET).1 == checksum(&text[..MARK.len() + ID + SECRET]).as_bytes()
+}
+
+/// What is kept of a key: the digest of what follows its public part, which fits one block of SHA-256.
+pub(crate) fn hash(text: &[u8]) -> [u8; 32] {
+    let secret = text.get(MARK.len() + ID..).unwrap_or_default();
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, secret).as_ref());
+    hash
+}
+
 /// The public part of what may be a key.
 pub(crate) fn public_part(text: &[u8]) -> Option<&[u8; ID]> {
     let rest = text.strip_prefix(MARK.as_bytes())?;
     (rest.len() == ID + SECRET + CHECK).then(|| rest.first_chunk())?
 }
 
-fn checksum(body: &str) -> String {
-    let digest = digest(&SHA256, body.as_bytes());
+fn checksum(body: &[u8]) -> String {
+    let digest = digest(&SHA256, body);
     URL_SAFE_NO_PAD.encode(digest.as_ref()).chars().take(CHECK).collect()
 }
 

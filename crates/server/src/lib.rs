@@ -1,10 +1,10 @@
 //! What happens on request: the only place that answers HTTP for the service.
 //!
 //! The path of a request: [`Front`] takes the connection, checks by which name it is called and what
-//! the listener may show, and answers a plain question for a token that is at hand from memory
-//! (`copies`). Everything else goes through the table in `routes`, whose guard turns the API key into
-//! a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question. What can't
-//! be answered leaves through `error`.
+//! the listener may show. A plain question for a token that is at hand is answered from memory
+//! (`shortcut`, `copies`). Everything else goes through the table in `routes`, whose guard turns the
+//! API key into a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question.
+//! What can't be answered leaves through `error`.
 
 mod api;
 mod audit;
@@ -18,6 +18,7 @@ mod key;
 mod metrics;
 mod openapi;
 mod routes;
+mod shortcut;
 mod tls;
 
 mod hosts;
@@ -26,4 +27,4 @@ pub use front::Front;
 pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
-pub use tls::check_certificate;
+pub use tls::Certificate;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use http::StatusCode;
+use http::request::Parts;
 use tokens::records::{KeyId, Verb};
 
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
@@ -122,15 +122,16 @@ fn taken(path: &str) -> bool {
 
 async fn guarded(
     State((front, entry)): State<(Arc<Front>, Entry)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match pass(&front, entry.door, &request) {
-        Ok(None) => next.run(request).await,
+    let (mut parts, body) = request.into_parts();
+    let mut response = match pass(&front, entry.door, &parts).await {
+        Ok(None) => next.run(Request::from_parts(parts, body)).await,
         Ok(Some(caller)) => {
             let id = caller.key.record.id.clone();
-            request.extensions_mut().insert(caller);
-            let mut response = next.run(request).await;
+            parts.extensions.insert(caller);
+            let mut response = next.run(Request::from_parts(parts, body)).await;
             response.extensions_mut().insert(Asker(id));
             response
         }
@@ -140,17 +141,13 @@ async fn guarded(
     response
 }
 
-fn pass(
-    front: &Front,
-    door: Door,
-    request: &http::Request<Body>,
-) -> Result<Option<crate::auth::Caller>, Problem> {
+async fn pass(front: &Front, door: Door, request: &Parts) -> Result<Option<crate::auth::Caller>, Problem> {
     let speech = front.house.speech.as_ref();
-    let source = request.extensions().get::<Source>().copied().unwrap_or(Source::Unix);
+    let source = request.extensions.get::<Source>().copied().unwrap_or(Source::Unix);
     let verb = match door {
         Door::Open => return Ok(None),
         Door::Key(verb) => verb,
-        Door::KeyOrLocal(_) if source.is_local() && !request.headers().contains_key("authorization") => {
+        Door::KeyOrLocal(_) if source.is_local() && !request.headers.contains_key("authorization") => {
             return Ok(None);
         }
         Door::KeyOrLocal(verb) => verb,
@@ -159,7 +156,7 @@ fn pass(
         return Err(Problem::unknown(speech, Unknown::Exposed));
     }
     let now = front.house.clock.now();
-    let caller = front.caller(request.headers(), source, now);
+    let caller = front.caller(&request.headers, source, now).await;
     let caller = caller.map_err(|unknown| Problem::unknown(speech, unknown))?;
     // An installation's own checks in the handlers come on top.
     caller.may(verb).map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
@@ -167,14 +164,14 @@ fn pass(
 }
 
 /// Whether a key stands in the address or in a cookie, where proxies and browsers keep it.
-fn is_exposed(request: &http::Request<Body>) -> bool {
-    let query = request.uri().query().unwrap_or_default();
+fn is_exposed(request: &Parts) -> bool {
+    let query = request.uri.query().unwrap_or_default();
     let in_query = form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
         let name = name.to_ascii_lowercase();
         matches!(name.as_str(), "access_token" | "api_key" | "apikey" | "key" | "token" | "authorization")
             || value.starts_with("ghlk_")
     });
-    let cookies = request.headers().get_all(http::header::COOKIE);
+    let cookies = request.headers.get_all(http::header::COOKIE);
     in_query || cookies.iter().any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
 }
 

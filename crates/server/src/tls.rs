@@ -1,5 +1,6 @@
 //! TLS for the private listener: a certificate that is read anew when its files change.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,21 +15,28 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::held;
 use crate::house::CertificateFiles;
 
-/// Accepts TLS connections with the newest certificate that could be read.
-pub(crate) struct Acceptor {
+/// The newest certificate that could be read, for all threads of a listener.
+pub struct Certificate {
     files: CertificateFiles,
     current: Mutex<(Option<[SystemTime; 2]>, TlsAcceptor)>,
 }
 
-impl Acceptor {
-    /// Reads the files.
-    pub(crate) fn read(files: &CertificateFiles) -> io::Result<Self> {
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.fmt(f)
+    }
+}
+
+impl Certificate {
+    /// Reads the files. An error means that they can't be used.
+    pub fn read(files: &CertificateFiles) -> io::Result<Self> {
         let current = Mutex::new((changed_at(files), acceptor(files)?));
         Ok(Self { files: files.clone(), current })
     }
 
-    /// The acceptor of now. New files that can't be used leave the old certificate in place.
-    pub(crate) fn current(&self) -> TlsAcceptor {
+    /// Accepts connections with the certificate of now. New files that can't be used leave the old one
+    /// in place.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let now = changed_at(&self.files);
         let mut current = held(&self.current);
         if now != current.0 {
@@ -43,11 +51,6 @@ impl Acceptor {
         }
         current.1.clone()
     }
-}
-
-/// Checks that the files can be used.
-pub fn check_certificate(files: &CertificateFiles) -> io::Result<()> {
-    acceptor(files).map(drop)
 }
 
 fn changed_at(files: &CertificateFiles) -> Option<[SystemTime; 2]> {

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use server::Certificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,13 +36,11 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
         let settings = Settings::read(config);
         Some((doors?, settings?))
     })?;
-    if let Some(files) = &doors.tls {
-        server::check_certificate(files).map_err(|error| {
-            let why = error.to_string().into();
-            Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
-        })?;
-    }
-    let sockets = Sockets::bind(&doors).map_err(|taken| not_bound(context, &taken))?;
+    let certificate = doors.tls.as_ref().map(Certificate::read).transpose().map_err(|error| {
+        let why = error.to_string().into();
+        Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
+    })?;
+    let sockets = Sockets::bind(&doors, certificate).map_err(|taken| not_bound(context, &taken))?;
     let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
     announce(context, &doors, &sockets);
     systemd::ready();

@@ -1,5 +1,6 @@
 //! `serve`, `keys` and `installs`: one keeper for every program, and who may ask it.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use sandbox::{Fault, FaultKind, Matcher, UserType};
@@ -28,12 +29,10 @@ impl Service {
         Self { home, running, address }
     }
 
-    /// A key that is known to the service.
+    /// A key, which is good as soon as it is made.
     pub(crate) fn key(&self, arguments: &[&str]) -> String {
         let all = ["keys", "create", "--name"].iter().chain(arguments);
-        let key = self.home.run(all).good().out.trim().to_owned();
-        self.until(|| self.get("/v1/installations", Some(&key)).status != 401);
-        key
+        self.home.run(all).good().out.trim().to_owned()
     }
 
     pub(crate) fn until(&self, mut holds: impl FnMut() -> bool) {
@@ -120,6 +119,74 @@ fn a_program_gets_a_token_by_its_key_and_nobody_else_does() {
         assert!(!bytes.windows(20).any(|part| part == &key.as_bytes()[15..35]), "{file} holds the key");
     }
     service.stop();
+}
+
+#[test]
+fn one_connection_may_ask_plainly_and_otherwise_in_any_order() {
+    let service = Service::start(home());
+    let location = service.home.location().to_owned();
+    let key = service.key(&["billing", "--location", &location]);
+    assert_eq!(service.token(&key).status, 200, "now it is at hand");
+    let plain = format!(
+        "GET /v1/locations/{location}/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n"
+    );
+    let with = |header: &str| plain.replace("Host:", &format!("{header}\r\nHost:"));
+    let refused = plain.replace("Bearer ghlk_", "Bearer ghlx_");
+    let address = service.address.trim_start_matches("http://");
+    let memory = || metric(&service, "ghl_auth_tokens_from_memory_total");
+    let before = memory();
+    // Each text is one write; what may be answered is answered in its order.
+    for (texts, statuses) in [
+        (vec![plain.clone(), plain.clone(), plain.clone()], vec![200, 200, 200]),
+        (vec![plain.clone(), with("X-Unheard-Of: 1"), plain.clone()], vec![200, 200, 200]),
+        (vec![format!("{plain}{plain}{plain}")], vec![200, 200, 200]),
+        (vec![plain.clone(), refused.clone(), plain.clone()], vec![200, 401, 200]),
+        (vec![plain[..30].to_owned(), plain[30..].to_owned()], vec![200]),
+        (
+            vec![plain.clone(), format!("{plain}{}", &plain[..50]), plain[50..].to_owned()],
+            vec![200, 200, 200],
+        ),
+        (vec![plain.replace("localhost", "evil.example")], vec![421]),
+        (vec![plain.clone(), with("Content-Length: 3") + "abc", plain.clone()], vec![200, 200, 200]),
+    ] {
+        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+        let mut seen = Vec::new();
+        for (place, text) in texts.iter().enumerate() {
+            stream.write_all(text.as_bytes()).expect("it reads");
+            let due = statuses.len() - (texts.len() - 1 - place).min(statuses.len());
+            while seen.len() < due && texts.len() == statuses.len() {
+                seen.push(answer(&mut stream));
+            }
+        }
+        while seen.len() < statuses.len() {
+            seen.push(answer(&mut stream));
+        }
+        assert_eq!(seen, statuses, "{texts:?}");
+    }
+    assert!(memory() - before >= 18, "all that was answered with a token was at hand");
+    service.stop();
+}
+
+/// Reads one answer from a connection that goes on.
+fn answer(stream: &mut std::net::TcpStream) -> u16 {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("more of the head");
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).expect("a head is text").to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let mut body = vec![0; length.and_then(|length| length.parse().ok()).expect("a length")];
+    stream.read_exact(&mut body).expect("the body");
+    serde_json::from_slice::<Value>(&body).expect("the body is whole");
+    assert!(head.contains("\r\nx-request-id: ") && head.contains("\r\ndate: "), "{head}");
+    head[9..12].parse().expect("a status")
+}
+
+fn metric(service: &Service, name: &str) -> u64 {
+    let page = service.get("/metrics", None).body;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_default()
 }
 
 #[test]

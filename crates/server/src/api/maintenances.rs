@@ -58,7 +58,7 @@ pub(crate) async fn plan(
         return Err(bad(&front, "bad_body"));
     }
     let now = front.house.clock.now();
-    let id = format!("{}-{}", request.0, now.as_millis() % 100_000);
+    let id = format!("{}-{}", request.as_str(), now.as_millis() % 100_000);
     let window = Maintenance { id, subject, from: now, until: now + Duration::from_secs(seconds), reason };
     let planned = front.house.records.plan_maintenance(&window).await;
     planned.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;

@@ -6,16 +6,17 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use http::StatusCode;
 use serde::Deserialize;
 use tokens::records::Verb;
 use tokens::{InstallationId, Served};
 
-use super::{bad, id_in_path, json, query};
+use super::{bad, id_in_path, json, json_answer, query};
 use crate::auth::Caller;
-use crate::copies::Copy;
+use crate::copies::{AsOf, Copy, path_of};
 use crate::error::Problem;
-use crate::front::{Front, MINIMUM_LIFE, RequestId, token_answer};
+use crate::front::{Front, MINIMUM_LIFE, RequestId};
 
 /// HighLevel's tokens live for a day: nobody can be promised more.
 const LONGEST_LIFE: u64 = 86_400;
@@ -56,8 +57,16 @@ async fn token(
         Some(_) => return Err(bad(front, "bad_minimum_life")),
     };
     may(front, caller, id)?;
+    let at_hand = front.copies.at(&path_of(id));
+    if let Some(copy) = at_hand.filter(|copy| copy.is_good(front.house.clock.now(), minimum_life)) {
+        let answered = hand_out(front, caller, request, &copy).await;
+        front.metrics.token_from_memory();
+        return answered;
+    }
+    let as_of = front.copies.as_of();
     let served = front.house.keeper.token(id, minimum_life).await;
-    hand_out(front, caller, request, served.map_err(|error| Problem::keeper(&front.house, &error))?).await
+    let served = served.map_err(|error| Problem::keeper(&front.house, &error))?;
+    hand_out(front, caller, request, &keep_copy(front, &served, as_of)).await
 }
 
 /// The caller saw HighLevel refuse the token of a generation.
@@ -96,10 +105,11 @@ async fn refused(
 ) -> Answered {
     may(front, caller, id)?;
     let Refused { generation } = json(front, body).await?;
+    let as_of = front.copies.as_of();
     let installation = front.house.keeper.refused(id, generation).await;
     let installation = installation.map_err(|error| Problem::keeper(&front.house, &error))?;
     let served = Served { installation, refreshed: false, warning: None };
-    hand_out(front, caller, request, served).await
+    hand_out(front, caller, request, &keep_copy(front, &served, as_of)).await
 }
 
 fn may(front: &Front, caller: &Caller, id: &InstallationId) -> Result<(), Problem> {
@@ -108,15 +118,21 @@ fn may(front: &Front, caller: &Caller, id: &InstallationId) -> Result<(), Proble
         .map_err(|forbidden| Problem::forbidden(front.house.speech.as_ref(), forbidden))
 }
 
-/// Keeps a copy, writes down who took it, and answers.
-async fn hand_out(front: &Front, caller: &Caller, request: &RequestId, served: Served) -> Answered {
-    let house = &front.house;
-    let copy = Arc::new(Copy::of(&served, house.speech.as_ref()));
-    let now = house.clock.now();
-    if copy.is_good(now, Duration::ZERO) {
-        front.copies.put(copy.clone());
+/// Makes the answer of what was read after `as_of`, and keeps it at hand while it is good.
+fn keep_copy(front: &Front, served: &Served, as_of: AsOf) -> Arc<Copy> {
+    let copy = Arc::new(Copy::of(served, front.house.speech.as_ref()));
+    if copy.is_good(front.house.clock.now(), Duration::ZERO) {
+        front.copies.put(copy.clone(), as_of);
     }
-    let noted = front.audit.note(house.audit, house.records.as_ref(), caller, &copy, &request.0, now).await;
+    copy
+}
+
+/// Writes down who takes it, and answers.
+async fn hand_out(front: &Front, caller: &Caller, request: &RequestId, copy: &Arc<Copy>) -> Answered {
+    let house = &front.house;
+    let now = house.clock.now();
+    let request_id = request.as_str();
+    let noted = front.audit.note(house.audit, house.records.as_ref(), caller, copy, request_id, now).await;
     noted.map_err(|error| Problem::store(house.speech.as_ref(), &error))?;
-    Ok(token_answer(copy.body(now)).into_response())
+    Ok(json_answer(StatusCode::OK, copy.body(now)))
 }

@@ -1,0 +1,320 @@
+//! The short way: a plain question for a token that is at hand, answered without a server around it.
+//!
+//! It is asked more often than everything else together: again and again, on a connection that is kept,
+//! one short head with nothing in it to interpret. Whatever is more than that, or in any doubt, or to be
+//! refused, is given on unanswered, with every byte of it, to the server proper, which stays with the
+//! connection from then on. So nothing here says no.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokens::Timestamp;
+use tokens::records::Verb;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::auth::Source;
+use crate::copies::OPENING;
+use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, RequestId};
+use crate::hosts;
+
+/// Plain heads are much shorter.
+const LONGEST_HEAD: usize = 2048;
+const MOST_HEADERS: usize = 16;
+
+/// Who has asked before is waited for a while longer.
+const NEXT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Answers plain questions on `stream`, for as long as nothing else is asked. What was read of anything
+/// else is returned; `None` means that the conversation is over.
+pub(crate) async fn converse(
+    front: &Front,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    source: Source,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Vec<u8>> {
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
+    // It is set anew when it has rung, not for each question.
+    let (mut patience, mut has_asked) = (pin!(sleep(HEADER_WITHIN)), false);
+    let mut read = Vec::with_capacity(LONGEST_HEAD);
+    let mut head = Head::default();
+    loop {
+        tokio::select! {
+            biased;
+            length = stream.read_buf(&mut read) => if length.ok()? == 0 { return None },
+            _ = &mut stopped => return None,
+            () = &mut patience => {
+                if !std::mem::take(&mut has_asked) {
+                    return None;
+                }
+                patience.as_mut().reset(Instant::now() + NEXT_WITHIN);
+                continue;
+            }
+        }
+        let rest = question(&read).and_then(|question| front.answer_plain(&question, source, &mut head));
+        let Some(rest) = rest else { return Some(read) };
+        write(stream, &head.0, &rest).await.ok()?;
+        front.metrics.token_from_memory();
+        read.clear();
+        has_asked = true;
+    }
+}
+
+impl Front {
+    /// Writes the beginning of the answer into `head` and returns the rest of it, if the question is for a
+    /// token at hand, and from someone who may have it.
+    fn answer_plain(&self, question: &Question<'_>, source: Source, head: &mut Head) -> Option<Bytes> {
+        if source != Source::Unix {
+            hosts::check_one(question.host, &self.house.hosts).ok()?;
+        }
+        let now = self.house.clock.now();
+        let copy = self.copies.at(question.path).filter(|copy| copy.is_good(now, MINIMUM_LIFE))?;
+        let caller = self.keys.good(question.authorization, now)?;
+        caller.may_for(Verb::Token, copy.id()).ok()?;
+        caller.note_use(source, now);
+        self.audit.count(&caller, &copy, now);
+        let request_id = self.request_id(question.request_id);
+        head.write(now, &request_id, copy.seconds_left(now), copy.rest());
+        Some(copy.rest().clone())
+    }
+}
+
+/// The plain question, as it stands in a head.
+#[derive(Debug, PartialEq, Eq)]
+struct Question<'a> {
+    path: &'a str,
+    host: &'a [u8],
+    authorization: &'a [u8],
+    request_id: Option<&'a [u8]>,
+}
+
+/// Takes `read` for a plain question if it is one whole head of HTTP/1.1 with nothing behind it and no
+/// header that would make a difference.
+fn question(read: &[u8]) -> Option<Question<'_>> {
+    let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(read, &mut headers).ok()?;
+    if parsed != httparse::Status::Complete(read.len()) {
+        return None;
+    }
+    let (Some("GET"), Some(path), Some(1)) = (request.method, request.path, request.version) else {
+        return None;
+    };
+    let (mut host, mut authorization, mut request_id) = (None, None, None);
+    for header in request.headers.iter() {
+        let once = match header.name {
+            name if name.eq_ignore_ascii_case("host") => host.replace(header.value),
+            name if name.eq_ignore_ascii_case("authorization") => authorization.replace(header.value),
+            name if name.eq_ignore_ascii_case("x-request-id") => request_id.replace(header.value),
+            name if makes_no_difference(name, header.value) => None,
+            _ => return None,
+        };
+        if once.is_some() {
+            return None;
+        }
+    }
+    Some(Question { path, host: host?, authorization: authorization?, request_id })
+}
+
+/// Whether the answer is the same with a header and without. What programs send with most requests.
+fn makes_no_difference(name: &str, value: &[u8]) -> bool {
+    const IDLE: [&str; 7] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "pragma",
+        "sec-fetch-mode",
+        "user-agent",
+    ];
+    let is = |known: &&str| name.eq_ignore_ascii_case(known);
+    IDLE.iter().any(is) || (is(&"connection") && value.eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// The beginning of an answer: its head, and what of its body differs from second to second.
+#[derive(Default)]
+struct Head(Vec<u8>, Option<(i64, String)>);
+
+impl Head {
+    fn write(&mut self, now: Timestamp, request_id: &RequestId, seconds_left: u64, rest: &[u8]) {
+        let Self(head, date) = self;
+        let second = now.as_millis().div_euclid(1000);
+        let date = match date {
+            Some((of, date)) if *of == second => date,
+            date => &date.insert((second, http_date(second))).1,
+        };
+        head.clear();
+        let mut digits = itoa::Buffer::new();
+        let seconds_left = digits.format(seconds_left);
+        let length = OPENING.len() + seconds_left.len() + rest.len();
+        for part in [
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\nx-request-id: ",
+            request_id.as_bytes(),
+            b"\r\ndate: ",
+            date.as_bytes(),
+            b"\r\ncontent-length: ",
+            itoa::Buffer::new().format(length).as_bytes(),
+            b"\r\n\r\n",
+            OPENING.as_bytes(),
+            seconds_left.as_bytes(),
+        ] {
+            head.extend_from_slice(part);
+        }
+    }
+}
+
+/// A second as the `Date` header has it (RFC 9110, 5.6.7).
+fn http_date(second: i64) -> String {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let at = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    // It fails before the year 0 only.
+    printer.timestamp_to_rfc9110_string(&at).unwrap_or_default()
+}
+
+/// Writes both parts, as far as possible with one call to the system.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), head: &[u8], rest: &[u8]) -> io::Result<()> {
+    let mut both = [IoSlice::new(head), IoSlice::new(rest)];
+    let mut parts = &mut both[..];
+    while !parts.is_empty() {
+        let written = stream.write_vectored(parts).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut parts, written);
+    }
+    stream.flush().await
+}
+
+/// A stream of which some was read already.
+pub(crate) struct Begun<S> {
+    read: Vec<u8>,
+    at: usize,
+    stream: S,
+}
+
+impl<S> Begun<S> {
+    pub(crate) fn new(read: Vec<u8>, stream: S) -> Self {
+        Self { read, at: 0, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let begun = &mut *self;
+        if begun.at == begun.read.len() {
+            return Pin::new(&mut begun.stream).poll_read(cx, buffer);
+        }
+        let some = buffer.remaining().min(begun.read.len() - begun.at);
+        buffer.put_slice(&begun.read[begun.at..begun.at + some]);
+        begun.at += some;
+        if begun.at == begun.read.len() {
+            (begun.read, begun.at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str =
+        "GET /v1/locations/A/token HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer k\r\n";
+
+    #[test]
+    fn a_plain_question_is_seen_whatever_idle_headers_it_brings() {
+        let plain = Question {
+            path: "/v1/locations/A/token",
+            host: b"localhost",
+            authorization: b"Bearer k",
+            request_id: None,
+        };
+        for idle in ["", "User-Agent: x\r\n", "Accept: */*\r\nConnection: Keep-Alive\r\n", "pragma: x\r\n"] {
+            let head = format!("{PLAIN}{idle}\r\n");
+            assert_eq!(question(head.as_bytes()).as_ref(), Some(&plain), "{idle}");
+        }
+        let head = format!("{PLAIN}X-Request-Id: a\r\n\r\n");
+        assert_eq!(question(head.as_bytes()).and_then(|question| question.request_id), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn whatever_is_more_than_a_plain_question_is_given_on() {
+        for more in [
+            "Content-Length: 0\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Expect: 100-continue\r\n",
+            "Upgrade: h2c\r\n",
+            "Connection: close\r\n",
+            "Connection: keep-alive, x\r\n",
+            "Host: localhost\r\n",
+            "authorization: Bearer k\r\n",
+            "Cookie: a=b\r\n",
+            "X-Anything: x\r\n",
+            "X-Request-Id: a\r\nX-Request-Id: a\r\n",
+            " folded\r\n",
+            "no colon\r\n",
+        ] {
+            assert_eq!(question(format!("{PLAIN}{more}\r\n").as_bytes()), None, "{more}");
+        }
+        let whole = format!("{PLAIN}\r\n");
+        for cut in 0..whole.len() {
+            assert_eq!(question(&whole.as_bytes()[..cut]), None, "{cut}");
+        }
+        assert_eq!(question(format!("{whole}{whole}").as_bytes()), None);
+        assert_eq!(question(whole.replace("GET", "HEAD").as_bytes()), None);
+        assert_eq!(question(whole.replace("1.1", "1.0").as_bytes()), None);
+        assert_eq!(question(whole.replace("Host", "Hoſt").as_bytes()), None);
+        let many: String = (0..MOST_HEADERS).map(|_| "Accept: x\r\n").collect();
+        assert_eq!(question(format!("{PLAIN}{many}\r\n").as_bytes()), None);
+    }
+
+    #[test]
+    fn the_date_is_that_of_http() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_comes_first_and_once() {
+        let mut begun = Begun::new(b"GET / ".to_vec(), &b"HTTP/1.1"[..]);
+        let mut first = [0; 3];
+        begun.read_exact(&mut first).await.expect("three bytes");
+        let mut text = String::new();
+        begun.read_to_string(&mut text).await.expect("the rest");
+        assert_eq!((&first, text.as_str()), (b"GET", " / HTTP/1.1"));
+    }
+}
