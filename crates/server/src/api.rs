@@ -8,11 +8,12 @@ pub(crate) mod parked;
 pub(crate) mod service;
 pub(crate) mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::tokens::InstallationId;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -33,6 +34,19 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     /// The guard has put it there.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         parts.extensions.get::<Caller>().cloned().ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// What stands in a path where its route has a name.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Front>> for InPath<T> {
+    type Rejection = Problem;
+
+    /// What is no text when it is decoded is no id.
+    async fn from_request_parts(parts: &mut Parts, front: &Arc<Front>) -> Result<Self, Problem> {
+        let found = Path::from_request_parts(parts, front).await;
+        found.map(|Path(found)| Self(found)).map_err(|_| bad(front, "bad_id"))
     }
 }
 

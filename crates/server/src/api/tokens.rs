@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokens::records::Verb;
 use tokens::{InstallationId, Served};
 
-use super::{bad, id_in_path, json, query};
+use super::{InPath, bad, id_in_path, json, query};
 use crate::auth::Caller;
 use crate::copies::Copy;
 use crate::error::Problem;
@@ -26,7 +26,7 @@ pub(crate) async fn of_location(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     RawQuery(query): RawQuery,
 ) -> Answered {
     token(&front, &caller, &request, &id_in_path(&front, "location", &id)?, query.as_deref()).await
@@ -36,7 +36,7 @@ pub(crate) async fn of_company(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     RawQuery(query): RawQuery,
 ) -> Answered {
     token(&front, &caller, &request, &id_in_path(&front, "company", &id)?, query.as_deref()).await
@@ -71,7 +71,7 @@ pub(crate) async fn refused_of_location(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     body: Body,
 ) -> Answered {
     refused(&front, &caller, &request, &id_in_path(&front, "location", &id)?, body).await
@@ -81,7 +81,7 @@ pub(crate) async fn refused_of_company(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     body: Body,
 ) -> Answered {
     refused(&front, &caller, &request, &id_in_path(&front, "company", &id)?, body).await
