@@ -229,7 +229,8 @@ fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
     Some(found)
 }
 
-async fn form(body: Body) -> Option<HashMap<String, String>> {
+/// The parameters of a form, as far as it is one, in time, and not too long.
+pub(crate) async fn form(body: Body) -> Option<HashMap<String, String>> {
     let collected = Limited::new(body, LONGEST_FORM).collect();
     let bytes = tokio::time::timeout(Duration::from_secs(10), collected).await.ok()?.ok()?.to_bytes();
     parameters(Some(std::str::from_utf8(&bytes).ok()?))

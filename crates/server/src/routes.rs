@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokens::records::{KeyId, Verb};
 
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
@@ -125,7 +125,13 @@ async fn guarded(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match pass(&front, entry.door, &request) {
+    let passed = match pass(&front, entry.door, &request) {
+        Err(problem) if problem.code == "no_key" && is_exposed_in_form(&mut request).await => {
+            Err(Problem::unknown(front.house.speech.as_ref(), Unknown::Exposed))
+        }
+        passed => passed,
+    };
+    let mut response = match passed {
         Ok(None) => next.run(request).await,
         Ok(Some(caller)) => {
             let id = caller.key.record.id.clone();
@@ -147,6 +153,9 @@ fn pass(
 ) -> Result<Option<crate::auth::Caller>, Problem> {
     let speech = front.house.speech.as_ref();
     let source = request.extensions().get::<Source>().copied().unwrap_or(Source::Unix);
+    if door != Door::Open && is_exposed(request) {
+        return Err(Problem::unknown(speech, Unknown::Exposed));
+    }
     let verb = match door {
         Door::Open => return Ok(None),
         Door::Key(verb) => verb,
@@ -155,9 +164,6 @@ fn pass(
         }
         Door::KeyOrLocal(verb) => verb,
     };
-    if is_exposed(request) {
-        return Err(Problem::unknown(speech, Unknown::Exposed));
-    }
     let now = front.house.clock.now();
     let caller = front.caller(request.headers(), source, now);
     let caller = caller.map_err(|unknown| Problem::unknown(speech, unknown))?;
@@ -176,6 +182,16 @@ fn is_exposed(request: &http::Request<Body>) -> bool {
     });
     let cookies = request.headers().get_all(http::header::COOKIE);
     in_query || cookies.iter().any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
+}
+
+/// Whether whoever brings no key where it belongs has put it into a form.
+async fn is_exposed_in_form(request: &mut Request) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")) {
+        return false;
+    }
+    let form = browser::form(std::mem::take(request.body_mut())).await;
+    form.is_some_and(|form| form.values().any(|value| value.starts_with("ghlk_")))
 }
 
 async fn not_found(State(front): State<Arc<Front>>) -> Problem {
