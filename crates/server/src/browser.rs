@@ -18,12 +18,11 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 use tokens::records::{Verb, Visit};
 use tokens::{AuthorizationCode, InstallPolicy, KeeperError};
 
-use crate::api::document;
+use crate::api::{document, whole};
 use crate::auth::Source;
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -85,7 +84,11 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
     let Some(consent) = &front.house.consent else {
         return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
     };
-    let Some(link) = form(body).await.and_then(|mut found| found.remove("link")) else {
+    let mut found = match form(body).await {
+        Ok(found) => found,
+        Err(status) => return Page::new(speech, status, "odd").into_response(),
+    };
+    let Some(link) = found.remove("link") else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response();
     };
     match front.house.records.take_visit(&sealed(&[&link]), front.house.clock.now()).await {
@@ -183,8 +186,11 @@ pub(crate) async fn confirm(State(front): State<Arc<Front>>, body: Body) -> Resp
     if !has_room(&front) {
         return Page::new(speech, StatusCode::FORBIDDEN, "no-installs").into_response();
     }
-    let code = form(body).await.and_then(|mut found| found.remove("code"));
-    let Some(code) = code.filter(|code| !code.is_empty()) else {
+    let mut found = match form(body).await {
+        Ok(found) => found,
+        Err(status) => return Page::new(speech, status, "odd").into_response(),
+    };
+    let Some(code) = found.remove("code").filter(|code| !code.is_empty()) else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-code").into_response();
     };
     let code = AuthorizationCode::new(code);
@@ -230,10 +236,10 @@ fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
 }
 
 /// The parameters of a form, as far as it is one, in time, and not too long.
-pub(crate) async fn form(body: Body) -> Option<HashMap<String, String>> {
-    let collected = Limited::new(body, LONGEST_FORM).collect();
-    let bytes = tokio::time::timeout(Duration::from_secs(10), collected).await.ok()?.ok()?.to_bytes();
-    parameters(Some(std::str::from_utf8(&bytes).ok()?))
+pub(crate) async fn form(body: Body) -> Result<HashMap<String, String>, StatusCode> {
+    let bytes = whole(body, LONGEST_FORM).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
+    parameters(Some(text)).ok_or(StatusCode::BAD_REQUEST)
 }
 
 fn is_prefetch(headers: &HeaderMap) -> bool {

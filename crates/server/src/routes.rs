@@ -191,7 +191,7 @@ async fn is_exposed_in_form(request: &mut Request) -> bool {
         return false;
     }
     let form = browser::form(std::mem::take(request.body_mut())).await;
-    form.is_some_and(|form| form.values().any(|value| value.starts_with("ghlk_")))
+    form.is_ok_and(|form| form.values().any(|value| value.starts_with("ghlk_")))
 }
 
 async fn not_found(State(front): State<Arc<Front>>) -> Problem {
