@@ -44,7 +44,7 @@ pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, P
     };
     let link = random();
     let expires_at = front.house.clock.now() + WITHIN;
-    let visit = Visit { state: sealed(&[&link]), browser: [0; 32], expires_at };
+    let visit = Visit { state: sealed(&["link", &link]), browser: [0; 32], expires_at };
     front.house.records.open_visit(&visit).await.map_err(|error| Problem::store(speech, &error))?;
     let url = format!("{}/oauth/start?link={link}", origin(&consent.app.redirect_uri));
     Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
@@ -91,7 +91,7 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
     let Some(link) = found.remove("link") else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response();
     };
-    match front.house.records.take_visit(&sealed(&[&link]), front.house.clock.now()).await {
+    match front.house.records.take_visit(&sealed(&["link", &link]), front.house.clock.now()).await {
         Ok(Some(_)) => send_off(&front, consent).await,
         Ok(None) => Page::new(speech, StatusCode::FORBIDDEN, "link-used").into_response(),
         Err(error) => unavailable(&front, &error),
@@ -102,7 +102,11 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
 async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
     let (state, cookie) = (random(), random());
     let expires_at = front.house.clock.now() + WITHIN;
-    let visit = Visit { state: sealed(&[&state, &cookie]), browser: sealed(&[&cookie]), expires_at };
+    let visit = Visit {
+        state: sealed(&["state", &state, &cookie]),
+        browser: sealed(&["browser", &cookie]),
+        expires_at,
+    };
     if let Err(error) = front.house.records.open_visit(&visit).await {
         return unavailable(front, &error);
     }
@@ -155,7 +159,7 @@ pub(crate) async fn callback(
     let Some(cookie) = cookie(&headers, cookie_name(is_secure(consent))) else {
         return page(StatusCode::FORBIDDEN, "other-browser");
     };
-    match front.house.records.take_visit(&sealed(&[&state, cookie]), front.house.clock.now()).await {
+    match front.house.records.take_visit(&sealed(&["state", &state, cookie]), front.house.clock.now()).await {
         Ok(Some(_)) => {}
         Ok(None) => return page(StatusCode::FORBIDDEN, "expired"),
         Err(error) => return unavailable(&front, &error),
@@ -282,7 +286,8 @@ fn random() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What is kept of secrets that a browser carries.
+/// What is kept of secrets that a browser carries; the first part says what they are for, so that one
+/// can't be used in another's place.
 fn sealed(parts: &[&str]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, parts.join(".").as_bytes()).as_ref());
