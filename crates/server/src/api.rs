@@ -8,11 +8,12 @@ pub(crate) mod parked;
 pub(crate) mod service;
 pub(crate) mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::tokens::InstallationId;
-use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{FromRequestParts, Path};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -33,6 +34,19 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     /// The guard has put it there.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         parts.extensions.get::<Caller>().cloned().ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+/// What stands in a path where its route has a name.
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Front>> for InPath<T> {
+    type Rejection = Problem;
+
+    /// What is no text when it is decoded is no id.
+    async fn from_request_parts(parts: &mut Parts, front: &Arc<Front>) -> Result<Self, Problem> {
+        let found = Path::from_request_parts(parts, front).await;
+        found.map(|Path(found)| Self(found)).map_err(|_| bad(front, "bad_id"))
     }
 }
 
@@ -63,16 +77,30 @@ pub(crate) fn bad(front: &Front, code: &'static str) -> Problem {
 /// The body of a request, as far as it is JSON of the form wanted, in time, and not too long.
 pub(crate) async fn json<T: DeserializeOwned>(front: &Front, body: Body) -> Result<T, Problem> {
     let speech = front.house.speech.as_ref();
-    let collected = tokio::time::timeout(BODY_WITHIN, Limited::new(body, LONGEST_BODY).collect()).await;
-    let bytes = match collected {
-        Err(_) => return Err(Problem::new(speech, StatusCode::REQUEST_TIMEOUT, "body_too_slow")),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Problem::new(speech, StatusCode::PAYLOAD_TOO_LARGE, "body_too_long"));
-        }
-        Ok(Err(_)) => return Err(bad(front, "bad_body")),
-        Ok(Ok(collected)) => collected.to_bytes(),
-    };
+    let bytes = whole(body, LONGEST_BODY).await.map_err(|status| match status {
+        StatusCode::REQUEST_TIMEOUT => Problem::new(speech, status, "body_too_slow"),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(speech, status, "body_too_long"),
+        _ => bad(front, "bad_body"),
+    })?;
+    // A list of values in the order of our members would be taken for them, too.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(bad(front, "bad_body"));
+    }
     serde_json::from_slice(&bytes).map_err(|_| bad(front, "bad_body"))
+}
+
+/// A whole body, in time and not longer than `longest`. One that says that it is longer is not
+/// waited for.
+pub(crate) async fn whole(body: Body, longest: usize) -> Result<Bytes, StatusCode> {
+    if body.size_hint().lower() > longest as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, longest).collect()).await {
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
 }
 
 /// The parameters of a query, each at most once, and none that is not known.

@@ -64,7 +64,7 @@ pub(crate) struct Caller {
 pub(crate) enum Unknown {
     /// It brings no key.
     NoKey,
-    /// It brings a key where keys are seen and kept by others: in the address or in a cookie.
+    /// It brings a key where keys are seen and kept by others: in the address, in a form or in a cookie.
     Exposed,
     /// There is no such key.
     WrongKey,

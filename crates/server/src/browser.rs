@@ -18,12 +18,11 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
 use tokens::records::{Verb, Visit};
 use tokens::{AuthorizationCode, InstallPolicy, KeeperError};
 
-use crate::api::document;
+use crate::api::{document, whole};
 use crate::auth::Source;
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -45,7 +44,7 @@ pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, P
     };
     let link = random();
     let expires_at = front.house.clock.now() + WITHIN;
-    let visit = Visit { state: sealed(&[&link]), browser: [0; 32], expires_at };
+    let visit = Visit { state: sealed(&["link", &link]), browser: [0; 32], expires_at };
     front.house.records.open_visit(&visit).await.map_err(|error| Problem::store(speech, &error))?;
     let url = format!("{}/oauth/start?link={link}", origin(&consent.app.redirect_uri));
     Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
@@ -85,10 +84,14 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
     let Some(consent) = &front.house.consent else {
         return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
     };
-    let Some(link) = form(body).await.and_then(|mut found| found.remove("link")) else {
+    let mut found = match form(body).await {
+        Ok(found) => found,
+        Err(status) => return Page::new(speech, status, "odd").into_response(),
+    };
+    let Some(link) = found.remove("link") else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response();
     };
-    match front.house.records.take_visit(&sealed(&[&link]), front.house.clock.now()).await {
+    match front.house.records.take_visit(&sealed(&["link", &link]), front.house.clock.now()).await {
         Ok(Some(_)) => send_off(&front, consent).await,
         Ok(None) => Page::new(speech, StatusCode::FORBIDDEN, "link-used").into_response(),
         Err(error) => unavailable(&front, &error),
@@ -99,7 +102,11 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
 async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
     let (state, cookie) = (random(), random());
     let expires_at = front.house.clock.now() + WITHIN;
-    let visit = Visit { state: sealed(&[&state, &cookie]), browser: sealed(&[&cookie]), expires_at };
+    let visit = Visit {
+        state: sealed(&["state", &state, &cookie]),
+        browser: sealed(&["browser", &cookie]),
+        expires_at,
+    };
     if let Err(error) = front.house.records.open_visit(&visit).await {
         return unavailable(front, &error);
     }
@@ -152,7 +159,7 @@ pub(crate) async fn callback(
     let Some(cookie) = cookie(&headers, cookie_name(is_secure(consent))) else {
         return page(StatusCode::FORBIDDEN, "other-browser");
     };
-    match front.house.records.take_visit(&sealed(&[&state, cookie]), front.house.clock.now()).await {
+    match front.house.records.take_visit(&sealed(&["state", &state, cookie]), front.house.clock.now()).await {
         Ok(Some(_)) => {}
         Ok(None) => return page(StatusCode::FORBIDDEN, "expired"),
         Err(error) => return unavailable(&front, &error),
@@ -183,8 +190,11 @@ pub(crate) async fn confirm(State(front): State<Arc<Front>>, body: Body) -> Resp
     if !has_room(&front) {
         return Page::new(speech, StatusCode::FORBIDDEN, "no-installs").into_response();
     }
-    let code = form(body).await.and_then(|mut found| found.remove("code"));
-    let Some(code) = code.filter(|code| !code.is_empty()) else {
+    let mut found = match form(body).await {
+        Ok(found) => found,
+        Err(status) => return Page::new(speech, status, "odd").into_response(),
+    };
+    let Some(code) = found.remove("code").filter(|code| !code.is_empty()) else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-code").into_response();
     };
     let code = AuthorizationCode::new(code);
@@ -229,10 +239,11 @@ fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
     Some(found)
 }
 
-async fn form(body: Body) -> Option<HashMap<String, String>> {
-    let collected = Limited::new(body, LONGEST_FORM).collect();
-    let bytes = tokio::time::timeout(Duration::from_secs(10), collected).await.ok()?.ok()?.to_bytes();
-    parameters(Some(std::str::from_utf8(&bytes).ok()?))
+/// The parameters of a form, as far as it is one, in time, and not too long.
+pub(crate) async fn form(body: Body) -> Result<HashMap<String, String>, StatusCode> {
+    let bytes = whole(body, LONGEST_FORM).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
+    parameters(Some(text)).ok_or(StatusCode::BAD_REQUEST)
 }
 
 fn is_prefetch(headers: &HeaderMap) -> bool {
@@ -275,7 +286,8 @@ fn random() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What is kept of secrets that a browser carries.
+/// What is kept of secrets that a browser carries; the first part says what they are for, so that one
+/// can't be used in another's place.
 fn sealed(parts: &[&str]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, parts.join(".").as_bytes()).as_ref());

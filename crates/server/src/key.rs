@@ -82,6 +82,8 @@ fn checksum(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -96,5 +98,32 @@ mod tests {
         }
         assert!(ApiKey::parse(&key.expose()[1..]).is_none());
         assert!(ApiKey::parse("").is_none());
+    }
+    /// As many as `GHL_AUTH_KEYS` says; a million takes some ten seconds.
+    #[test]
+    fn of_many_keys_no_two_are_alike_and_each_bit_is_set_in_half_of_them() {
+        let count = std::env::var("GHL_AUTH_KEYS").map_or(50_000, |text| text.parse().expect("a number"));
+        let (mut secrets, mut ids) = (HashSet::new(), HashSet::new());
+        let mut set = [0_usize; 256];
+        for _ in 0..count {
+            let key = ApiKey::generate();
+            let text = key.expose();
+            assert!(text.starts_with(MARK) && text.len() == MARK.len() + ID + SECRET + CHECK);
+            assert!(ApiKey::parse(text).is_some(), "its checksum is right");
+            let secret = URL_SAFE_NO_PAD.decode(&text[MARK.len() + ID..][..SECRET]).expect("base64");
+            for (bit, count) in set.iter_mut().enumerate() {
+                *count += usize::from(secret[bit / 8] >> (bit % 8) & 1);
+            }
+            assert!(secrets.insert(secret), "a key came twice");
+            ids.insert(key.id().0);
+        }
+        // 48 bits are enough to be called by: of a million, two are alike in one run of five hundred.
+        assert!(ids.len() + 1 >= count, "{} of {count}", ids.len());
+        // Six standard deviations: one run in two million fails by chance.
+        let far = (count as f64).sqrt() * 3.0;
+        for (bit, set) in set.iter().enumerate() {
+            let off = (*set as f64 - count as f64 / 2.0).abs();
+            assert!(off < far, "bit {bit} is set in {set} of {count}");
+        }
     }
 }

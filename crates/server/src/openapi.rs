@@ -114,7 +114,7 @@ fn described(entry: &Entry) -> Described {
             ..plain("Begins one now.", "Maintenance")
         },
         ("DELETE", "/v1/maintenances/{id}") => {
-            Described { good: 204, answer: None, problems: &[404, 503], ..plain("Ends one early.", "") }
+            Described { good: 204, answer: None, problems: &[400, 404, 503], ..plain("Ends one early.", "") }
         }
         ("POST", "/oauth/links") => Described {
             good: 201,

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use tokens::records::{KeyId, Verb};
 
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
@@ -135,6 +136,9 @@ async fn guarded(
             response.extensions_mut().insert(Asker(id));
             response
         }
+        Err(problem) if problem.code == "no_key" && is_exposed_in_form(&parts, body).await => {
+            Problem::unknown(front.house.speech.as_ref(), Unknown::Exposed).into_response()
+        }
         Err(problem) => problem.into_response(),
     };
     response.extensions_mut().insert(Route(entry.path));
@@ -144,6 +148,9 @@ async fn guarded(
 async fn pass(front: &Front, door: Door, request: &Parts) -> Result<Option<crate::auth::Caller>, Problem> {
     let speech = front.house.speech.as_ref();
     let source = request.extensions.get::<Source>().copied().unwrap_or(Source::Unix);
+    if door != Door::Open && is_exposed(request) {
+        return Err(Problem::unknown(speech, Unknown::Exposed));
+    }
     let verb = match door {
         Door::Open => return Ok(None),
         Door::Key(verb) => verb,
@@ -152,9 +159,6 @@ async fn pass(front: &Front, door: Door, request: &Parts) -> Result<Option<crate
         }
         Door::KeyOrLocal(verb) => verb,
     };
-    if is_exposed(request) {
-        return Err(Problem::unknown(speech, Unknown::Exposed));
-    }
     let now = front.house.clock.now();
     let caller = front.caller(&request.headers, source, now).await;
     let caller = caller.map_err(|unknown| Problem::unknown(speech, unknown))?;
@@ -173,6 +177,16 @@ fn is_exposed(request: &Parts) -> bool {
     });
     let cookies = request.headers.get_all(http::header::COOKIE);
     in_query || cookies.iter().any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
+}
+
+/// Whether whoever brings no key where it belongs has put it into a form.
+async fn is_exposed_in_form(request: &Parts, body: Body) -> bool {
+    let kind = request.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if !kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")) {
+        return false;
+    }
+    let form = browser::form(body).await;
+    form.is_ok_and(|form| form.values().any(|value| value.starts_with("ghlk_")))
 }
 
 async fn not_found(State(front): State<Arc<Front>>) -> Problem {

@@ -420,65 +420,6 @@ fn the_example_clients_get_through_and_cure_a_401() {
     }
 }
 
-/// Every door, as the table of routes has it, with every kind of key. A new route is tried by itself.
-#[test]
-fn every_door_opens_for_whom_the_table_says_and_for_nobody_else() {
-    let service = Service::start(home());
-    let location = service.home.location().to_owned();
-    let token = service.key(&["token", "--location", &location, "--company", &location]);
-    let elsewhere =
-        service.key(&["elsewhere", "--location", "elsewhere", "--verb", "token", "--verb", "admin"]);
-    let gateway = service.key(&["gateway", "--all", "--verb", "gateway"]);
-    let revoked = service.key(&["revoked", "--all", "--verb", "admin", "--verb", "token"]);
-    let expired = service.key(&["expired", "--all", "--verb", "admin", "--verb", "token", "--expires", "1s"]);
-    service.home.run(["keys", "revoke", "revoked"]).good();
-    service.until(|| service.token(&revoked).status == 401 && service.token(&expired).status == 401);
-    let wrong = format!("{}{}", &token[..20], &revoked[20..]);
-    let mut tried = 0;
-    for entry in server::entries() {
-        let path = entry.path.replace("{kind}", "location").replace("{id}", &location);
-        let answer = |key: Option<&str>| service.ask(entry.method, &path, key, "{}").status;
-        let what = format!("{} {}", entry.method, entry.path);
-        match entry.door {
-            // A page or a sign of life; a key that is sent along changes nothing, or is looked at.
-            server::Door::Open => assert_ne!(answer(None), 401, "{what}"),
-            server::Door::KeyOrLocal(_) => {
-                assert_eq!(answer(None), 200, "{what}: from this machine");
-                assert!([401, 429].contains(&answer(Some(&wrong))), "{what}");
-                assert_eq!(answer(Some(&token)), 403, "{what}");
-            }
-            server::Door::Key(verb) => {
-                assert_eq!(answer(None), 401, "{what}: no key");
-                // After twenty wrong ones from here, they are told to wait; right ones are not.
-                assert!([401, 429].contains(&answer(Some(&wrong))), "{what}: wrong");
-                for (name, key) in [("revoked", &revoked), ("expired", &expired)] {
-                    assert_eq!(answer(Some(key)), 401, "{what}: {name}");
-                }
-                assert_eq!(answer(Some(&gateway)), 403, "{what}: another verb");
-                let about_one = entry.path.contains("{id}");
-                if about_one {
-                    assert_eq!(answer(Some(&elsewhere)), 403, "{what}: another location");
-                }
-                if verb == ::tokens::records::Verb::Admin {
-                    assert_eq!(answer(Some(&token)), 403, "{what}: without the verb");
-                } else {
-                    let status = answer(Some(&token));
-                    assert!(![401, 403].contains(&status), "{what}: {status}");
-                }
-            }
-        }
-        // No method that the table does not have gets anywhere.
-        for method in ["PUT", "PATCH", "OPTIONS", "TRACE", "BREW"] {
-            let status = service.ask(method, &path, Some(&token), "").status;
-            assert!([400, 404, 405].contains(&status), "{method} {path}: {status}");
-        }
-        tried += 1;
-    }
-    assert!(tried > 15, "the table was walked");
-    assert_eq!(service.token(&token).status, 200, "nothing was harmed");
-    service.stop();
-}
-
 #[test]
 fn each_token_that_leaves_is_on_the_disk_before_where_that_is_asked_for() {
     let service = Service::start(home().set("GHL_AUTH_AUDIT", "each"));

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
 use tokens::{CompanyId, Connection, Health, Installation, KeeperError, Timestamp};
 
-use super::{document, id_in_path};
+use super::{InPath, document, id_in_path};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -27,7 +27,7 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
 pub(crate) async fn one(
     State(front): State<Arc<Front>>,
     caller: Caller,
-    Path((kind, id)): Path<(String, String)>,
+    InPath((kind, id)): InPath<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = id_in_path(&front, &kind, &id)?;
     let forbidden = |forbidden: Forbidden| Problem::forbidden(front.house.speech.as_ref(), forbidden);
@@ -40,7 +40,7 @@ pub(crate) async fn one(
 pub(crate) async fn remove(
     State(front): State<Arc<Front>>,
     caller: Caller,
-    Path((kind, id)): Path<(String, String)>,
+    InPath((kind, id)): InPath<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = id_in_path(&front, &kind, &id)?;
     let forbidden = |forbidden: Forbidden| Problem::forbidden(front.house.speech.as_ref(), forbidden);

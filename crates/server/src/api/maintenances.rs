@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokens::Subject;
 use tokens::records::{Maintenance, Reach};
 
-use super::{bad, document, id_in_path, json as read};
+use super::{InPath, bad, document, id_in_path, json as read};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -68,7 +68,7 @@ pub(crate) async fn plan(
 pub(crate) async fn end(
     State(front): State<Arc<Front>>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Response, Problem> {
     whole_house(&front, &caller)?;
     let speech = front.house.speech.as_ref();

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
 use tokens::{CompanyId, InstallationId};
 
-use super::{document, id_in_path};
+use super::{InPath, document, id_in_path};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -36,7 +36,7 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
 pub(crate) async fn approve(
     State(front): State<Arc<Front>>,
     caller: Caller,
-    Path((kind, id)): Path<(String, String)>,
+    InPath((kind, id)): InPath<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = meant(&front, &caller, &kind, &id)?;
     let approved = front.house.keeper.approve(&id).await;
@@ -50,7 +50,7 @@ pub(crate) async fn approve(
 pub(crate) async fn dismiss(
     State(front): State<Arc<Front>>,
     caller: Caller,
-    Path((kind, id)): Path<(String, String)>,
+    InPath((kind, id)): InPath<(String, String)>,
 ) -> Result<Response, Problem> {
     let id = meant(&front, &caller, &kind, &id)?;
     let dismissed = front.house.keeper.store().dismiss(&id).await;

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use tokens::records::Verb;
 use tokens::{InstallationId, Served};
 
-use super::{bad, id_in_path, json, json_answer, query};
+use super::{InPath, bad, id_in_path, json, json_answer, query};
 use crate::auth::Caller;
 use crate::copies::{AsOf, Copy, path_of};
 use crate::error::Problem;
@@ -27,7 +27,7 @@ pub(crate) async fn of_location(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     RawQuery(query): RawQuery,
 ) -> Answered {
     token(&front, &caller, &request, &id_in_path(&front, "location", &id)?, query.as_deref()).await
@@ -37,7 +37,7 @@ pub(crate) async fn of_company(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     RawQuery(query): RawQuery,
 ) -> Answered {
     token(&front, &caller, &request, &id_in_path(&front, "company", &id)?, query.as_deref()).await
@@ -80,7 +80,7 @@ pub(crate) async fn refused_of_location(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     body: Body,
 ) -> Answered {
     refused(&front, &caller, &request, &id_in_path(&front, "location", &id)?, body).await
@@ -90,7 +90,7 @@ pub(crate) async fn refused_of_company(
     State(front): State<Arc<Front>>,
     caller: Caller,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     body: Body,
 ) -> Answered {
     refused(&front, &caller, &request, &id_in_path(&front, "company", &id)?, body).await
