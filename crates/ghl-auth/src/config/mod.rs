@@ -329,13 +329,16 @@ impl<'a> Config<'a> {
     }
 }
 
-/// As much of a value as shows what it is, and no more: a secret may stand in the wrong variable.
+/// A value that is short, or as much of a longer one as shows which it is: a secret may stand in the
+/// wrong variable, and none is short.
 fn shown(value: &str) -> String {
-    let mut start: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(20).collect();
-    if value.chars().count() > 20 {
-        start.push('…');
+    const SHORT: usize = 20;
+    const START: usize = 8;
+    let plain = value.chars().map(|c| if c.is_control() { ' ' } else { c });
+    match value.chars().count() > SHORT {
+        true => plain.take(START).chain(['…']).collect(),
+        false => plain.collect(),
     }
-    start
 }
 
 fn bad_store(error: &InvalidStoreUrl) -> &'static str {
