@@ -9,6 +9,10 @@ static MASK_BEFORE: OnceLock<Mode> = OnceLock::new();
 
 /// No core dumps, which would hold secrets, and nothing created that others can read. A system that
 /// refuses is no reason not to work.
+///
+/// The environment stays as it was handed over, since a hangup has it read anew. On Linux nobody but
+/// root can look into a process that can't be dumped, `/proc/PID/environ` included; a secret in a file
+/// that `NAME_FILE` names is in no environment at all.
 pub(crate) fn process() {
     let before = umask(Mode::from_bits_truncate(0o077));
     MASK_BEFORE.get_or_init(|| before);

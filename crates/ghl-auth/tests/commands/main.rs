@@ -11,5 +11,6 @@ mod paper;
 mod refusals;
 mod schedule;
 mod service;
+mod serving;
 mod support;
 mod tokens;
