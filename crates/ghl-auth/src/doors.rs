@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use server::{CertificateFiles, Face, Listener};
 
 use crate::config::{Doors, Listen};
+use crate::harden;
 
 /// A bound listener, before a thread takes a copy of it.
 #[derive(Debug)]
@@ -41,12 +42,14 @@ pub(crate) struct Taken {
 }
 
 impl Sockets {
-    /// Binds what the settings name.
-    pub(crate) fn bind(doors: &Doors) -> Result<Self, Taken> {
+    /// Binds what the settings name. A socket file belongs to whom the program is to become.
+    pub(crate) fn bind(doors: &Doors, to_become: Option<(u32, u32)>) -> Result<Self, Taken> {
         let taken = |address: String| move |error| Taken { address, error };
         let socket = match &doors.private {
             Listen::Tcp(address) => Socket::Tcp(tcp(*address).map_err(taken(address.to_string()))?),
-            Listen::Unix(path) => Socket::Unix(unix(path).map_err(taken(doors.private.to_string()))?),
+            Listen::Unix(path) => {
+                Socket::Unix(unix(path, to_become).map_err(taken(doors.private.to_string()))?)
+            }
         };
         let socket_file = match &doors.private {
             Listen::Unix(path) => Some(path.clone()),
@@ -122,7 +125,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A socket file for the owner and the group. One that nobody listens at is taken away first.
-fn unix(path: &Path) -> io::Result<UnixListener> {
+fn unix(path: &Path, to_become: Option<(u32, u32)>) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_err() => {
             fs::remove_file(path)?;
@@ -131,8 +134,10 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let socket = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    let socket = harden::for_the_group_too(|| UnixListener::bind(path))?;
+    if let Some((user, group)) = to_become {
+        lchown(path, Some(user), Some(group))?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

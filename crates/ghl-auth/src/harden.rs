@@ -21,6 +21,15 @@ pub(crate) fn process() {
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
+/// Makes something whose group is let in. It has its mode from the beginning: a path could lead
+/// elsewhere by the time that its mode is changed.
+pub(crate) fn for_the_group_too<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_bits_truncate(0o117));
+    let made = make();
+    umask(before);
+    made
+}
+
 /// Gives the file mask back, for a program that takes this process's place and makes files of its
 /// own.
 pub(crate) fn give_mask_back() {

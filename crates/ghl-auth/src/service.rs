@@ -15,6 +15,7 @@ use crate::doors::{Door, Sockets};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
+use crate::owner;
 use crate::text::Text;
 use crate::wiring::{Context, SystemClock, random_name};
 
@@ -82,6 +83,13 @@ impl Settings {
             audit: audit?,
             upkeep,
         })
+    }
+}
+
+impl Settings {
+    /// Whom the program becomes when it opens the store, if it is not that already.
+    pub(crate) fn to_become(&self) -> Option<(u32, u32)> {
+        owner::to_become(self.store.url.path())
     }
 }
 

@@ -103,7 +103,7 @@ async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
     let (doors, settings) =
         inside.settings(|config| Some((config.doors(false)?, Settings::read(config)?)))?;
     let anywhere = Doors { private: Listen::Tcp(([127, 0, 0, 1], 0).into()), ..doors.clone() };
-    let sockets = Sockets::bind(&doors).or_else(|_| Sockets::bind(&anywhere));
+    let sockets = Sockets::bind(&doors, None).or_else(|_| Sockets::bind(&anywhere, None));
     let sockets = sockets.map_err(|taken| super::serve::not_bound(inside, &taken))?;
     let service = Service::start(inside, settings, &sockets, doors.hosts).await?;
     Ok((service, sockets))

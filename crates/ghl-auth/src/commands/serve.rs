@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
             Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
         })?;
     }
-    let sockets = Sockets::bind(&doors).map_err(|taken| not_bound(context, &taken))?;
+    let sockets = Sockets::bind(&doors, settings.to_become()).map_err(|taken| not_bound(context, &taken))?;
     let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
     announce(context, &doors, &sockets);
     systemd::ready();

@@ -8,6 +8,7 @@ mod configuration;
 mod languages;
 mod login;
 mod paper;
+mod permissions;
 mod refusals;
 mod schedule;
 mod service;
