@@ -68,6 +68,11 @@ impl Sockets {
         self.doors.iter().map(Door::copy).collect()
     }
 
+    /// The certificate of the private listener.
+    pub(crate) fn certificate_files(&self) -> Option<&CertificateFiles> {
+        self.doors.iter().find_map(|door| door.tls.as_ref())
+    }
+
     /// The address of the private listener, as a client writes it: the port is known only now where
     /// the settings leave it to the system.
     pub(crate) fn private_address(&self) -> Option<SocketAddr> {

@@ -122,6 +122,13 @@ impl Service {
     ) -> Result<Self, Explained> {
         let (store, records, works_as) =
             context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+        // Only now: what root can read is of no use to whom the program has become.
+        if let Some(files) = sockets.certificate_files() {
+            server::check_certificate(files).map_err(|error| {
+                let why = error.to_string().into();
+                Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
+            })?;
+        }
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
         let client = context.client(settings.api)?;
         let app = match settings.credentials {

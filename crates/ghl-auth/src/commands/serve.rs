@@ -35,12 +35,6 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
         let settings = Settings::read(config);
         Some((doors?, settings?))
     })?;
-    if let Some(files) = &doors.tls {
-        server::check_certificate(files).map_err(|error| {
-            let why = error.to_string().into();
-            Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
-        })?;
-    }
     let sockets = Sockets::bind(&doors, settings.to_become()).map_err(|taken| not_bound(context, &taken))?;
     let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
     announce(context, &doors, &sockets);

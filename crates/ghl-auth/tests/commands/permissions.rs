@@ -405,3 +405,28 @@ fn the_socket_belongs_to_whom_the_tokens_belong_to() {
         again.end().good();
     }
 }
+
+#[test]
+fn a_certificate_s_key_that_only_root_can_read_is_refused_where_root_becomes_someone_else() {
+    if !is_root() {
+        eprintln!("only root becomes another user: it is not tried");
+        return;
+    }
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db").log_in();
+    let crt = home.write("tls.crt", &made.cert.pem()).display().to_string();
+    let key = home.write("tls.key", &made.signing_key.serialize_pem());
+    for path in [".", "tokens.db", "tls.crt"] {
+        give_away(&home.path(path), NOBODY, NOBODY);
+    }
+    let home = home
+        .set("GHL_AUTH_LISTEN", "127.0.0.1:0")
+        .set("GHL_AUTH_TLS_CERT", &crt)
+        .set("GHL_AUTH_TLS_KEY", &key.display().to_string());
+    refused("root's key", &home, &key, "Permission denied");
+    give_away(&key, NOBODY, NOBODY);
+    let mut running = home.start(["serve"]);
+    running.until_it_says("Programs ask here: https://");
+    running.signal("TERM");
+    running.end().good();
+}
