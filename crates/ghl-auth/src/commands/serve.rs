@@ -76,7 +76,7 @@ async fn watch(
             () = &mut stop => break,
             () = hangup(&mut hangups) => {
                 systemd::reloading();
-                service = reload(service, args, context, sockets).await;
+                service = under_the_watchdog(&mut pulse, reload(service, args, context, sockets)).await;
                 systemd::ready();
             }
             () = tick(&mut pulse) => if service.is_alive() { systemd::still_alive() },
@@ -107,6 +107,17 @@ async fn tick(pulse: &mut Option<Interval>) {
     }
 }
 
+/// Does what has its own end, and lets systemd wait for it.
+async fn under_the_watchdog<T>(pulse: &mut Option<Interval>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tick(pulse) => systemd::still_alive(),
+        }
+    }
+}
+
 /// Reads all settings and secrets anew. The new service begins on the same sockets before the old
 /// one ends, so that nobody is turned away; with settings that don't hold, the old one goes on.
 async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Sockets) -> Service {
@@ -126,7 +137,9 @@ async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Soc
     };
     match begun.await {
         Ok(new) => {
-            old.stop().await;
+            if timeout(STOP_WITHIN, old.stop()).await.is_err() {
+                tracing::warn!("what was begun under the old settings takes long; the new ones are in use");
+            }
             tracing::info!("settings and secrets were read anew");
             new
         }

@@ -14,4 +14,5 @@ mod schedule;
 mod service;
 mod serving;
 mod support;
+mod systemd;
 mod tokens;
