@@ -1,7 +1,5 @@
 //! The service, driven through everything it does.
 
-use std::path::Path;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sandbox::{Fault, FaultKind, Matcher, UserType};
@@ -9,7 +7,7 @@ use serde_json::json;
 
 use crate::search::Canaries;
 use crate::serving::{Listener, Service, document};
-use crate::support::{HOUR, Home, KEY, Page, free_port, http, is_there};
+use crate::support::{Home, KEY, Page, free_port, http, is_there};
 
 /// Another 32 bytes in base64.
 const OLD_KEY: &str = "c2l4dHkgZm91ciBiaXRzIHRpbWVzIGZvdXIgb2Ygb2w=";
@@ -315,27 +313,20 @@ fn bad_days(watched: &mut Watched) {
     watched.ask("POST", "/v1/checks", Some(&admin), &asked);
     sandbox.clear_faults();
     watched.ask("POST", "/v1/checks", Some(&admin), &asked);
-    // Old tokens, so that a caller's refusal is believed and every answer of HighLevel's is seen.
-    let path = format!("{}/refused", watched.token_path());
+    // Nothing lives for a whole day more: each of these refreshes.
+    let path = format!("{}?minimum_life=86400", watched.token_path());
     for (status, times) in [(400, 8), (401, 1), (403, 1), (500, 1)] {
-        age(&watched.service.home.path("tokens.db"));
+        let before = sandbox.counts().refreshes;
         let body = json!({ "error": "invalid_request", "error_description": echoes }).to_string();
         sandbox.fault(Fault::new(FaultKind::status(status, &body)).on(Matcher::Refresh).times(times));
-        watched.ask_for_token("POST", &path, r#"{"generation": 2}"#);
+        watched.ask_for_token("GET", &path, "");
+        assert!(sandbox.counts().refreshes > before, "{status}");
         sandbox.clear_faults();
     }
     watched.ask("GET", "/v1/checks", Some(&admin), "");
     watched.ask("GET", "/v1/installations", Some(&admin), "");
     watched.ask("GET", &format!("/v1/installations/location/{location}"), Some(&admin), "");
     watched.ask("GET", "/metrics", Some(&admin), "");
-}
-
-/// Lets the tokens in a database be two hours older than they are.
-fn age(database: &Path) {
-    let database = rusqlite::Connection::open(database).expect("the database");
-    let earlier = i64::try_from(HOUR.as_millis()).expect("a short time") * 2;
-    let changed = database.execute("UPDATE installations SET issued_at = issued_at - ?1", [earlier]);
-    assert!(changed.expect("it can be changed") > 0);
 }
 
 fn driven_through_everything(format: &str) {
