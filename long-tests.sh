@@ -15,6 +15,7 @@ export GHL_AUTH_RESTART_WITHIN_MS="${GHL_AUTH_RESTART_WITHIN_MS:-5000}"  # how s
 export GHL_AUTH_EVERY_CALL="${GHL_AUTH_EVERY_CALL:-1}"                   # kill at every system call there is
 export GHL_AUTH_FREEZES="${GHL_AUTH_FREEZES:-500}"                       # SIGSTOP at random moments
 export GHL_AUTH_FREEZE_MS="${GHL_AUTH_FREEZE_MS:-8000}"                  # for up to so long
+export GHL_AUTH_SERVICE_KILLS="${GHL_AUTH_SERVICE_KILLS:-100}"          # of services and those beside them
 export GHL_AUTH_CALLER_ROUNDS="${GHL_AUTH_CALLER_ROUNDS:-1000}"          # 64 callers for one expired token
 export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one

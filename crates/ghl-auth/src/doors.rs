@@ -3,14 +3,15 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use server::{Certificate, Face, Listener};
+use server::{Certificate, CertificateFiles, Face, Listener};
 
 use crate::config::{Doors, Listen};
+use crate::harden;
 
 /// A bound listener, before a thread takes a copy of it.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ enum Socket {
 pub(crate) struct Door {
     socket: Socket,
     face: Face,
-    tls: Option<Arc<Certificate>>,
+    tls: Option<CertificateFiles>,
 }
 
 /// The sockets; a socket file goes with them.
@@ -42,18 +43,20 @@ pub(crate) struct Taken {
 }
 
 impl Sockets {
-    /// Binds what the settings name; the private port speaks TLS where there is a certificate.
-    pub(crate) fn bind(doors: &Doors, certificate: Option<Certificate>) -> Result<Self, Taken> {
+    /// Binds what the settings name. A socket file belongs to whom the program is to become.
+    pub(crate) fn bind(doors: &Doors, to_become: Option<(u32, u32)>) -> Result<Self, Taken> {
         let taken = |address: String| move |error| Taken { address, error };
         let socket = match &doors.private {
             Listen::Tcp(address) => Socket::Tcp(tcp(*address).map_err(taken(address.to_string()))?),
-            Listen::Unix(path) => Socket::Unix(unix(path).map_err(taken(doors.private.to_string()))?),
+            Listen::Unix(path) => {
+                Socket::Unix(unix(path, to_become).map_err(taken(doors.private.to_string()))?)
+            }
         };
         let socket_file = match &doors.private {
             Listen::Unix(path) => Some(path.clone()),
             Listen::Tcp(_) => None,
         };
-        let mut bound = vec![Door { socket, face: Face::Private, tls: certificate.map(Arc::new) }];
+        let mut bound = vec![Door { socket, face: Face::Private, tls: doors.tls.clone() }];
         if let Some(address) = doors.public {
             let socket = Socket::Tcp(tcp(address).map_err(taken(address.to_string()))?);
             bound.push(Door { socket, face: Face::Public, tls: None });
@@ -64,6 +67,11 @@ impl Sockets {
     /// Copies of the sockets, for one thread.
     pub(crate) fn copies(&self) -> io::Result<Vec<Door>> {
         self.doors.iter().map(Door::copy).collect()
+    }
+
+    /// The certificate of the private listener.
+    pub(crate) fn certificate_files(&self) -> Option<&CertificateFiles> {
+        self.doors.iter().find_map(|door| door.tls.as_ref())
     }
 
     /// The address of the private listener, as a client writes it: the port is known only now where
@@ -94,14 +102,16 @@ impl Door {
         Ok(Self { socket, face: self.face, tls: self.tls.clone() })
     }
 
-    /// The listener, within the runtime that is to use it.
-    pub(crate) fn listener(self) -> io::Result<(Listener, Face)> {
-        let listener = match (self.socket, self.tls) {
-            (Socket::Tcp(socket), None) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            (Socket::Tcp(socket), Some(certificate)) => {
+    /// The listener, within the runtime that is to use it. One that is to speak TLS does so with
+    /// `certificate`, or not at all.
+    pub(crate) fn listener(self, certificate: Option<Arc<Certificate>>) -> io::Result<(Listener, Face)> {
+        let listener = match (self.socket, self.tls, certificate) {
+            (Socket::Unix(socket), _, _) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?),
+            (Socket::Tcp(socket), None, _) => Listener::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            (Socket::Tcp(socket), Some(_), Some(certificate)) => {
                 Listener::Tls(tokio::net::TcpListener::from_std(socket)?, certificate)
             }
-            (Socket::Unix(socket), _) => Listener::Unix(tokio::net::UnixListener::from_std(socket)?),
+            (Socket::Tcp(_), Some(_), None) => return Err(io::ErrorKind::InvalidInput.into()),
         };
         Ok((listener, self.face))
     }
@@ -123,7 +133,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A socket file for the owner and the group. One that nobody listens at is taken away first.
-fn unix(path: &Path) -> io::Result<UnixListener> {
+fn unix(path: &Path, to_become: Option<(u32, u32)>) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_err() => {
             fs::remove_file(path)?;
@@ -132,8 +142,10 @@ fn unix(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let socket = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    let socket = harden::for_the_group_too(|| UnixListener::bind(path))?;
+    if let Some((user, group)) = to_become {
+        lchown(path, Some(user), Some(group))?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

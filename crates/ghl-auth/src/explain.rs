@@ -4,6 +4,7 @@
 
 use highlevel::{Failure, FailureKind};
 use serde_json::{Value, json};
+use tokens::store::Exposure;
 use tokens::{KeeperError, StoreError, Timestamp};
 use upkeep::{CheckError, StepName, Warning};
 
@@ -114,6 +115,10 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
             new("store_database", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
         }
         StoreError::IsFolder { place: at } => new("store_is_folder", Exit::Usage, &[place(at)]),
+        StoreError::Exposed { place: at, why } => {
+            let (why, cure) = exposure(text, at, *why);
+            new("store_exposed", Exit::Usage, &[place(at), ("why", why.into()), ("cure", cure.into())])
+        }
         StoreError::Unreadable { place: at, why } => {
             new("store_unreadable", Exit::Person, &[place(at), ("why", reason(text, why).into())])
         }
@@ -129,6 +134,19 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         }
         StoreError::LeaseLost => new("lease_lost", Exit::Unreachable, &[]),
     }
+}
+
+/// In which way others can get at a file or folder, and what to do about it.
+pub(crate) fn exposure(text: &Text, place: &str, exposure: Exposure) -> (String, String) {
+    let (key, detail) = match exposure {
+        Exposure::Link => ("exposed-link", String::new()),
+        Exposure::HardLinks => ("exposed-hard-links", String::new()),
+        Exposure::NoFile => ("exposed-no-file", String::new()),
+        Exposure::OtherOwner { owner } => ("exposed-other-owner", owner.to_string()),
+        Exposure::OpenFolder { mode } => ("exposed-open-folder", format!("{mode:04o}")),
+    };
+    let arguments = [("place", place.into()), ("detail", detail.into())];
+    (text.say(key, &arguments), text.say(&format!("{key}.action"), &arguments))
 }
 
 /// Why a check failed.

@@ -9,12 +9,25 @@ static MASK_BEFORE: OnceLock<Mode> = OnceLock::new();
 
 /// No core dumps, which would hold secrets, and nothing created that others can read. A system that
 /// refuses is no reason not to work.
+///
+/// The environment stays as it was handed over, since a hangup has it read anew. On Linux nobody but
+/// root can look into a process that can't be dumped, `/proc/PID/environ` included; a secret in a file
+/// that `NAME_FILE` names is in no environment at all.
 pub(crate) fn process() {
     let before = umask(Mode::from_bits_truncate(0o077));
     MASK_BEFORE.get_or_init(|| before);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Makes something whose group is let in. It has its mode from the beginning: a path could lead
+/// elsewhere by the time that its mode is changed.
+pub(crate) fn for_the_group_too<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_bits_truncate(0o117));
+    let made = make();
+    umask(before);
+    made
 }
 
 /// Gives the file mask back, for a program that takes this process's place and makes files of its

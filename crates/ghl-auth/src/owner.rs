@@ -38,19 +38,26 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Becomes the owner of the token file or of the folder that is to hold it.
-pub(crate) fn become_owner(tokens: &Path) -> Result<WorksAs, nix::Error> {
+/// Whom a program that root started is to become: the owner of the token file, or of the folder that
+/// is to hold it, with the group.
+pub(crate) fn to_become(tokens: &Path) -> Option<(u32, u32)> {
     if !geteuid().is_root() {
-        return Ok(WorksAs::Starter);
+        return None;
     }
-    let owned = fs::metadata(tokens).or_else(|_| fs::metadata(folder_of(tokens)));
-    match owned.map(|meta| (meta.uid(), meta.gid())) {
-        Ok((0, _)) | Err(_) => Ok(WorksAs::Root),
-        Ok((uid, gid)) => {
+    let owned = fs::metadata(tokens).or_else(|_| fs::metadata(folder_of(tokens))).ok()?;
+    (owned.uid() != 0).then(|| (owned.uid(), owned.gid()))
+}
+
+/// Becomes the owner.
+pub(crate) fn become_owner(tokens: &Path) -> Result<WorksAs, nix::Error> {
+    match to_become(tokens) {
+        Some((uid, gid)) => {
             setgroups(&[])?;
             setgid(Gid::from_raw(gid))?;
             setuid(Uid::from_raw(uid))?;
             Ok(WorksAs::Owner(uid))
         }
+        None if geteuid().is_root() => Ok(WorksAs::Root),
+        None => Ok(WorksAs::Starter),
     }
 }

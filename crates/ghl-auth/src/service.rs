@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use server::{ConsentPage, Front, House};
+use server::{Certificate, ConsentPage, Front, House};
 use tokens::{Keeper, Timing};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -15,6 +15,7 @@ use crate::doors::{Door, Sockets};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
+use crate::owner;
 use crate::text::Text;
 use crate::wiring::{Context, SystemClock, random_name};
 
@@ -85,6 +86,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whom the program becomes when it opens the store, if it is not that already.
+    pub(crate) fn to_become(&self) -> Option<(u32, u32)> {
+        owner::to_become(self.store.url.path())
+    }
+}
+
 /// The rounds alone, for a command that tries how people are told.
 pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Result<Arc<Upkeep>, Explained> {
     let (store, records, _) = context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
@@ -114,6 +122,13 @@ impl Service {
     ) -> Result<Self, Explained> {
         let (store, records, works_as) =
             context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+        // Only now: what root can read is of no use to whom the program has become.
+        let certificate =
+            sockets.certificate_files().map(Certificate::read).transpose().map_err(|error| {
+                let why = error.to_string().into();
+                Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
+            })?;
+        let certificate = certificate.map(Arc::new);
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
         let client = context.client(settings.api)?;
         let app = match settings.credentials {
@@ -154,7 +169,9 @@ impl Service {
         let keeping_up = tokio::spawn(front.clone().keep_up(stopped.clone()));
         let mut threads = Vec::new();
         for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS) {
-            let thread = answer(front.clone(), keeper.clone(), sockets.copies(), stopped.clone());
+            let certificate = certificate.clone();
+            let thread =
+                answer(front.clone(), keeper.clone(), sockets.copies(), certificate, stopped.clone());
             threads.push(thread.map_err(|error| {
                 let why = error.to_string().into();
                 Explained::new(&context.text, "threads", Exit::Failed, &[("why", why)])
@@ -190,6 +207,7 @@ fn answer(
     front: Arc<Front>,
     keeper: Keeper,
     doors: std::io::Result<Vec<Door>>,
+    certificate: Option<Arc<Certificate>>,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<oneshot::Receiver<()>> {
     let doors = doors?;
@@ -198,7 +216,7 @@ fn answer(
     let work = async move {
         let mut serving = tokio::task::JoinSet::new();
         for door in doors {
-            match door.listener() {
+            match door.listener(certificate.clone()) {
                 Ok((listener, face)) => {
                     serving.spawn(front.clone().serve(listener, face, stopped.clone()));
                 }

@@ -62,6 +62,12 @@ fn acceptor(files: &CertificateFiles) -> io::Result<TlsAcceptor> {
     let odd = |path: &Path, error: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
     };
+    for path in [&files.certificate, &files.key] {
+        // Whoever reads from a pipe or a device waits for ever.
+        if !fs::metadata(path).map_err(|error| odd(path, &error))?.is_file() {
+            return Err(odd(path, &"it is no regular file"));
+        }
+    }
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| odd(&files.certificate, &error))?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
 use nix::unistd::{AccessFlags, faccessat};
-use tokens::store::FlightId;
+use tokens::store::{Exposure, FlightId};
 use tokens::{StoreError, Timestamp};
 use zeroize::Zeroizing;
 
@@ -54,7 +54,7 @@ pub(crate) enum Replaced {
 impl DataFile {
     /// Finds the file, or the place where it will be, and how it can be replaced.
     pub(crate) fn find(path: &Path, always_in_place: bool) -> Result<Self, StoreError> {
-        let path = behind_links(path).map_err(failed("find", path))?;
+        let path = disk::behind_links(path).map_err(failed("find", path))?;
         let folder = disk::folder_of(&path);
         if !fs::metadata(&folder).map_err(failed("find the folder", &folder))?.is_dir() {
             return Err(failed("find the folder", &folder)(io::ErrorKind::NotADirectory.into()));
@@ -62,6 +62,10 @@ impl DataFile {
         let in_place = match fs::metadata(&path) {
             Ok(found) if found.is_dir() => {
                 return Err(StoreError::IsFolder { place: path.display().to_string() });
+            }
+            // Whoever reads from a pipe or a device waits for ever.
+            Ok(found) if !found.is_file() => {
+                return Err(StoreError::Exposed { place: path.display().to_string(), why: Exposure::NoFile });
             }
             Ok(_) => always_in_place || !is_writable(&folder) || is_mounted(&path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -438,21 +442,6 @@ fn contents(file: &File) -> io::Result<Contents> {
     }
     bytes.truncate(filled);
     Ok(Contents { bytes, written_at: disk::written_at(file)? })
-}
-
-/// The path behind any links, of which the last may point at a file yet to be made.
-fn behind_links(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..40 {
-        match fs::read_link(&path) {
-            Ok(target) => path = disk::folder_of(&path).join(target),
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
-                return Ok(path);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 fn is_writable(folder: &Path) -> bool {

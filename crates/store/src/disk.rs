@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::libc;
+use nix::unistd::{Gid, getegid, geteuid, getgroups};
+use tokens::store::Exposure;
 use tokens::{StoreError, Timestamp};
 
 /// How long someone else may hold a lock for one change before we give up, in steps of `PAUSE`.
@@ -43,6 +45,65 @@ pub(crate) fn keep_private(file: &File) -> io::Result<()> {
     }
 }
 
+/// Refuses a place for a database that others can get at.
+pub(crate) fn refuse_exposed(path: &Path) -> Result<(), StoreError> {
+    refuse_open_folder(path)?;
+    let place = || path.display().to_string();
+    let why = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => return Err(StoreError::IsFolder { place: place() }),
+        Ok(found) if found.is_symlink() => Exposure::Link,
+        Ok(found) if !found.is_file() => Exposure::NoFile,
+        Ok(found) if found.nlink() > 1 => Exposure::HardLinks,
+        Ok(found) if found.uid() != geteuid().as_raw() => Exposure::OtherOwner { owner: found.uid() },
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at", path)(error)),
+    };
+    Err(StoreError::Exposed { place: place(), why })
+}
+
+/// Refuses a path in whose folder others may put one file in the place of another.
+pub(crate) fn refuse_open_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = folder_of(path);
+    fs::metadata(&folder).map_err(failed("find the folder", &folder))?;
+    match open_folder(path) {
+        Some((folder, mode)) => {
+            let why = Exposure::OpenFolder { mode };
+            Err(StoreError::Exposed { place: folder.display().to_string(), why })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The folder of a file, with its mode, if others may put files of their own in the place of those in
+/// it. A group that is ours was given the folder on purpose; where the sticky bit is set everyone
+/// moves only their own.
+pub fn open_folder(path: &Path) -> Option<(PathBuf, u32)> {
+    let folder = folder_of(path);
+    let found = fs::metadata(&folder).ok()?;
+    let mode = found.mode() & 0o7777;
+    let group = Gid::from_raw(found.gid());
+    let is_ours = || getegid() == group || getgroups().is_ok_and(|groups| groups.contains(&group));
+    let is_open = mode & 0o1000 == 0 && (mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_ours()));
+    is_open.then_some((folder, mode))
+}
+
+/// Makes a database's file for us alone, before SQLite would make it for everyone; its companions
+/// follow it.
+pub(crate) fn prepare_database(path: &Path) -> Result<(), StoreError> {
+    refuse_exposed(path)?;
+    match create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => drop(made.map_err(failed("make", path))?),
+    }
+    for path in [path, &beside(path, "-wal"), &beside(path, "-shm")] {
+        if let Ok(file) = File::open(path) {
+            keep_private(&file).map_err(failed("keep private", path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder for us alone, if it is not there.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -67,6 +128,21 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+/// The path behind any links, of which the last may point at a file yet to be made.
+pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 /// A path with more behind its name.

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use tokens::{InstallationId, Records, Store, StoreError};
 
+pub use disk::open_folder;
 pub use key::{InvalidKey, Key, Keys};
 pub use url::{InvalidStoreUrl, StoreUrl};
 
@@ -63,6 +64,11 @@ pub fn open_with_records(
     keys: &Keys,
     otherwise: Option<&InstallationId>,
 ) -> Result<Opened, StoreError> {
+    if let StoreUrl::File(path) = url {
+        // A single command takes the template's file as it finds it; whoever serves all programs of a
+        // machine does not.
+        disk::refuse_open_folder(&disk::behind_links(path).map_err(disk::failed("find", path))?)?;
+    }
     let store = open(url, keys, otherwise)?;
     let records = records::SqliteRecords::open(&records::beside(url.path()))?;
     Ok((store, Arc::new(records)))

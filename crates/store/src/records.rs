@@ -44,10 +44,7 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 impl SqliteRecords {
     /// Opens the records, or makes them.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        match disk::create_new(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => drop(made.map_err(failed("make", path))?),
-        }
+        disk::prepare_database(path)?;
         let mut connection = opened(path).map_err(database("open", path))?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new()

@@ -240,6 +240,32 @@ pub enum Weakness {
     Unsealed,
 }
 
+/// What lets others at a file that is to be ours alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exposure {
+    /// It is a symbolic link.
+    #[error("it is a link")]
+    Link,
+    /// The same file has other names.
+    #[error("the file has other names too")]
+    HardLinks,
+    /// It is a pipe, a device or a socket.
+    #[error("it is no regular file")]
+    NoFile,
+    /// It is someone else's.
+    #[error("it belongs to user {owner}")]
+    OtherOwner {
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A folder in which others may put one file in the place of another.
+    #[error("others may write there (mode {mode:04o})")]
+    OpenFolder {
+        /// The folder's mode.
+        mode: u32,
+    },
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -270,6 +296,14 @@ pub enum StoreError {
     IsFolder {
         /// The path.
         place: String,
+    },
+    /// Others could get at it, or at what is to be written there.
+    #[error("`{place}` is not ours alone: {why}")]
+    Exposed {
+        /// The path of the file or folder.
+        place: String,
+        /// In which way.
+        why: Exposure,
     },
     /// What is there is not what we wrote, and no grant could be read from it.
     #[error("`{place}` can't be read as it stands: {why}")]

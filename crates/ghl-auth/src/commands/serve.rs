@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use server::Certificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,11 +35,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
         let settings = Settings::read(config);
         Some((doors?, settings?))
     })?;
-    let certificate = doors.tls.as_ref().map(Certificate::read).transpose().map_err(|error| {
-        let why = error.to_string().into();
-        Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
-    })?;
-    let sockets = Sockets::bind(&doors, certificate).map_err(|taken| not_bound(context, &taken))?;
+    let sockets = Sockets::bind(&doors, settings.to_become()).map_err(|taken| not_bound(context, &taken))?;
     let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
     announce(context, &doors, &sockets);
     systemd::ready();
@@ -81,7 +76,7 @@ async fn watch(
             () = &mut stop => break,
             () = hangup(&mut hangups) => {
                 systemd::reloading();
-                service = reload(service, args, context, sockets).await;
+                service = under_the_watchdog(&mut pulse, reload(service, args, context, sockets)).await;
                 systemd::ready();
             }
             () = tick(&mut pulse) => if service.is_alive() { systemd::still_alive() },
@@ -112,6 +107,17 @@ async fn tick(pulse: &mut Option<Interval>) {
     }
 }
 
+/// Does what has its own end, and lets systemd wait for it.
+async fn under_the_watchdog<T>(pulse: &mut Option<Interval>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tick(pulse) => systemd::still_alive(),
+        }
+    }
+}
+
 /// Reads all settings and secrets anew. The new service begins on the same sockets before the old
 /// one ends, so that nobody is turned away; with settings that don't hold, the old one goes on.
 async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Sockets) -> Service {
@@ -131,7 +137,9 @@ async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Soc
     };
     match begun.await {
         Ok(new) => {
-            old.stop().await;
+            if timeout(STOP_WITHIN, old.stop()).await.is_err() {
+                tracing::warn!("what was begun under the old settings takes long; the new ones are in use");
+            }
             tracing::info!("settings and secrets were read anew");
             new
         }

@@ -8,7 +8,7 @@ mod service;
 mod source;
 pub(crate) mod variables;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -261,16 +261,33 @@ impl<'a> Config<'a> {
         match self.source.find(name) {
             Found::Value(value) => Some(value),
             Found::Nothing => None,
-            Found::BadFile { path, why } => {
-                let path = ("path", path.display().to_string());
-                match why {
-                    BadFile::Unreadable(error) => {
-                        self.malformed(name, "bad-secret-file", vec![path, ("why", error.to_string())])
-                    }
-                    BadFile::OthersMayRead(mode) => {
-                        self.malformed(name, "bad-secret-mode", vec![path, ("mode", format!("{mode:04o}"))])
-                    }
-                }
+            Found::BadFile { path, why } => self.bad_file(name, &path, why),
+        }
+    }
+
+    /// The file of a secret that the program reads by itself.
+    fn private_file(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path = PathBuf::from(self.optional(name)?);
+        match source::unfit(&path) {
+            None => Some(path),
+            Some(why) => self.bad_file(name, &path, why),
+        }
+    }
+
+    fn bad_file<T>(&mut self, name: &'static str, path: &Path, why: BadFile) -> Option<T> {
+        let path = ("path", path.display().to_string());
+        match why {
+            BadFile::Unreadable(error) => {
+                self.malformed(name, "bad-secret-file", vec![path, ("why", error.to_string())])
+            }
+            BadFile::NoFile => self.malformed(name, "bad-secret-no-file", vec![path]),
+            BadFile::OthersMayRead(mode) => {
+                self.malformed(name, "bad-secret-mode", vec![path, ("mode", format!("{mode:04o}"))])
+            }
+            BadFile::OthersMayReplace { folder, mode } => {
+                let folder = ("folder", folder.display().to_string());
+                let mode = ("mode", format!("{mode:04o}"));
+                self.malformed(name, "bad-secret-folder", vec![path, folder, mode])
             }
         }
     }
@@ -329,13 +346,16 @@ impl<'a> Config<'a> {
     }
 }
 
-/// As much of a value as shows what it is, and no more: a secret may stand in the wrong variable.
+/// A value that is short, or as much of a longer one as shows which it is: a secret may stand in the
+/// wrong variable, and none is short.
 fn shown(value: &str) -> String {
-    let mut start: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(20).collect();
-    if value.chars().count() > 20 {
-        start.push('…');
+    const SHORT: usize = 20;
+    const START: usize = 8;
+    let plain = value.chars().map(|c| if c.is_control() { ' ' } else { c });
+    match value.chars().count() > SHORT {
+        true => plain.take(START).chain(['…']).collect(),
+        false => plain.collect(),
     }
-    start
 }
 
 fn bad_store(error: &InvalidStoreUrl) -> &'static str {

@@ -75,7 +75,7 @@ impl Config<'_> {
             },
         };
         let certificate = self.optional("GHL_AUTH_TLS_CERT").map(PathBuf::from);
-        let key = self.optional("GHL_AUTH_TLS_KEY").map(PathBuf::from);
+        let key = self.private_file("GHL_AUTH_TLS_KEY");
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             (None, None) => None,
@@ -83,6 +83,7 @@ impl Config<'_> {
             (Some(_), None) => self.malformed("GHL_AUTH_TLS_KEY", "bad-tls-half", vec![]),
         };
         let (private, public) = (private?, public?);
+        self.refuse_open_folder(&private);
         if !private.is_local() && !exposed {
             return self.malformed("GHL_AUTH_LISTEN", "bad-listen-exposed", vec![("value", text)]);
         }
@@ -91,6 +92,19 @@ impl Config<'_> {
         }
         let hosts = self.hosts(&private, public)?;
         Some(Doors { private, public, tls, hosts })
+    }
+
+    /// A socket file in a folder where others could put their own in its place.
+    fn refuse_open_folder(&mut self, listen: &Listen) {
+        let Listen::Unix(path) = listen else { return };
+        if let Some((folder, mode)) = store::open_folder(path) {
+            let arguments = vec![
+                ("path", path.display().to_string()),
+                ("folder", folder.display().to_string()),
+                ("mode", format!("{mode:04o}")),
+            ];
+            self.malformed::<()>("GHL_AUTH_LISTEN", "bad-listen-folder", arguments);
+        }
     }
 
     fn listen(&mut self, name: &'static str, text: &str) -> Option<Listen> {

@@ -3,13 +3,18 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::env_file;
 use super::variables;
 use crate::text::Text;
+
+/// More than anyone writes into an `.env`, and less than a device that never ends.
+const LONGEST_ENV_FILE: u64 = 1024 * 1024;
+
+const LONGEST_SECRET: u64 = 64 * 1024;
 
 /// Everything that was said about how to run, unparsed.
 #[derive(Debug, Default)]
@@ -44,7 +49,9 @@ pub(crate) enum Found {
 /// Why a secret's file can't be used.
 pub(crate) enum BadFile {
     Unreadable(io::Error),
+    NoFile,
     OthersMayRead(u32),
+    OthersMayReplace { folder: PathBuf, mode: u32 },
 }
 
 impl Source {
@@ -68,7 +75,7 @@ impl Source {
         }
         source.cleaned.sort();
         let path = named.unwrap_or(Path::new(".env"));
-        match fs::read_to_string(path) {
+        match read_up_to(path, LONGEST_ENV_FILE) {
             Ok(text) => source.take_file(path, &text),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(UnreadableEnvFile { path: path.to_owned(), error }),
@@ -143,18 +150,44 @@ fn is_credential(path: &Path) -> bool {
     std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
 }
 
+/// Why a file is not fit to hold a secret, if it is not.
+pub(super) fn unfit(path: &Path) -> Option<BadFile> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) => return Some(BadFile::Unreadable(error)),
+    };
+    if !found.is_file() {
+        // Whoever reads from a pipe or a device waits for ever.
+        return Some(BadFile::NoFile);
+    }
+    if is_credential(path) {
+        return None;
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Some(BadFile::OthersMayRead(mode));
+    }
+    store::open_folder(path).map(|(folder, mode)| BadFile::OthersMayReplace { folder, mode })
+}
+
 fn read_secret(path: &Path) -> Found {
     let bad = |why| Found::BadFile { path: path.to_owned(), why };
-    match fs::metadata(path) {
-        Ok(meta) if meta.permissions().mode() & 0o077 != 0 && !is_credential(path) => {
-            return bad(BadFile::OthersMayRead(meta.permissions().mode() & 0o777));
-        }
-        Ok(_) => {}
-        Err(error) => return bad(BadFile::Unreadable(error)),
+    if let Some(why) = unfit(path) {
+        return bad(why);
     }
-    match fs::read_to_string(path) {
+    match read_up_to(path, LONGEST_SECRET) {
         Ok(text) if text.trim().is_empty() => Found::Nothing,
         Ok(text) => Found::Value(text.trim().to_owned()),
         Err(error) => bad(BadFile::Unreadable(error)),
+    }
+}
+
+/// Reads a text file that ought to be small.
+fn read_up_to(path: &Path, most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    match u64::try_from(text.len()) {
+        Ok(length) if length <= most => Ok(text),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
     }
 }

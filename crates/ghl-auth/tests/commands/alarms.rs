@@ -1,74 +1,10 @@
 //! Notices, the dead-man's switch and maintenances: people hear of trouble once, and of its end.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
 use sandbox::{Fault, FaultKind, Matcher};
 use serde_json::{Value, json};
 
-use crate::service::{Service, document, home};
+use crate::serving::{Listener, Service, Taken, document, home};
 use crate::support::Home;
-
-/// Someone who takes whatever is posted, or refuses it.
-struct Listener {
-    address: String,
-    taken: Arc<Mutex<Vec<Taken>>>,
-    status: Arc<Mutex<u16>>,
-}
-
-#[derive(Clone, Debug)]
-struct Taken {
-    path: String,
-    head: String,
-    body: String,
-}
-
-impl Listener {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
-        let (taken, status) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(200)));
-        let (all, answer) = (taken.clone(), status.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream);
-                let mut head = String::new();
-                while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
-                let length =
-                    |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.trim().parse().ok();
-                let mut body = vec![0; head.lines().find_map(length).unwrap_or(0)];
-                reader.read_exact(&mut body).ok();
-                let body = String::from_utf8_lossy(&body).into_owned();
-                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                all.lock().expect("ours").push(Taken { path, head, body });
-                let status = *answer.lock().expect("ours");
-                let answer =
-                    format!("HTTP/1.1 {status} So\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                reader.into_inner().write_all(answer.as_bytes()).ok();
-            }
-        });
-        Self { address, taken, status }
-    }
-
-    fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().expect("ours").clone()
-    }
-
-    fn answer(&self, status: u16) {
-        *self.status.lock().expect("ours") = status;
-    }
-
-    fn until(&self, count: usize) -> Vec<Taken> {
-        let began = Instant::now();
-        while self.taken().len() < count {
-            assert!(began.elapsed() < Duration::from_secs(15), "{:?}", self.taken());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.taken()
-    }
-}
 
 fn check(service: &Service, key: &str) -> Value {
     let asked = json!({ "kind": "location", "id": service.home.location() }).to_string();

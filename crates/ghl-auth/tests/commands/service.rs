@@ -6,66 +6,8 @@ use std::time::{Duration, Instant};
 use sandbox::{Fault, FaultKind, Matcher, UserType};
 use serde_json::{Value, json};
 
+pub(crate) use crate::serving::{Service, document, home};
 use crate::support::{Home, Page, Running, http};
-
-/// A service over a SQLite store with one grant in it, and a port of its own.
-pub(crate) struct Service {
-    pub(crate) home: Home,
-    pub(crate) running: Running,
-    pub(crate) address: String,
-}
-
-pub(crate) fn home() -> Home {
-    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db").log_in();
-    home.set("GHL_AUTH_LISTEN", "127.0.0.1:0")
-}
-
-impl Service {
-    pub(crate) fn start(home: Home) -> Self {
-        let mut running = home.start(["serve"]);
-        let said = running.until_it_says("Programs ask here: http://127.0.0.1:");
-        let line = said.lines().find(|line| line.contains("Programs ask here")).expect("it says so");
-        let address = line.rsplit(' ').next().expect("an address").to_owned();
-        Self { home, running, address }
-    }
-
-    /// A key, which is good as soon as it is made.
-    pub(crate) fn key(&self, arguments: &[&str]) -> String {
-        let all = ["keys", "create", "--name"].iter().chain(arguments);
-        self.home.run(all).good().out.trim().to_owned()
-    }
-
-    pub(crate) fn until(&self, mut holds: impl FnMut() -> bool) {
-        let began = Instant::now();
-        while !holds() {
-            assert!(began.elapsed() < Duration::from_secs(5), "it never came to hold");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    pub(crate) fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Page {
-        let authorization = key.map(|key| format!("Bearer {key}"));
-        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
-        http(method, &format!("{}{path}", self.address), &headers, body)
-    }
-
-    pub(crate) fn get(&self, path: &str, key: Option<&str>) -> Page {
-        self.ask("GET", path, key, "")
-    }
-
-    fn token(&self, key: &str) -> Page {
-        self.get(&format!("/v1/locations/{}/token", self.home.location()), Some(key))
-    }
-
-    pub(crate) fn stop(self) {
-        self.running.signal("TERM");
-        self.running.end().good();
-    }
-}
-
-pub(crate) fn document(page: &Page) -> Value {
-    serde_json::from_str(&page.body).unwrap_or_else(|error| panic!("{error}: {}", page.body))
-}
 
 #[test]
 fn a_program_gets_a_token_by_its_key_and_nobody_else_does() {

@@ -322,6 +322,16 @@ impl Running {
         address.expect("it says so").to_owned()
     }
 
+    /// Waits until it has ended by itself or by a signal; what it said can still be read.
+    #[track_caller]
+    pub(crate) fn until_it_ends(&mut self) {
+        let began = Instant::now();
+        while self.child.try_wait().expect("it is ours").is_none() {
+            assert!(began.elapsed() < PATIENCE, "it did not end:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Closes its stdin and waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Run {

@@ -10,4 +10,5 @@ mod support;
 mod crowds;
 mod disks;
 mod kills;
+mod services;
 mod tracer;

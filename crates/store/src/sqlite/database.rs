@@ -10,7 +10,7 @@ use tokens::StoreError;
 
 use super::installations;
 use crate::data_file::random_name;
-use crate::disk::{self, failed};
+use crate::disk;
 use crate::seal::{Place, Sealer, Unopened};
 
 /// `ghla`: tells our databases from those of other programs.
@@ -179,21 +179,9 @@ fn is_failed_flush(failure: &Failure) -> bool {
     }
 }
 
-/// Makes the file for us alone, before SQLite would make it for everyone; its companions follow it.
+/// Makes the file if there is none. One that SQLite would take for an empty database is refused.
 fn prepare(path: &Path) -> Result<(), StoreError> {
-    let folder = disk::folder_of(path);
-    fs::metadata(&folder).map_err(failed("find the folder", &folder))?;
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            return Err(StoreError::IsFolder { place: path.display().to_string() });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match disk::create_new(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => drop(made.map_err(failed("make", path))?),
-        },
-        Err(error) => return Err(failed("look at", path)(error)),
-    }
+    disk::prepare_database(path)?;
     let length = |path: &Path| fs::metadata(path).map(|found| found.len()).unwrap_or_default();
     let log = disk::beside(path, "-wal");
     let why = match length(path) {
@@ -203,15 +191,10 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
         1..512 => Some("it was cut off".to_owned()),
         _ => None,
     };
-    if let Some(why) = why {
-        return Err(StoreError::Unreadable { place: path.display().to_string(), why });
+    match why {
+        Some(why) => Err(StoreError::Unreadable { place: path.display().to_string(), why }),
+        None => Ok(()),
     }
-    for path in [path, &log, &disk::beside(path, "-shm")] {
-        if let Ok(file) = fs::File::open(path) {
-            disk::keep_private(&file).map_err(failed("keep private", path))?;
-        }
-    }
-    Ok(())
 }
 
 fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
