@@ -263,5 +263,7 @@ async fn work_that_was_begun_is_done_though_nobody_waits() {
     let waker = std::task::Waker::noop();
     let _ = connecting.as_mut().poll(&mut std::task::Context::from_waker(waker));
     drop(connecting);
+    // Whoever comes later is told later.
+    store.connect(&other_location(), &tokens(&other_location(), "2", START), START).await.unwrap();
     assert!(store.load(&id).await.unwrap().is_some());
 }

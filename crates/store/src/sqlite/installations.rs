@@ -8,7 +8,7 @@ use tokens::{
     Version,
 };
 
-use super::database::{Database, Failure, Rows};
+use super::database::{Failure, Rows};
 use crate::change::{self, Outcome};
 use crate::row::{self, ConnectionAtRest, Odd, PreviousAtRest, TokensAtRest};
 use crate::seal::Place;
@@ -256,146 +256,115 @@ pub(super) fn seal_anew(rows: &Rows<'_>) -> Result<usize, Failure> {
     Ok(count)
 }
 
-impl Database {
-    pub(super) fn load(&mut self, id: &InstallationId) -> Result<Option<Installation>, StoreError> {
-        self.read("read", |rows| Ok(rows.find(id)?.map(|stored| rows.open(stored)).transpose()?))
+impl Rows<'_> {
+    pub(super) fn load(&self, id: &InstallationId) -> Result<Option<Installation>, Failure> {
+        Ok(self.find(id)?.map(|stored| self.open(stored)).transpose()?)
     }
 
-    pub(super) fn list(&mut self) -> Result<Vec<Installation>, StoreError> {
-        self.read("read", |rows| {
-            rows.all()?.into_iter().map(|stored| rows.open(stored).map_err(Failure::from)).collect()
-        })
+    pub(super) fn list(&self) -> Result<Vec<Installation>, Failure> {
+        self.all()?.into_iter().map(|stored| self.open(stored).map_err(Failure::from)).collect()
     }
 
-    pub(super) fn claim(&mut self, claim: &ClaimRequest) -> Result<Claim, StoreError> {
-        // Those who wait for another's flight ask again and again: no lock for that.
-        if let Some(answer) = self.read("read", |rows| Ok(rows.claimable(claim)?.err()))? {
-            return Ok(answer);
+    /// What there is to say of a claim without changing anything.
+    pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
+        Ok(self.claimable(claim)?.err())
+    }
+
+    pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {
+        let stored = match self.claimable(claim)? {
+            Ok(stored) => stored,
+            Err(answer) => return Ok(answer),
+        };
+        let since = stored.intent_since.map_or(claim.now, Timestamp::from_millis);
+        // Nothing is sent for a row that would not open: better to learn it now.
+        self.open(stored)?;
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET intent_since = ?3, intent_flight = ?4, lease_flight = ?4, lease_until = ?5
+             WHERE kind = ?1 AND id = ?2",
+        )?;
+        statement.execute((
+            claim.id.kind(),
+            claim.id.as_str(),
+            since.as_millis(),
+            &claim.flight.0,
+            (claim.now + LEASE).as_millis(),
+        ))?;
+        Ok(Claim::Ours { since })
+    }
+
+    pub(super) fn renew(&self, claim: &ClaimRequest) -> Result<(), Failure> {
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET lease_until = ?4 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
+        )?;
+        let until = (claim.now + LEASE).as_millis();
+        match statement.execute((claim.id.kind(), claim.id.as_str(), &claim.flight.0, until))? {
+            0 => Err(StoreError::LeaseLost.into()),
+            _ => Ok(()),
         }
-        self.write("write", |rows| {
-            let stored = match rows.claimable(claim)? {
-                Ok(stored) => stored,
-                Err(answer) => return Ok(answer),
-            };
-            let since = stored.intent_since.map_or(claim.now, Timestamp::from_millis);
-            // Nothing is sent for a row that would not open: better to learn it now.
-            rows.open(stored)?;
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET intent_since = ?3, intent_flight = ?4, lease_flight = ?4, lease_until = ?5
-                 WHERE kind = ?1 AND id = ?2",
-            )?;
-            statement.execute((
-                claim.id.kind(),
-                claim.id.as_str(),
-                since.as_millis(),
-                &claim.flight.0,
-                (claim.now + LEASE).as_millis(),
-            ))?;
-            Ok(Claim::Ours { since })
-        })
     }
 
-    pub(super) fn renew(&mut self, claim: &ClaimRequest) -> Result<(), StoreError> {
-        self.write("write", |rows| {
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET lease_until = ?4 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
-            )?;
-            let until = (claim.now + LEASE).as_millis();
-            match statement.execute((claim.id.kind(), claim.id.as_str(), &claim.flight.0, until))? {
-                0 => Err(StoreError::LeaseLost.into()),
-                _ => Ok(()),
+    pub(super) fn commit(&self, commit: &Commit) -> Result<Committed, Failure> {
+        let Some(stored) = self.find(&commit.id)? else { return Ok(Committed::Gone) };
+        let committed = match change::commit(self.open(stored)?, commit, self.sealer) {
+            Outcome::Changed(installation) => {
+                self.save(&installation)?;
+                Committed::Saved(installation)
             }
-        })
-    }
-
-    pub(super) fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        self.write("write", |rows| {
-            let Some(stored) = rows.find(&commit.id)? else { return Ok(Committed::Gone) };
-            let committed = match change::commit(rows.open(stored)?, commit, rows.sealer) {
-                Outcome::Changed(installation) => {
-                    rows.save(&installation)?;
-                    Committed::Saved(installation)
-                }
-                Outcome::AlreadySo(installation) => Committed::Saved(installation),
-                Outcome::Moved(installation) => Committed::Superseded(installation),
-            };
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET lease_flight = NULL, lease_until = NULL
-                 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
-            )?;
-            statement.execute((commit.id.kind(), commit.id.as_str(), &commit.flight.0))?;
-            Ok(committed)
-        })
+            Outcome::AlreadySo(installation) => Committed::Saved(installation),
+            Outcome::Moved(installation) => Committed::Superseded(installation),
+        };
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET lease_flight = NULL, lease_until = NULL
+             WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
+        )?;
+        statement.execute((commit.id.kind(), commit.id.as_str(), &commit.flight.0))?;
+        Ok(committed)
     }
 
     pub(super) fn settle(
-        &mut self,
+        &self,
         claim: &ClaimRequest,
         connection: &Connection,
         intent: IntentThen,
-    ) -> Result<(), StoreError> {
-        self.write("write", |rows| {
-            let Some(stored) = rows.find(&claim.id)? else { return Ok(()) };
-            // Even one whose time is up: what it left open is for whoever takes over from it.
-            let taken_over = stored.lease.as_ref().is_some_and(|(flight, _)| *flight != claim.flight.0);
-            if stored.version != claim.seen || taken_over {
-                return Ok(());
-            }
-            let connection = ConnectionAtRest::from(connection);
-            let intent_since = match intent {
-                IntentThen::Ended => Value::Null,
-                IntentThen::StaysOpen => stored.intent_since.map_or(Value::Null, Value::Integer),
-            };
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET state = :state, since = :since, attempts = :attempts,
-                     retry_at = :retry_at, said = :said, intent_since = :intent_since,
-                     changed = :changed, lease_flight = NULL, lease_until = NULL
-                 WHERE kind = :kind AND id = :id",
-            )?;
-            statement.execute(named_params! {
-                ":kind": claim.id.kind(),
-                ":id": claim.id.as_str(),
-                ":state": connection.state,
-                ":since": connection.since,
-                ":attempts": connection.attempts,
-                ":retry_at": connection.retry_at,
-                ":said": connection.said,
-                ":intent_since": intent_since,
-                ":changed": rows.next_change()?,
-            })?;
-            Ok(())
-        })
-    }
-
-    pub(super) fn connect(
-        &mut self,
-        id: &InstallationId,
-        tokens: &TokenSet,
-        now: Timestamp,
-    ) -> Result<Installation, StoreError> {
-        self.write("write", |rows| rows.connect(id, tokens, now))
-    }
-
-    /// Notes a check without a flush: the next write takes it to the disk.
-    pub(super) fn note_check(&mut self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
-        let flush = |database: &Self, how: &str| database.connection.pragma_update(None, "synchronous", how);
-        // If the pragma fails it costs a flush, no more.
-        let _ = flush(self, "NORMAL");
-        let noted = self.write("write", |rows| {
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET checked_at = ?3, check_health = ?4, check_code = ?5, check_said = ?6
-                 WHERE kind = ?1 AND id = ?2",
-            )?;
-            let (at, health) = (check.at.as_millis(), check.health.as_str());
-            statement.execute((id.kind(), id.as_str(), at, health, &check.code, &check.said))?;
-            Ok(())
-        });
-        let flushed = flush(self, "FULL");
-        flushed.map_err(|error| StoreError::Database {
-            doing: "write",
-            place: id.to_string(),
-            source: std::sync::Arc::new(error),
+    ) -> Result<(), Failure> {
+        let Some(stored) = self.find(&claim.id)? else { return Ok(()) };
+        // Even one whose time is up: what it left open is for whoever takes over from it.
+        let taken_over = stored.lease.as_ref().is_some_and(|(flight, _)| *flight != claim.flight.0);
+        if stored.version != claim.seen || taken_over {
+            return Ok(());
+        }
+        let connection = ConnectionAtRest::from(connection);
+        let intent_since = match intent {
+            IntentThen::Ended => Value::Null,
+            IntentThen::StaysOpen => stored.intent_since.map_or(Value::Null, Value::Integer),
+        };
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET state = :state, since = :since, attempts = :attempts,
+                 retry_at = :retry_at, said = :said, intent_since = :intent_since,
+                 changed = :changed, lease_flight = NULL, lease_until = NULL
+             WHERE kind = :kind AND id = :id",
+        )?;
+        statement.execute(named_params! {
+            ":kind": claim.id.kind(),
+            ":id": claim.id.as_str(),
+            ":state": connection.state,
+            ":since": connection.since,
+            ":attempts": connection.attempts,
+            ":retry_at": connection.retry_at,
+            ":said": connection.said,
+            ":intent_since": intent_since,
+            ":changed": self.next_change()?,
         })?;
-        noted
+        Ok(())
+    }
+
+    pub(super) fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), Failure> {
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET checked_at = ?3, check_health = ?4, check_code = ?5, check_said = ?6
+             WHERE kind = ?1 AND id = ?2",
+        )?;
+        let (at, health) = (check.at.as_millis(), check.health.as_str());
+        statement.execute((id.kind(), id.as_str(), at, health, &check.code, &check.said))?;
+        Ok(())
     }
 }
