@@ -6,12 +6,14 @@
 
 mod database;
 mod installations;
+mod migrate;
 mod parked;
 mod readers;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::store::{
@@ -19,7 +21,8 @@ use tokens::store::{
     Parked, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
+    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
+    Timestamp, TokenSet,
 };
 
 use crate::disk::apart;
@@ -87,6 +90,28 @@ impl Store for SqliteStore {
         self.read(|rows| rows.list()).await
     }
 
+    async fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.overview(after.as_ref(), limit)).await
+    }
+
+    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
+        self.read(move |rows| rows.refresh_due(now, limit)).await
+    }
+
+    async fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        self.read(move |rows| rows.check_due(interval, now, limit)).await
+    }
+
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {
         self.sealer.fingerprint(token)
     }
@@ -125,8 +150,10 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let commit = commit.clone();
-        self.write(move |rows| rows.commit(&commit)).await
+        // Opening and sealing hold up nobody while the database is not ours.
+        let (asked, commit) = (commit.clone(), commit.clone());
+        let prepared = self.read(move |rows| rows.prepare(&asked)).await?;
+        self.write(move |rows| rows.commit(&commit, prepared)).await
     }
 
     async fn settle(

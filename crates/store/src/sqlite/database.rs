@@ -9,19 +9,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use tokens::StoreError;
 
-use super::installations;
-use crate::data_file::random_name;
+use super::migrate::{MIGRATIONS, migrate};
 use crate::disk::{self, failed};
 use crate::seal::{Place, Sealer, Unopened};
 
 /// `ghla`: tells our databases from those of other programs.
-const APPLICATION: i64 = 0x6768_6c61;
-
-/// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../migrations/001_installations.sql"),
-    include_str!("../migrations/002_removed_and_parked.sql"),
-];
+pub(super) const APPLICATION: i64 = 0x6768_6c61;
 
 /// The first SQLite without a bug that could corrupt a database in WAL mode.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -186,7 +179,7 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
+pub(super) fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
 
@@ -222,28 +215,11 @@ fn use_wal(connection: &Connection) -> Result<(), Failure> {
     }
 }
 
-fn migrate(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
-    let latest = MIGRATIONS.len() as i64;
-    if number(connection, "user_version")? == latest {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Someone else may have been faster while we waited.
-    refuse_foreign(&transaction, path)?;
-    let applied = number(&transaction, "user_version")?;
-    for migration in &MIGRATIONS[usize::try_from(applied).unwrap_or_default()..] {
-        transaction.execute_batch(migration)?;
-    }
-    if applied == 0 {
-        let store_id = random_name();
-        let key_id = sealer.current_id().unwrap_or_default();
-        set_meta(&transaction, "store_id", store_id.as_bytes())?;
-        set_meta(&transaction, "key_id", key_id.as_bytes())?;
-        set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", latest)?;
-    Ok(transaction.commit()?)
+/// Writes down what tells a new store from others, and which key it is under.
+pub(super) fn begin(connection: &Connection, sealer: &Sealer, store_id: &str) -> Result<(), Failure> {
+    set_meta(connection, "store_id", store_id.as_bytes())?;
+    set_meta(connection, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
+    Ok(set_meta(connection, "canary", &canary(sealer, store_id))?)
 }
 
 fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
@@ -276,7 +252,7 @@ fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Resul
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !open_canary(&transaction, sealer, path)?.1 {
             let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
-            let count = installations::seal_anew(&rows)?;
+            let count = rows.seal_sets_anew()?;
             set_meta(&transaction, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
             set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
             transaction.commit()?;
@@ -286,7 +262,11 @@ fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Resul
     Ok(store_id)
 }
 
-fn open_canary(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(String, bool), Failure> {
+pub(super) fn open_canary(
+    connection: &Connection,
+    sealer: &Sealer,
+    path: &Path,
+) -> Result<(String, bool), Failure> {
     let store_id = meta_text(connection, "store_id", path)?;
     let canary = meta(connection, "canary", path)?;
     let refused = |why: Unopened| why.at(path.display().to_string());

@@ -81,7 +81,7 @@ impl Rows<'_> {
     }
 }
 
-fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
+pub(super) fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
     let (kind, id): (String, String) = (row.get("kind")?, row.get("id")?);
     InstallationId::from_parts(&kind, &id).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
@@ -95,12 +95,12 @@ impl Rows<'_> {
             .transaction
             .prepare_cached(
                 "INSERT OR REPLACE INTO removed
-                 SELECT kind, id, epoch, generation, tokens, ?3, ?4 FROM installations
+                 SELECT kind, id, epoch, generation, coalesce(sealed, x''), ?3, ?4
+                 FROM installations LEFT JOIN sets USING (kind, id, epoch, generation)
                  WHERE kind = ?1 AND id = ?2",
             )?
             .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
-        let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2";
-        self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
+        self.drop_installation(id)?;
         let old = (now - KEEP_REMOVED).as_millis();
         self.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
         Ok(moved == 1)
