@@ -194,7 +194,7 @@ impl Context {
             Meant::AnyCompany => "company",
             Meant::AnyLocation => "location",
         };
-        let all = store.list().await.map_err(|error| self.store_error(&error))?;
+        let all = store.overview(None, usize::MAX).await.map_err(|error| self.store_error(&error))?;
         let mut ids = all.into_iter().map(|installation| installation.id).filter(|id| id.kind() == kind);
         match (ids.next(), ids.next()) {
             (Some(only), None) => Ok(only),

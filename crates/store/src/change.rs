@@ -80,6 +80,7 @@ fn renewed(found: Installation, version: Version, tokens: &TokenSet, now: Timest
     }
 }
 
-fn is_same(one: &TokenSet, other: &TokenSet) -> bool {
+/// Whether two sets are one.
+pub(crate) fn is_same(one: &TokenSet, other: &TokenSet) -> bool {
     one.access == other.access && one.refresh_by == other.refresh_by
 }

@@ -5,6 +5,7 @@
 //! when the process dies. With a key the file holds one sealed envelope instead.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
@@ -13,8 +14,8 @@ use tokens::store::{
     Parked, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, Intent, LastCheck, RefreshToken, Store, StoreError, Timestamp,
-    TokenSet, Version,
+    Connection, Installation, InstallationId, Intent, LastCheck, Overview, RefreshToken, Store, StoreError,
+    Timestamp, TokenSet, Version,
 };
 
 use crate::change::{self, Outcome};
@@ -100,6 +101,33 @@ impl Store for FileStore {
         };
         let installation = found.and_then(|(document, _)| document.installation);
         Ok(installation.map(|installation| self.0.with_check(installation)).into_iter().collect())
+    }
+
+    async fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, StoreError> {
+        let all = self.list().await?;
+        let behind = all.iter().filter(|installation| after.is_none_or(|after| installation.id > *after));
+        Ok(behind.map(Installation::overview).take(limit).collect())
+    }
+
+    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
+        let all = self.overview(None, usize::MAX).await?;
+        let due = all.into_iter().filter(|it| it.refresh_due_at().is_some_and(|due| due <= now));
+        Ok(due.map(|it| it.id).take(limit).collect())
+    }
+
+    async fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        let all = self.overview(None, usize::MAX).await?;
+        let due = all.into_iter().filter(|it| it.check_due_at(interval, now) <= now);
+        Ok(due.map(|it| it.id).take(limit).collect())
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {

@@ -1,15 +1,19 @@
 //! Any number of installations in one SQLite database, sealed.
 //!
-//! The database lives on a thread of its own. What was handed to the thread is done, whether or not
-//! whoever asked is still waiting; an answer of `Ok` means that it is on the disk.
+//! One thread writes, a few connections read. What was handed to the writer is done, whether or not
+//! whoever asked is still waiting; an answer of `Ok` means that it is on the disk, and that whoever
+//! reads from then on finds it.
 
 mod database;
 mod installations;
+mod migrate;
 mod parked;
+mod readers;
+mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::store::{
@@ -17,59 +21,53 @@ use tokens::store::{
     Parked, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
+    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
+    Timestamp, TokenSet,
 };
 
-use crate::disk::{apart, failed};
+use crate::disk::apart;
 use crate::seal::Sealer;
 use crate::spool::Spool;
-use database::Database;
-
-type Job = Box<dyn FnOnce(&mut Database) + Send>;
+use database::{Failure, Rows};
+use readers::Readers;
+use writer::{Worth, Writer};
 
 /// A `sqlite:` store.
 pub(crate) struct SqliteStore {
     path: PathBuf,
     sealer: Arc<Sealer>,
     spool: Arc<Spool>,
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    // Dropped in this order: whoever closes the database last puts its log back into it.
+    readers: Readers,
+    writer: Writer,
 }
 
 impl SqliteStore {
     /// Opens the database, or makes it; checks the key before anything is written.
     pub(crate) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Self, StoreError> {
-        let mut database = Database::open(path, sealer.clone())?;
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let thread = std::thread::Builder::new()
-            .name("sqlite".to_owned())
-            .spawn(move || {
-                while let Ok(job) = queue.recv() {
-                    job(&mut database);
-                }
-            })
-            .map_err(failed("start a thread for", path))?;
+        let (connection, shared) = database::open(path, sealer.clone())?;
+        let shared = Arc::new(shared);
         Ok(Self {
             path: path.to_owned(),
             spool: Arc::new(Spool::beside(path, sealer.clone())),
             sealer,
-            jobs: Some(jobs),
-            thread: Some(thread),
+            readers: Readers::of(shared.clone()),
+            writer: Writer::start(connection, shared)?,
         })
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+        look: impl FnOnce(&Rows<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        let job: Job = Box::new(move |database| {
-            // Whoever asked may have gone; the work is done all the same.
-            let _ = answer.send(database.run(work));
-        });
-        let gone = || failed("reach the thread of", &self.path)(std::io::ErrorKind::BrokenPipe.into());
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
-        answered.await.map_err(|_| gone())?
+        self.readers.read(look).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(&Rows<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.write(Worth::AFlush, make).await
     }
 
     async fn apart<T: Send + 'static>(
@@ -81,25 +79,37 @@ impl SqliteStore {
     }
 }
 
-impl Drop for SqliteStore {
-    /// Waits for the work at hand, and for SQLite to put its log back into the database.
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 #[async_trait]
 impl Store for SqliteStore {
     async fn load(&self, id: &InstallationId) -> Result<Option<Installation>, StoreError> {
         let id = id.clone();
-        self.ask(move |database| database.load(&id)).await
+        self.read(move |rows| rows.load(&id)).await
     }
 
     async fn list(&self) -> Result<Vec<Installation>, StoreError> {
-        self.ask(|database| database.list()).await
+        self.read(|rows| rows.list()).await
+    }
+
+    async fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.overview(after.as_ref(), limit)).await
+    }
+
+    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
+        self.read(move |rows| rows.refresh_due(now, limit)).await
+    }
+
+    async fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        self.read(move |rows| rows.check_due(interval, now, limit)).await
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {
@@ -112,13 +122,17 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, claim: &ClaimRequest) -> Result<Claim, StoreError> {
-        let claim = claim.clone();
-        self.ask(move |database| database.claim(&claim)).await
+        // Those who wait for another's flight ask again and again: no lock for that.
+        let (asked, claim) = (claim.clone(), claim.clone());
+        match self.read(move |rows| rows.refusal(&asked)).await? {
+            Some(refusal) => Ok(refusal),
+            None => self.write(move |rows| rows.claim(&claim)).await,
+        }
     }
 
     async fn renew(&self, claim: &ClaimRequest) -> Result<(), StoreError> {
         let claim = claim.clone();
-        self.ask(move |database| database.renew(&claim)).await
+        self.write(move |rows| rows.renew(&claim)).await
     }
 
     async fn land(&self, flight: &FlightId, landing: &Landing) -> Result<(), StoreError> {
@@ -136,8 +150,10 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let commit = commit.clone();
-        self.ask(move |database| database.commit(&commit)).await
+        // Opening and sealing hold up nobody while the database is not ours.
+        let (asked, commit) = (commit.clone(), commit.clone());
+        let prepared = self.read(move |rows| rows.prepare(&asked)).await?;
+        self.write(move |rows| rows.commit(&commit, prepared)).await
     }
 
     async fn settle(
@@ -147,7 +163,7 @@ impl Store for SqliteStore {
         intent: IntentThen,
     ) -> Result<(), StoreError> {
         let (claim, connection) = (claim.clone(), connection.clone());
-        self.ask(move |database| database.settle(&claim, &connection, intent)).await
+        self.write(move |rows| rows.settle(&claim, &connection, intent)).await
     }
 
     async fn connect(
@@ -157,17 +173,18 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Installation, StoreError> {
         let (id, tokens) = (id.clone(), tokens.clone());
-        self.ask(move |database| database.connect(&id, &tokens, now)).await
+        self.write(move |rows| rows.connect(&id, &tokens, now)).await
     }
 
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
         let (id, check) = (id.clone(), check.clone());
-        self.ask(move |database| database.note_check(&id, &check)).await
+        // The next change takes it to the disk.
+        self.writer.write(Worth::NoFlush, move |rows| rows.note_check(&id, &check)).await
     }
 
     async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
         let id = id.clone();
-        self.ask(move |database| database.remove(&id, now)).await
+        self.write(move |rows| rows.remove(&id, now)).await
     }
 
     fn can_park(&self) -> bool {
@@ -176,25 +193,25 @@ impl Store for SqliteStore {
 
     async fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), StoreError> {
         let (id, tokens) = (id.clone(), tokens.clone());
-        self.ask(move |database| database.park(&id, &tokens, now)).await
+        self.write(move |rows| rows.park(&id, &tokens, now)).await
     }
 
     async fn parked(&self) -> Result<Vec<Parked>, StoreError> {
-        self.ask(Database::parked).await
+        self.read(|rows| rows.parked()).await
     }
 
     async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
         let id = id.clone();
-        self.ask(move |database| database.approve(&id, now)).await
+        self.write(move |rows| rows.approve(&id, now)).await
     }
 
     async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError> {
         let id = id.clone();
-        self.ask(move |database| database.dismiss(&id)).await
+        self.write(move |rows| rows.dismiss(&id)).await
     }
 
     async fn changes(&self, since: Mark) -> Result<Changes, StoreError> {
-        self.ask(move |database| database.changes(since)).await
+        self.read(move |rows| rows.changes(since)).await
     }
 
     fn weaknesses(&self) -> Vec<Weakness> {

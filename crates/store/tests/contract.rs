@@ -419,6 +419,68 @@ fn what_a_check_found_is_noted() {
     });
 }
 
+/// What is told of them without their secrets is what is told with them.
+async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
+    const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
+    let all = store.list().await.unwrap();
+    let told = store.overview(None, usize::MAX).await.unwrap();
+    assert_eq!(told, all.iter().map(Installation::overview).collect::<Vec<_>>(), "{name}");
+    for overview in &told {
+        let due = overview.refresh_due_at();
+        for now in [due.unwrap_or(START), due.unwrap_or(START) - Duration::from_millis(1), later(10_000_000)]
+        {
+            let listed = store.refresh_due(now, 10).await.unwrap().contains(&overview.id);
+            assert_eq!(listed, due.is_some_and(|due| due <= now), "{name}: {overview:?} at {now:?}");
+        }
+        let checked = overview.last_check.as_ref().map_or(START, |check| check.at);
+        let interval = [Duration::from_secs(60), HALF_A_DAY];
+        let around =
+            [0, 59, 60, 299, 300, 12 * 3600 - 1, 12 * 3600].map(|s| checked + Duration::from_secs(s));
+        let moments = around.into_iter().chain([checked - Duration::from_secs(1)]);
+        for (now, interval) in moments.flat_map(|now| interval.map(|interval| (now, interval))) {
+            let listed = store.check_due(interval, now, 10).await.unwrap().contains(&overview.id);
+            let due = overview.check_due_at(interval, now) <= now;
+            assert_eq!(listed, due, "{name}: {overview:?} at {now:?} every {interval:?}");
+        }
+    }
+    assert!(store.overview(None, 0).await.unwrap().is_empty(), "{name}");
+    assert!(store.refresh_due(later(10_000_000), 0).await.unwrap().is_empty(), "{name}");
+    assert!(store.check_due(HALF_A_DAY, later(10_000_000), 0).await.unwrap().is_empty(), "{name}");
+}
+
+#[test]
+fn how_they_stand_and_what_is_due_is_told_without_their_secrets() {
+    run(async |name, house| {
+        assert_told_alike(&house.open(), name).await;
+        let (store, first) = connected(house).await;
+        assert_told_alike(&store, name).await;
+        for (at, health) in [(3, Health::Operational), (4, Health::Down), (5, Health::Degraded)] {
+            let check = LastCheck { at: later(at), health, code: Some("c".into()), said: None };
+            store.note_check(&location(), &check).await.unwrap();
+            assert_told_alike(&store, name).await;
+        }
+        let waiting = |said: &str| (later(6), 2, later(4000), said.to_owned());
+        let (since, attempts, retry_at, said) = waiting("timed out");
+        let uncertain = Connection::Uncertain { since, attempts, retry_at, said };
+        let (since, attempts, retry_at, said) = waiting("not active");
+        let suspended = Connection::Suspended { since, attempts, retry_at, said };
+        let broken = Connection::Broken(Broken { since, said: "invalid grant".into() });
+        for (number, connection) in [uncertain, suspended, broken, Connection::Connected].iter().enumerate() {
+            for intent in [IntentThen::StaysOpen, IntentThen::Ended] {
+                let flying = claim(&first, &format!("f{number}"), later(60 * number as u64));
+                assert!(matches!(store.claim(&flying).await.unwrap(), Claim::Ours { .. }), "{name}");
+                assert_told_alike(&store, name).await;
+                store.settle(&flying, connection, intent).await.unwrap();
+                assert_told_alike(&store, name).await;
+            }
+        }
+        let commit = commit(&*store, &first, "f9", tokens(&location(), "2", later(900)), later(900));
+        assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Saved(_)), "{name}");
+        assert_told_alike(&store, name).await;
+        assert_told_alike(&house.open(), name).await;
+    });
+}
+
 #[test]
 fn no_token_rests_in_clear_text_where_there_is_a_key() {
     run(async |name, house| {

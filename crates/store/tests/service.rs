@@ -305,22 +305,3 @@ async fn a_change_is_told_once_to_each_who_asks() {
     store.note_check(&location("l1"), &check).await.expect("noted");
     assert!(other.changes(changes.mark).await.expect("changes").ids.is_empty(), "a note is no change");
 }
-
-#[tokio::test]
-async fn a_database_of_the_first_version_goes_on() {
-    let place = Place::new();
-    let (store, _) = place.open();
-    let id = location("l1");
-    let before = store.connect(&id, &sample::tokens(&id, "one", at(1)), at(1)).await.expect("connected");
-    drop(store);
-    let database = rusqlite::Connection::open(place.folder.path().join("tokens.db")).expect("a database");
-    let back = "DROP TABLE removed; DROP TABLE parked; DROP INDEX installations_changed;
-        ALTER TABLE installations DROP COLUMN changed; DELETE FROM meta WHERE name = 'changed';
-        PRAGMA user_version = 1;";
-    database.execute_batch(back).expect("as it was");
-    drop(database);
-    let (store, _) = place.open();
-    let found = store.load(&id).await.expect("a look").expect("it is there");
-    assert_eq!((found.version, found.tokens), (before.version, before.tokens));
-    assert!(store.remove(&id, at(2)).await.expect("removed"));
-}

@@ -70,6 +70,32 @@ async fn installations_are_listed_in_the_order_of_their_ids() {
 }
 
 #[tokio::test]
+async fn how_many_stand_is_told_page_by_page_and_nothing_is_opened_for_it() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    execute(&path, "UPDATE sets SET sealed = x'00'");
+    let store = open(&path, &keys).unwrap();
+    let all = store.overview(None, usize::MAX).await.unwrap();
+    let ids: Vec<InstallationId> = all.iter().map(|overview| overview.id.clone()).collect();
+    assert_eq!(ids, [location(), other_location(), company()]);
+    assert_eq!(all[0].company, Some("AAAAAAAAAAAAAAAAAAAA".parse().unwrap()));
+    let mut page = store.overview(None, 2).await.unwrap();
+    assert_eq!(page, all[..2]);
+    for expected in [&all[2..], &[]] {
+        let last = page.last().unwrap().id.clone();
+        page = store.overview(Some(&last), 2).await.unwrap();
+        assert_eq!(page, expected);
+        page = all[2..].to_vec();
+    }
+    let dues: Vec<_> = all.iter().map(|overview| overview.refresh_due_at().unwrap()).collect();
+    let mut by_due: Vec<_> = dues.iter().zip(&ids).collect();
+    by_due.sort();
+    let due = store.refresh_due(*by_due[1].0, 3).await.unwrap();
+    assert_eq!(due, [by_due[0].1.clone(), by_due[1].1.clone()], "what was due first comes first");
+    assert_eq!(store.refresh_due(*by_due[2].0, 1).await.unwrap(), [by_due[0].1.clone()]);
+}
+
+#[tokio::test]
 async fn another_key_is_refused_and_never_gets_a_set_of_its_own() {
     let (_folder, path) = in_folder();
     let keys = filled(&path).await;
@@ -119,23 +145,32 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
 
 #[tokio::test]
 async fn a_sealed_value_opens_only_where_it_was_sealed() {
-    let here = "WHERE kind = 'location' AND id = 'BBBBBBBBBBBBBBBBBBBB'";
+    let here = "kind = 'location' AND id = 'BBBBBBBBBBBBBBBBBBBB'";
+    let set = |value: &str| format!("UPDATE sets SET sealed = {value} WHERE {here} AND generation = 2");
+    let its =
+        |generation: u8| format!("(SELECT sealed FROM sets WHERE {here} AND generation = {generation})");
+    let row = |change: &str| format!("UPDATE installations SET {change} WHERE {here}");
     for (what, sql) in [
-        ("another row's tokens", "SET tokens = (SELECT tokens FROM installations WHERE kind = 'company')"),
-        ("its own set before", "SET tokens = previous"),
-        ("its own tokens as the set before", "SET previous = tokens"),
-        ("another generation", "SET generation = generation + 1"),
-        ("another epoch", "SET epoch = epoch + 1"),
-        ("a cut value", "SET tokens = substr(tokens, 1, 1000)"),
-        ("an empty value", "SET tokens = x''"),
+        ("another row's tokens", set("(SELECT sealed FROM sets WHERE kind = 'company')")),
+        ("its own set before", set(&its(1))),
+        (
+            "its own tokens as the set before",
+            format!("UPDATE sets SET sealed = {} WHERE {here} AND generation = 1", its(2)),
+        ),
+        ("another generation", row("generation = generation + 1")),
+        ("another epoch", row("epoch = epoch + 1")),
+        ("another set before", row("previous_epoch = 7")),
+        ("no set at all", format!("DELETE FROM sets WHERE {here} AND generation = 2")),
+        ("a cut value", set("substr(sealed, 1, 1000)")),
+        ("an empty value", set("x''")),
         (
             "a changed byte",
-            "SET tokens = CAST(substr(tokens, 1, 999) || x'00' || x'00' || substr(tokens, 1002) AS BLOB)",
+            set("CAST(substr(sealed, 1, 999) || x'00' || x'00' || substr(sealed, 1002) AS BLOB)"),
         ),
     ] {
         let (_folder, path) = in_folder();
         let keys = filled(&path).await;
-        execute(&path, &format!("UPDATE installations {sql} {here}"));
+        execute(&path, &sql);
         let store = open(&path, &keys).unwrap();
         let refused = store.load(&location()).await;
         assert!(matches!(refused, Err(StoreError::SealBroken { .. })), "{what}: {refused:?}");
@@ -263,5 +298,7 @@ async fn work_that_was_begun_is_done_though_nobody_waits() {
     let waker = std::task::Waker::noop();
     let _ = connecting.as_mut().poll(&mut std::task::Context::from_waker(waker));
     drop(connecting);
+    // Whoever comes later is told later.
+    store.connect(&other_location(), &tokens(&other_location(), "2", START), START).await.unwrap();
     assert!(store.load(&id).await.unwrap().is_some());
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::health::LastCheck;
@@ -147,6 +148,64 @@ pub struct Installation {
     pub intent: Option<Intent>,
     /// What the last check found.
     pub last_check: Option<LastCheck>,
+}
+
+/// An installation as it stands, without its secrets: what a look at many of them needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overview {
+    /// Whose grant this is.
+    pub id: InstallationId,
+    /// Which set of tokens it has.
+    pub version: Version,
+    /// When we received that set.
+    pub issued_at: Timestamp,
+    /// When HighLevel will no longer take its access token.
+    pub expires_at: Timestamp,
+    /// The scopes granted, as HighLevel wrote them.
+    pub scopes: String,
+    /// The agency that the reply named beside the token.
+    pub company: Option<CompanyId>,
+    /// How the connection stands.
+    pub connection: Connection,
+    /// A refresh that was begun and not yet ended.
+    pub intent: Option<Intent>,
+    /// What the last check found.
+    pub last_check: Option<LastCheck>,
+}
+
+impl Installation {
+    /// How it stands.
+    pub fn overview(&self) -> Overview {
+        let Self { id, version, tokens, connection, intent, last_check, .. } = self;
+        Overview {
+            id: id.clone(),
+            version: *version,
+            issued_at: tokens.issued_at,
+            expires_at: tokens.expires_at,
+            scopes: tokens.scopes.clone(),
+            company: tokens.company.clone(),
+            connection: connection.clone(),
+            intent: *intent,
+            last_check: last_check.clone(),
+        }
+    }
+}
+
+impl Overview {
+    /// How long the access token still lives; zero when it has died.
+    pub fn remaining(&self, now: Timestamp) -> Duration {
+        now.until(self.expires_at)
+    }
+
+    /// How long it was to live when it was issued.
+    pub fn life(&self) -> Duration {
+        self.issued_at.until(self.expires_at)
+    }
+
+    /// The instant from which whoever asks for the token gets a newer one: half of its life.
+    pub fn half_life_at(&self) -> Timestamp {
+        self.issued_at + self.life() / 2
+    }
 }
 
 /// The set of tokens before the present one.

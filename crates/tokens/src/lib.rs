@@ -41,12 +41,13 @@ pub use health::{
 };
 pub use installation::{
     Broken, CompanyId, Connection, ContactId, Installation, InstallationId, Intent, InvalidId, LocationId,
-    Previous, Version,
+    Overview, Previous, Version,
 };
 pub use issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 pub use keeper::{Keeper, Served};
 pub use lifecycle::Step;
 pub use records::Records;
+pub use schedule::AFTER_A_FAILED_CHECK;
 pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
 pub use standing::{AlertRules, Finding};
 pub use store::{Store, StoreError};

@@ -5,27 +5,24 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::health::Health;
-use crate::installation::{Connection, Installation, InstallationId};
+use crate::installation::{Connection, InstallationId, Overview};
 
 /// Refreshes of tokens that were issued together are spread over this part of their life, after the
 /// first half of it.
 const SPREAD: u32 = 8;
 
 /// A check that failed is made again after this long, so that people are told in time.
-const AFTER_A_FAILURE: Duration = Duration::from_secs(5 * 60);
+pub const AFTER_A_FAILED_CHECK: Duration = Duration::from_secs(5 * 60);
 
-impl Installation {
+impl Overview {
     /// When a refresh is due unasked: at half of the token's life and a while after, which differs
     /// from id to id; after a failure, when it was put off to; never when only a person can help.
     pub fn refresh_due_at(&self) -> Option<Timestamp> {
         if self.intent.is_some() {
-            return Some(self.tokens.issued_at);
+            return Some(self.issued_at);
         }
         match &self.connection {
-            Connection::Connected => {
-                let spread = part_of(&self.id, self.tokens.life() / SPREAD);
-                Some(self.tokens.half_life_at() + spread)
-            }
+            Connection::Connected => Some(self.half_life_at() + part_of(&self.id, self.life() / SPREAD)),
             Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
                 Some(*retry_at)
             }
@@ -38,7 +35,7 @@ impl Installation {
     pub fn check_due_at(&self, interval: Duration, now: Timestamp) -> Timestamp {
         match &self.last_check {
             Some(check) if check.at <= now && check.health == Health::Down => {
-                check.at + interval.min(AFTER_A_FAILURE)
+                check.at + interval.min(AFTER_A_FAILED_CHECK)
             }
             Some(check) if check.at <= now => check.at + interval,
             Some(_) | None => now,
@@ -69,12 +66,12 @@ mod tests {
     fn refreshes_are_due_in_the_second_half_of_a_life_and_spread() {
         let mut dues = Vec::new();
         for number in 0..1000 {
-            let mut installation = sample::installation();
-            installation.id = InstallationId::Location(format!("loc{number}").parse().expect("an id"));
-            let due = installation.refresh_due_at().expect("due");
-            let half = installation.tokens.half_life_at();
-            assert!(due >= half && due < half + installation.tokens.life() / 8);
-            assert_eq!(installation.refresh_due_at(), Some(due));
+            let mut overview = sample::installation().overview();
+            overview.id = InstallationId::Location(format!("loc{number}").parse().expect("an id"));
+            let due = overview.refresh_due_at().expect("due");
+            let half = overview.half_life_at();
+            assert!(due >= half && due < half + overview.life() / 8);
+            assert_eq!(overview.refresh_due_at(), Some(due));
             dues.push(due.since(half).as_secs() / 60);
         }
         dues.sort_unstable();
@@ -84,32 +81,31 @@ mod tests {
 
     #[test]
     fn after_a_failure_it_is_due_when_it_was_put_off_to() {
-        let mut installation = sample::installation();
-        let at = installation.tokens.issued_at;
+        let mut overview = sample::installation().overview();
+        let at = overview.issued_at;
         let retry_at = at + HOUR * 13;
-        installation.connection =
-            Connection::Suspended { since: at, attempts: 1, retry_at, said: String::new() };
-        assert_eq!(installation.refresh_due_at(), Some(retry_at));
-        installation.connection = Connection::Broken(Broken { since: at, said: String::new() });
-        assert_eq!(installation.refresh_due_at(), None);
-        installation.intent = Some(Intent { since: at });
-        assert_eq!(installation.refresh_due_at(), Some(at));
+        overview.connection = Connection::Suspended { since: at, attempts: 1, retry_at, said: String::new() };
+        assert_eq!(overview.refresh_due_at(), Some(retry_at));
+        overview.connection = Connection::Broken(Broken { since: at, said: String::new() });
+        assert_eq!(overview.refresh_due_at(), None);
+        overview.intent = Some(Intent { since: at });
+        assert_eq!(overview.refresh_due_at(), Some(at));
     }
 
     #[test]
     fn a_check_is_due_an_interval_after_the_last_and_at_once_without_one() {
-        let mut installation = sample::installation();
-        let now = installation.tokens.issued_at + HOUR;
-        assert_eq!(installation.check_due_at(HOUR * 12, now), now);
+        let mut overview = sample::installation().overview();
+        let now = overview.issued_at + HOUR;
+        assert_eq!(overview.check_due_at(HOUR * 12, now), now);
         let check = |at| Some(LastCheck { at, health: Health::Operational, code: None, said: None });
-        installation.last_check = check(now - HOUR);
-        assert_eq!(installation.check_due_at(HOUR * 12, now), now + HOUR * 11);
-        installation.last_check = check(now - HOUR * 20);
-        assert!(installation.check_due_at(HOUR * 12, now) < now);
+        overview.last_check = check(now - HOUR);
+        assert_eq!(overview.check_due_at(HOUR * 12, now), now + HOUR * 11);
+        overview.last_check = check(now - HOUR * 20);
+        assert!(overview.check_due_at(HOUR * 12, now) < now);
         let failed = LastCheck { at: now, health: Health::Down, code: None, said: None };
-        installation.last_check = Some(failed);
-        assert_eq!(installation.check_due_at(HOUR * 12, now), now + AFTER_A_FAILURE);
-        installation.last_check = check(now + HOUR * 10_000);
-        assert_eq!(installation.check_due_at(HOUR * 12, now), now);
+        overview.last_check = Some(failed);
+        assert_eq!(overview.check_due_at(HOUR * 12, now), now + AFTER_A_FAILED_CHECK);
+        overview.last_check = check(now + HOUR * 10_000);
+        assert_eq!(overview.check_due_at(HOUR * 12, now), now);
     }
 }

@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::health::LastCheck;
-use crate::installation::{CompanyId, Connection, Installation, InstallationId, Version};
+use crate::installation::{CompanyId, Connection, Installation, InstallationId, Overview, Version};
 use crate::secret::{AnswerBody, RefreshToken};
 use crate::token_set::TokenSet;
 
@@ -21,8 +22,28 @@ pub trait Store: Send + Sync {
     /// The installation as it is now, or none.
     async fn load(&self, id: &InstallationId) -> Result<Option<Installation>, StoreError>;
 
-    /// All installations, in the order of their ids.
+    /// All installations with their secrets, in the order of their ids: a lot, where there are many.
     async fn list(&self) -> Result<Vec<Installation>, StoreError>;
+
+    /// How the installations stand, in the order of their ids, from the first one behind `after` on,
+    /// `limit` at most. Opens nothing that is sealed.
+    async fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, StoreError>;
+
+    /// Whose refresh is due, by `Overview::refresh_due_at`, what was due first first, `limit` at most.
+    /// Opens nothing that is sealed, and costs what there is to do, however many are kept.
+    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError>;
+
+    /// Whose check is due, by `Overview::check_due_at`, at the same cost.
+    async fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, StoreError>;
 
     /// A keyed digest that tells refresh tokens apart without telling them.
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint;
@@ -125,7 +146,7 @@ pub struct Parked {
 }
 
 /// How long a lease lasts that nobody renews.
-pub const LEASE: std::time::Duration = std::time::Duration::from_secs(4);
+pub const LEASE: Duration = Duration::from_secs(4);
 
 /// Tells refresh tokens apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use highlevel::Client;
 use tokens::{
-    AccessToken, AlertRules, CheckRecord, Clock, ContactId, Installation, InstallationId, Keeper,
-    KeeperError, LastCheck, Records, StepRecord, Timestamp, Trigger,
+    AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
+    Records, StepRecord, StoreError, Timestamp, Trigger,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,6 +34,12 @@ const TURN: Duration = Duration::from_secs(5 * 60);
 
 /// How many checks are made at once.
 const CHECKS_AT_ONCE: usize = 8;
+
+/// How many refreshes are begun at once; the Keeper lets fewer than that into the air.
+const REFRESHES_AT_ONCE: usize = 16;
+
+/// What is due beyond this many waits for the next round.
+const AT_MOST: usize = 1000;
 
 /// A token has to last until the check after the next, and a while.
 const MARGIN: Duration = Duration::from_secs(3600);
@@ -126,12 +132,8 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        match self.keeper.store().list().await {
-            Ok(all) => {
-                self.refresh(&all).await;
-                self.check_due(&all).await;
-            }
-            Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
+        if let Err(error) = self.do_what_is_due().await {
+            warn!(%error, "the store can't be read; the next round tries again");
         }
         self.tally.round();
         let ended = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -150,36 +152,40 @@ impl Upkeep {
         Duration::from_millis(since.unsigned_abs()) < DEAD_AFTER
     }
 
-    /// Refreshes what is due. The Keeper sees to it that few are in the air at once.
-    async fn refresh(&self, all: &[Installation]) {
+    async fn do_what_is_due(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (store, now) = (self.keeper.store(), self.clock.now());
+        self.refresh(store.refresh_due(now, AT_MOST).await?).await;
         let now = self.clock.now();
+        let mut due = store.check_due(self.settings.interval, now, AT_MOST).await?;
+        due.extend(self.private_due(now).await);
+        self.check_each(due, now).await;
+        Ok(())
+    }
+
+    /// Refreshes what is due. The Keeper sees to it that few are in the air at once; no more than a
+    /// few wait before it, because each that waits has its tokens in its hand.
+    async fn refresh(&self, due: Vec<InstallationId>) {
         let mut flights = JoinSet::new();
-        for installation in all {
-            if installation.refresh_due_at().is_some_and(|due| due <= now) {
-                let (keeper, id) = (self.keeper.clone(), installation.id.clone());
-                flights.spawn(async move {
-                    match keeper.refresh(&id).await {
-                        Ok(installation) => {
-                            let generation = installation.version.generation;
-                            info!(%id, generation, "refreshed before it was needed");
-                        }
-                        Err(error) => warn!(%id, %error, "the refresh that was due failed"),
-                    }
-                });
+        for id in due {
+            if flights.len() >= REFRESHES_AT_ONCE {
+                flights.join_next().await;
             }
+            let keeper = self.keeper.clone();
+            flights.spawn(async move {
+                match keeper.refresh(&id).await {
+                    Ok(installation) => {
+                        let generation = installation.version.generation;
+                        info!(%id, generation, "refreshed before it was needed");
+                    }
+                    Err(error) => warn!(%id, %error, "the refresh that was due failed"),
+                }
+            });
         }
         flights.join_all().await;
     }
 
     /// Checks what is due, each by one process.
-    async fn check_due(self: &Arc<Self>, all: &[Installation]) {
-        let now = self.clock.now();
-        let mut due: Vec<InstallationId> = all
-            .iter()
-            .filter(|installation| installation.check_due_at(self.settings.interval, now) <= now)
-            .map(|installation| installation.id.clone())
-            .collect();
-        due.extend(self.private_due(now).await);
+    async fn check_each(self: &Arc<Self>, due: Vec<InstallationId>, now: Timestamp) {
         let mut checks = JoinSet::new();
         for id in due {
             if checks.len() >= CHECKS_AT_ONCE {

@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
-use tokens::{Clock, Connection, Health, Installation, Timestamp};
+use tokens::{Clock, Connection, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
 use crate::exit::Exit;
@@ -15,7 +15,7 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
     context.warn_of_source();
     let settings = context.settings(|config| config.store())?;
     let (store, _) = context.open_store(&settings, None).await?;
-    let all = store.list().await.map_err(|error| context.store_error(&error))?;
+    let all = store.overview(None, usize::MAX).await.map_err(|error| context.store_error(&error))?;
     let now = SystemClock.now();
     if args.json {
         let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
@@ -34,17 +34,17 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
 }
 
 /// How an installation is, by its connection first and its last check second.
-fn health(installation: &Installation, now: Timestamp) -> Option<Health> {
+fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     match &installation.connection {
         Connection::Broken(_) => Some(Health::NeedsPerson),
         Connection::Suspended { .. } => Some(Health::Suspended),
-        Connection::Uncertain { .. } if installation.tokens.remaining(now).is_zero() => Some(Health::Down),
+        Connection::Uncertain { .. } if installation.remaining(now).is_zero() => Some(Health::Down),
         Connection::Uncertain { .. } => Some(Health::Degraded),
         Connection::Connected => installation.last_check.as_ref().map(|check| check.health),
     }
 }
 
-fn table(context: &Context, all: &[Installation], now: Timestamp) -> Table {
+fn table(context: &Context, all: &[Overview], now: Timestamp) -> Table {
     let text = &context.text;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -77,21 +77,21 @@ fn health_cell(text: &Text, health: Option<Health>) -> Cell {
     Cell::new(text.say(key, &[])).fg(color)
 }
 
-fn token_life(text: &Text, installation: &Installation, now: Timestamp) -> String {
-    match installation.tokens.remaining(now) {
+fn token_life(text: &Text, installation: &Overview, now: Timestamp) -> String {
+    match installation.remaining(now) {
         left if left.is_zero() => {
-            text.say("token-expired", &[("at", moment(installation.tokens.expires_at).into())])
+            text.say("token-expired", &[("at", moment(installation.expires_at).into())])
         }
         left => text.say("token-lives", &[("span", span(left).into())]),
     }
 }
 
 /// What is wrong with the connection, with the cure.
-fn trouble(context: &Context, installation: &Installation, now: Timestamp) -> Option<Explained> {
+fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option<Explained> {
     let id = installation.id.clone();
     let error = match &installation.connection {
         Connection::Connected => return None,
-        Connection::Uncertain { said, retry_at, .. } if installation.tokens.remaining(now).is_zero() => {
+        Connection::Uncertain { said, retry_at, .. } if installation.remaining(now).is_zero() => {
             tokens::KeeperError::Resting { until: *retry_at, said: said.clone() }
         }
         Connection::Uncertain { said, .. } => tokens::KeeperError::Unanswered { said: said.clone() },
@@ -103,19 +103,18 @@ fn trouble(context: &Context, installation: &Installation, now: Timestamp) -> Op
     Some(context.keeper_error(&error))
 }
 
-fn document(context: &Context, installation: &Installation, now: Timestamp) -> Value {
-    let tokens = &installation.tokens;
+fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value {
     json!({
         "kind": installation.id.kind(),
         "id": installation.id.as_str(),
-        "company_id": tokens.company.as_ref().map(tokens::CompanyId::as_str),
+        "company_id": installation.company.as_ref().map(tokens::CompanyId::as_str),
         "health": health(installation, now).map(Health::as_str),
         "generation": installation.version.generation,
-        "issued_at": rfc3339(tokens.issued_at),
-        "expires_at": rfc3339(tokens.expires_at),
-        "expires_in": tokens.remaining(now).as_secs(),
-        "refresh_due_at": rfc3339(tokens.half_life_at()),
-        "scope": tokens.scopes,
+        "issued_at": rfc3339(installation.issued_at),
+        "expires_at": rfc3339(installation.expires_at),
+        "expires_in": installation.remaining(now).as_secs(),
+        "refresh_due_at": rfc3339(installation.half_life_at()),
+        "scope": installation.scopes,
         "last_check": installation.last_check.as_ref().map(|check| json!({
             "at": rfc3339(check.at),
             "health": check.health.as_str(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::store::{
@@ -9,7 +10,8 @@ use tokens::store::{
     Parked, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, RefreshToken, Store, StoreError, Timestamp, TokenSet,
+    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
+    Timestamp, TokenSet,
 };
 
 /// Does what the store beneath it does, commits aside.
@@ -50,6 +52,27 @@ impl Store for Fussy {
 
     async fn list(&self) -> Result<Vec<Installation>, StoreError> {
         self.store.list().await
+    }
+
+    async fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, StoreError> {
+        self.store.overview(after, limit).await
+    }
+
+    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
+        self.store.refresh_due(now, limit).await
+    }
+
+    async fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        self.store.check_due(interval, now, limit).await
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
-use tokens::{CompanyId, Connection, Health, Installation, KeeperError, Timestamp};
+use tokens::{CompanyId, Connection, Health, KeeperError, Overview, Timestamp};
 
 use super::{InPath, document, id_in_path};
 use crate::auth::{Caller, Forbidden};
@@ -16,7 +16,7 @@ use crate::error::Problem;
 use crate::front::Front;
 
 pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
-    let all = front.house.keeper.store().list().await;
+    let all = front.house.keeper.store().overview(None, usize::MAX).await;
     let all = all.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
     let now = front.house.clock.now();
     let within = all.iter().filter(|installation| caller.key.record.reach.covers(&installation.id));
@@ -34,7 +34,7 @@ pub(crate) async fn one(
     caller.may_for(Verb::Token, &id).map_err(forbidden)?;
     let installation = front.house.keeper.load(&id).await;
     let installation = installation.map_err(|error| Problem::keeper(&front.house, &error))?;
-    Ok(document(StatusCode::OK, &described(&installation, front.house.clock.now())))
+    Ok(document(StatusCode::OK, &described(&installation.overview(), front.house.clock.now())))
 }
 
 pub(crate) async fn remove(
@@ -54,28 +54,28 @@ pub(crate) async fn remove(
 }
 
 /// How an installation is: its connection first, its last check second.
-fn health(installation: &Installation, now: Timestamp) -> Option<Health> {
+fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     match &installation.connection {
         Connection::Broken(_) => Some(Health::NeedsPerson),
         Connection::Suspended { .. } => Some(Health::Suspended),
-        Connection::Uncertain { .. } if installation.tokens.remaining(now).is_zero() => Some(Health::Down),
+        Connection::Uncertain { .. } if installation.remaining(now).is_zero() => Some(Health::Down),
         Connection::Uncertain { .. } => Some(Health::Degraded),
         Connection::Connected => installation.last_check.as_ref().map(|check| check.health),
     }
 }
 
-fn described(installation: &Installation, now: Timestamp) -> Value {
-    let Installation { id, version, tokens, last_check, .. } = installation;
+fn described(installation: &Overview, now: Timestamp) -> Value {
+    let Overview { id, version, issued_at, expires_at, scopes, company, last_check, .. } = installation;
     json!({
         "kind": id.kind(),
         "id": id.as_str(),
-        "company_id": tokens.company.as_ref().map(CompanyId::as_str),
+        "company_id": company.as_ref().map(CompanyId::as_str),
         "health": health(installation, now).map(Health::as_str),
         "generation": version.generation,
-        "scope": tokens.scopes,
-        "issued_at": rfc3339(tokens.issued_at),
-        "expires_at": rfc3339(tokens.expires_at),
-        "expires_in": tokens.remaining(now).as_secs(),
+        "scope": scopes,
+        "issued_at": rfc3339(*issued_at),
+        "expires_at": rfc3339(*expires_at),
+        "expires_in": installation.remaining(now).as_secs(),
         "last_check": last_check.as_ref().map(|check| json!({
             "at": rfc3339(check.at),
             "health": check.health.as_str(),

@@ -3,39 +3,58 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use tokens::StoreError;
 
-use super::installations;
-use crate::data_file::random_name;
+use super::migrate::{MIGRATIONS, migrate};
 use crate::disk;
 use crate::seal::{Place, Sealer, Unopened};
 
 /// `ghla`: tells our databases from those of other programs.
-const APPLICATION: i64 = 0x6768_6c61;
-
-/// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 2] = [
-    include_str!("../migrations/001_installations.sql"),
-    include_str!("../migrations/002_removed_and_parked.sql"),
-];
+pub(super) const APPLICATION: i64 = 0x6768_6c61;
 
 /// The first SQLite without a bug that could corrupt a database in WAL mode.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+pub(super) const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+/// So many kinds of statement stay prepared: more than there are.
+const STATEMENTS: usize = 64;
 
 const CANARY: &[u8] = b"this key opens this store";
 
-/// An open database.
-pub(super) struct Database {
-    pub(super) connection: Connection,
+/// What all connections to a database share.
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
     pub(super) sealer: Arc<Sealer>,
     pub(super) store_id: String,
-    path: PathBuf,
-    poisoned: bool,
+    poisoned: AtomicBool,
+}
+
+impl Shared {
+    /// An error once the disk has failed.
+    pub(super) fn trusted(&self) -> Result<(), StoreError> {
+        match self.poisoned.load(Ordering::Acquire) {
+            true => Err(StoreError::Poisoned { place: self.path.display().to_string() }),
+            false => Ok(()),
+        }
+    }
+
+    /// The error, which is the last that is believed if a flush failed.
+    pub(super) fn distrust_if_flush_failed(&self, failure: Failure, doing: &'static str) -> StoreError {
+        if is_failed_flush(&failure) {
+            self.poisoned.store(true, Ordering::Release);
+        }
+        failure.at(doing, &self.path)
+    }
+
+    /// What can be seen and done on a connection that has a transaction open.
+    pub(super) fn rows<'a>(&'a self, transaction: &'a Connection) -> Rows<'a> {
+        Rows { transaction, sealer: &self.sealer, store_id: &self.store_id, path: &self.path }
+    }
 }
 
 /// Why SQLite or what it holds did not do: turned into a `StoreError` where the path is known.
@@ -58,7 +77,7 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    fn at(self, doing: &'static str, path: &Path) -> StoreError {
+    pub(super) fn at(self, doing: &'static str, path: &Path) -> StoreError {
         let place = path.display().to_string();
         match self {
             Self::Store(error) => error,
@@ -75,93 +94,39 @@ impl Failure {
     }
 }
 
-impl Database {
-    pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<Self, StoreError> {
-        let place = path.display().to_string();
-        if rusqlite::version_number() < OLDEST_SQLITE {
-            let source = Arc::from(Box::from(format!("SQLite {} is too old", rusqlite::version())));
-            return Err(StoreError::Database { doing: "open", place, source });
-        }
-        if sealer.current_id().is_none() {
-            return Err(StoreError::KeyMissing { place });
-        }
-        prepare(path)?;
-        let open = || -> Result<Self, Failure> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let mut connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(WAIT_FOR_OTHERS)?;
-            refuse_foreign(&connection, path)?;
-            use_wal(&connection)?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "trusted_schema", false)?;
-            migrate(&mut connection, &sealer, path)?;
-            let store_id = check_key(&mut connection, &sealer, path)?;
-            Ok(Self { connection, sealer: sealer.clone(), store_id, path: path.to_owned(), poisoned: false })
-        };
-        open().map_err(|failure| failure.at("open", path))
+/// Opens the database for writing, or makes it; checks the key before anything is written.
+pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<(Connection, Shared), StoreError> {
+    let place = path.display().to_string();
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        let source = Arc::from(Box::from(format!("SQLite {} is too old", rusqlite::version())));
+        return Err(StoreError::Database { doing: "open", place, source });
     }
-
-    /// Does some work, unless the disk has failed before.
-    pub(super) fn run<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        match self.poisoned {
-            true => Err(StoreError::Poisoned { place: self.path.display().to_string() }),
-            false => work(self),
-        }
+    if sealer.current_id().is_none() {
+        return Err(StoreError::KeyMissing { place });
     }
-
-    /// Reads; what it reads is of one moment.
-    pub(super) fn read<T>(
-        &mut self,
-        doing: &'static str,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        self.within(doing, TransactionBehavior::Deferred, false, work)
-    }
-
-    /// Writes, all of it or nothing, and on the disk when it returns; under the store's own key only.
-    pub(super) fn write<T>(
-        &mut self,
-        doing: &'static str,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        self.within(doing, TransactionBehavior::Immediate, true, work)
-    }
-
-    fn within<T>(
-        &mut self,
-        doing: &'static str,
-        behavior: TransactionBehavior,
-        check_key: bool,
-        work: impl FnOnce(&Rows<'_>) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        let done = (|| {
-            let transaction = self.connection.transaction_with_behavior(behavior)?;
-            if check_key {
-                refuse_other_key(&transaction, &self.sealer, &self.path)?;
-            }
-            let rows = Rows {
-                transaction: &transaction,
-                sealer: &self.sealer,
-                store_id: &self.store_id,
-                path: &self.path,
-            };
-            let done = work(&rows)?;
-            transaction.commit()?;
-            Ok(done)
-        })();
-        done.map_err(|failure: Failure| {
-            self.poisoned |= is_failed_flush(&failure);
-            failure.at(doing, &self.path)
-        })
-    }
+    prepare(path)?;
+    let open = || -> Result<(Connection, String), Failure> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(WAIT_FOR_OTHERS)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        refuse_foreign(&connection, path)?;
+        use_wal(&connection)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        migrate(&mut connection, &sealer, path)?;
+        let store_id = check_key(&mut connection, &sealer, path)?;
+        Ok((connection, store_id))
+    };
+    let (connection, store_id) = open().map_err(|failure| failure.at("open", path))?;
+    let poisoned = AtomicBool::new(false);
+    Ok((connection, Shared { path: path.to_owned(), sealer, store_id, poisoned }))
 }
 
-/// The rows within a transaction, and what it takes to read and write them.
+/// The rows, within the transaction that a connection has open, and what it takes to read and write
+/// them.
 pub(super) struct Rows<'a> {
-    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) transaction: &'a Connection,
     pub(super) sealer: &'a Sealer,
     pub(super) store_id: &'a str,
     pub(super) path: &'a Path,
@@ -197,11 +162,11 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
+pub(super) fn number(connection: &Connection, pragma: &str) -> Result<i64, rusqlite::Error> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
 
-fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Failure> {
+pub(super) fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Failure> {
     let place = path.display().to_string();
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (number(connection, "application_id")?, number(connection, "user_version")?) {
@@ -233,28 +198,11 @@ fn use_wal(connection: &Connection) -> Result<(), Failure> {
     }
 }
 
-fn migrate(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
-    let latest = MIGRATIONS.len() as i64;
-    if number(connection, "user_version")? == latest {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Someone else may have been faster while we waited.
-    refuse_foreign(&transaction, path)?;
-    let applied = number(&transaction, "user_version")?;
-    for migration in &MIGRATIONS[usize::try_from(applied).unwrap_or_default()..] {
-        transaction.execute_batch(migration)?;
-    }
-    if applied == 0 {
-        let store_id = random_name();
-        let key_id = sealer.current_id().unwrap_or_default();
-        set_meta(&transaction, "store_id", store_id.as_bytes())?;
-        set_meta(&transaction, "key_id", key_id.as_bytes())?;
-        set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", latest)?;
-    Ok(transaction.commit()?)
+/// Writes down what tells a new store from others, and which key it is under.
+pub(super) fn begin(connection: &Connection, sealer: &Sealer, store_id: &str) -> Result<(), Failure> {
+    set_meta(connection, "store_id", store_id.as_bytes())?;
+    set_meta(connection, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
+    Ok(set_meta(connection, "canary", &canary(sealer, store_id))?)
 }
 
 fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
@@ -287,7 +235,7 @@ fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Resul
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !open_canary(&transaction, sealer, path)?.1 {
             let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
-            let count = installations::seal_anew(&rows)?;
+            let count = rows.seal_sets_anew()?;
             set_meta(&transaction, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
             set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
             transaction.commit()?;
@@ -297,7 +245,11 @@ fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Resul
     Ok(store_id)
 }
 
-fn open_canary(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(String, bool), Failure> {
+pub(super) fn open_canary(
+    connection: &Connection,
+    sealer: &Sealer,
+    path: &Path,
+) -> Result<(String, bool), Failure> {
     let store_id = meta_text(connection, "store_id", path)?;
     let canary = meta(connection, "canary", path)?;
     let refused = |why: Unopened| why.at(path.display().to_string());
@@ -309,10 +261,10 @@ fn open_canary(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<
 }
 
 /// Another process may have sealed everything under a newer key since we opened the store.
-fn refuse_other_key(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
-    let key_id = meta_text(connection, "key_id", path)?;
-    match sealer.current_id() == Some(key_id.clone()) {
+pub(super) fn refuse_other_key(connection: &Connection, shared: &Shared) -> Result<(), Failure> {
+    let key_id = meta_text(connection, "key_id", &shared.path)?;
+    match shared.sealer.current_id() == Some(key_id.clone()) {
         true => Ok(()),
-        false => Err(StoreError::WrongKey { place: path.display().to_string(), key_id }.into()),
+        false => Err(StoreError::WrongKey { place: shared.path.display().to_string(), key_id }.into()),
     }
 }

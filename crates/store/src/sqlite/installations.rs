@@ -1,40 +1,52 @@
-//! One row for each installation.
+//! One small row for each installation, and its sealed sets of tokens apart from it.
 
-use rusqlite::types::Value;
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension as _, Row, named_params};
 use tokens::store::{Claim, ClaimRequest, Commit, Committed, IntentThen, LEASE};
 use tokens::{
-    Connection, Health, Installation, InstallationId, Intent, LastCheck, StoreError, Timestamp, TokenSet,
-    Version,
+    CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
+    StoreError, Timestamp, TokenSet, Version,
 };
 
-use super::database::{Database, Failure, Rows};
+use super::database::{Failure, Rows};
+use super::parked::whose;
 use crate::change::{self, Outcome};
-use crate::row::{self, ConnectionAtRest, Odd, PreviousAtRest, TokensAtRest};
+use crate::row::{self, ConnectionAtRest, Odd, TokensAtRest};
 use crate::seal::Place;
 
 /// The columns that a reader wants.
-const COLUMNS: &str = "kind, id, epoch, generation, state, since, attempts, retry_at, said, tokens, previous,
-    intent_since, lease_flight, lease_until, checked_at, check_health, check_code, check_said";
+const COLUMNS: &str =
+    "kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
+    since, attempts, retry_at, said, issued_at, expires_at, scopes, company, intent_since,
+    lease_flight, lease_until, checked_at, check_health, check_code, check_said";
 
-/// A row as it lies there, sealed.
+/// A row as it lies there.
+#[derive(Clone)]
 struct Stored {
     id: InstallationId,
     version: Version,
+    previous: Option<Before>,
     connection: ConnectionAtRest,
-    tokens: Vec<u8>,
-    previous: Option<Vec<u8>>,
-    intent_since: Option<i64>,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    scopes: String,
+    company: Option<CompanyId>,
+    intent: Option<Intent>,
     lease: Option<(String, i64)>,
     last_check: Option<LastCheck>,
 }
 
+/// Which set was there before, and until when it is kept.
+#[derive(Clone, Copy)]
+struct Before {
+    version: Version,
+    until: Timestamp,
+}
+
 impl Stored {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        let (kind, id): (String, String) = (row.get("kind")?, row.get("id")?);
-        let id = InstallationId::from_parts(&kind, &id).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
-        })?;
+        let instant = |column: &str| Ok::<_, rusqlite::Error>(Timestamp::from_millis(row.get(column)?));
         let lease: (Option<String>, Option<i64>) = (row.get("lease_flight")?, row.get("lease_until")?);
         let health: Option<String> = row.get("check_health")?;
         let last_check =
@@ -47,12 +59,26 @@ impl Stored {
                 }),
                 _ => None,
             };
+        let before: (Option<i64>, Option<i64>) =
+            (row.get("previous_epoch")?, row.get("previous_generation")?);
+        let previous = match before {
+            (Some(epoch), Some(generation)) => Some(Before {
+                version: Version { epoch: counter(epoch), generation: counter(generation) },
+                until: Timestamp::from_millis(
+                    row.get::<_, Option<i64>>("previous_until")?.unwrap_or_default(),
+                ),
+            }),
+            _ => None,
+        };
+        let company: Option<String> = row.get("company")?;
+        let intent_since: Option<i64> = row.get("intent_since")?;
         Ok(Self {
-            id,
+            id: whose(row)?,
             version: Version {
                 epoch: counter(row.get("epoch")?),
                 generation: counter(row.get("generation")?),
             },
+            previous,
             connection: ConnectionAtRest {
                 state: row.get("state")?,
                 since: row.get("since")?,
@@ -60,9 +86,11 @@ impl Stored {
                 retry_at: row.get("retry_at")?,
                 said: row.get("said")?,
             },
-            tokens: row.get("tokens")?,
-            previous: row.get("previous")?,
-            intent_since: row.get("intent_since")?,
+            issued_at: instant("issued_at")?,
+            expires_at: instant("expires_at")?,
+            scopes: row.get("scopes")?,
+            company: company.and_then(|id| id.parse().ok()),
+            intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
             lease: lease.0.zip(lease.1),
             last_check,
         })
@@ -75,8 +103,30 @@ impl Stored {
         let until = Timestamp::from_millis(*until);
         (now < until && until <= now + LEASE + LEASE).then_some(flight)
     }
+
+    fn overview(self) -> Result<Overview, Odd> {
+        Ok(Overview {
+            id: self.id,
+            version: self.version,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+            scopes: self.scopes,
+            company: self.company,
+            connection: self.connection.into_connection()?,
+            intent: self.intent,
+            last_check: self.last_check,
+        })
+    }
 }
 
+/// A commit with all that is dear about it done: opened, compared and sealed before the lock is taken.
+pub(super) struct Prepared {
+    replaced: Version,
+    installation: Box<Installation>,
+    sealed: Vec<u8>,
+}
+
+// Looks.
 impl Rows<'_> {
     fn place(&self, id: &InstallationId) -> String {
         format!("{}: {id}", self.path.display())
@@ -92,42 +142,100 @@ impl Rows<'_> {
         Ok(statement.query_row((id.kind(), id.as_str()), Stored::read).optional()?)
     }
 
-    fn all(&self) -> Result<Vec<Stored>, Failure> {
-        // Locations come before companies, as their ids compare.
-        let sql = format!("SELECT {COLUMNS} FROM installations ORDER BY kind DESC, id");
-        let mut statement = self.transaction.prepare_cached(&sql)?;
-        let rows = statement.query_map([], Stored::read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// Opens a set of tokens. One that is not where its row says has been taken away, or the row has
+    /// been altered.
+    fn set(&self, id: &InstallationId, version: Version) -> Result<TokenSet, Failure> {
+        let sql = "SELECT sealed FROM sets WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let key = (id.kind(), id.as_str(), number(version.epoch), number(version.generation));
+        let Some(sealed) = statement.query_row(key, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
+            return Err(StoreError::SealBroken { place: self.place(id) }.into());
+        };
+        let place = Place::field(self.store_id, id, version, "tokens");
+        let plain = self.sealer.open(&place, &sealed).map_err(|why| why.at(self.place(id)))?;
+        let tokens = row::from_bytes(&plain).and_then(TokensAtRest::into_tokens);
+        Ok(tokens.map_err(|odd| self.odd(id, odd))?)
     }
 
-    /// Opens what is sealed in a row.
-    fn open(&self, stored: Stored) -> Result<Installation, StoreError> {
-        let Stored { id, version, .. } = &stored;
-        let unsealed = |field, sealed: &[u8]| {
-            let place = Place::field(self.store_id, id, *version, field);
-            self.sealer.open(&place, sealed).map_err(|why| why.at(self.place(id)))
-        };
-        let odd = |odd| self.odd(id, odd);
-        let tokens = unsealed("tokens", &stored.tokens)?;
-        let tokens = row::from_bytes(&tokens).and_then(TokensAtRest::into_tokens).map_err(odd)?;
-        let previous = match &stored.previous {
-            Some(sealed) => {
-                let plain = unsealed("previous", sealed)?;
-                Some(row::from_bytes(&plain).and_then(PreviousAtRest::into_previous).map_err(odd)?)
+    /// The whole installation, opened.
+    fn open(&self, stored: Stored) -> Result<Installation, Failure> {
+        let tokens = self.set(&stored.id, stored.version)?;
+        self.around(tokens, stored)
+    }
+
+    /// The whole installation around its tokens.
+    fn around(&self, tokens: TokenSet, stored: Stored) -> Result<Installation, Failure> {
+        let previous = match stored.previous {
+            Some(before) => {
+                Some(Previous { tokens: self.set(&stored.id, before.version)?, keep_until: before.until })
             }
             None => None,
         };
-        let connection = stored.connection.clone().into_connection().map_err(odd)?;
-        let intent = stored.intent_since.map(|since| Intent { since: Timestamp::from_millis(since) });
-        Ok(Installation {
-            id: stored.id,
-            version: stored.version,
-            tokens,
-            previous,
-            connection,
-            intent,
-            last_check: stored.last_check,
-        })
+        let connection = stored.connection.into_connection().map_err(|odd| self.odd(&stored.id, odd))?;
+        let Stored { id, version, intent, last_check, .. } = stored;
+        Ok(Installation { id, version, tokens, previous, connection, intent, last_check })
+    }
+
+    pub(super) fn load(&self, id: &InstallationId) -> Result<Option<Installation>, Failure> {
+        self.find(id)?.map(|stored| self.open(stored)).transpose()
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<Installation>, Failure> {
+        self.stored(None, usize::MAX)?.into_iter().map(|stored| self.open(stored)).collect()
+    }
+
+    pub(super) fn overview(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Overview>, Failure> {
+        let stored = self.stored(after, limit)?.into_iter();
+        stored.map(|stored| Ok(self.overview_of(stored)?)).collect()
+    }
+
+    fn overview_of(&self, stored: Stored) -> Result<Overview, StoreError> {
+        let id = stored.id.clone();
+        stored.overview().map_err(|odd| self.odd(&id, odd))
+    }
+
+    /// Rows in the order of their ids: locations come before companies.
+    fn stored(&self, after: Option<&InstallationId>, limit: usize) -> Result<Vec<Stored>, Failure> {
+        let mut found = Vec::new();
+        for kind in ["location", "company"] {
+            let after = match after {
+                Some(after) if after.kind() == kind => after.as_str(),
+                Some(after) if after.kind() < kind => continue,
+                _ => "",
+            };
+            let sql = format!(
+                "SELECT {COLUMNS} FROM installations WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+            );
+            let mut statement = self.transaction.prepare_cached(&sql)?;
+            let rows = statement.query_map((kind, after, limited(limit - found.len())), Stored::read)?;
+            for stored in rows {
+                found.push(stored?);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, Failure> {
+        let mut statement = self.transaction.prepare_cached(REFRESH_DUE)?;
+        let due = statement.query_map((now.as_millis(), limited(limit)), whose)?;
+        Ok(due.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn check_due(
+        &self,
+        interval: Duration,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<InstallationId>, Failure> {
+        let before = |span| (now - span).as_millis();
+        let failed_before = before(interval.min(tokens::AFTER_A_FAILED_CHECK));
+        let mut statement = self.transaction.prepare_cached(CHECK_DUE)?;
+        let asked = (now.as_millis(), before(interval), failed_before, limited(limit));
+        Ok(statement.query_map(asked, whose)?.collect::<Result<_, _>>()?)
     }
 
     /// The row that a claim may have, or why it may not.
@@ -137,16 +245,84 @@ impl Rows<'_> {
             return Ok(Err(Claim::Moved(Box::new(self.open(stored)?))));
         }
         if stored.leased_to(claim.now).is_some_and(|flight| flight != claim.flight.0) {
-            let since = stored.intent_since.map_or(claim.now, Timestamp::from_millis);
-            return Ok(Err(Claim::Taken { since }));
+            return Ok(Err(Claim::Taken { since: stored.intent.map_or(claim.now, |intent| intent.since) }));
         }
         Ok(Ok(stored))
     }
 
-    fn sealed(&self, installation: &Installation, field: &str, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let place = Place::field(self.store_id, &installation.id, installation.version, field);
+    /// What there is to say of a claim without changing anything; none when it may be had.
+    pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
+        match self.claimable(claim)? {
+            // Nothing is sent for a row that would not open: better to learn it now.
+            Ok(stored) => self.open(stored).map(|_| None),
+            Err(refusal) => Ok(Some(refusal)),
+        }
+    }
+
+    /// Prepares a commit that is likely to change something; `commit` looks again, and compares.
+    pub(super) fn prepare(&self, commit: &Commit) -> Result<Option<Prepared>, Failure> {
+        let Some(stored) = self.find(&commit.id)? else { return Ok(None) };
+        let replaced = stored.version;
+        let tokens = self.set(&stored.id, replaced)?;
+        if replaced != commit.version || change::is_same(&tokens, &commit.tokens) {
+            return Ok(None);
+        }
+        // The set before it is not looked at: it is about to be forgotten.
+        let found = self.around(tokens, Stored { previous: None, ..stored })?;
+        match change::commit(found, commit, self.sealer) {
+            Outcome::Changed(installation) => {
+                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                Ok(Some(Prepared { replaced, installation, sealed }))
+            }
+            Outcome::AlreadySo(_) | Outcome::Moved(_) => Ok(None),
+        }
+    }
+}
+
+const REFRESH_DUE: &str = "SELECT kind, id FROM installations WHERE refresh_due_at <= ?1
+    ORDER BY refresh_due_at LIMIT ?2";
+
+/// Never checked; checked by a clock that has been set back since; an interval ago; and what failed
+/// then, sooner. One index or another finds each of them.
+const CHECK_DUE: &str = "
+    SELECT kind, id, checked_at FROM installations WHERE checked_at IS NULL
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at > ?1
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at <= ?2
+    UNION ALL SELECT kind, id, checked_at FROM installations
+        WHERE check_health = 'down' AND checked_at > ?2 AND checked_at <= ?3
+    ORDER BY checked_at LIMIT ?4";
+
+// Changes.
+impl Rows<'_> {
+    pub(super) fn sealed_set(
+        &self,
+        id: &InstallationId,
+        version: Version,
+        tokens: &TokenSet,
+    ) -> Result<Vec<u8>, StoreError> {
         let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
-        self.sealer.seal(&place, plain).ok_or_else(missing)
+        let place = Place::field(self.store_id, id, version, "tokens");
+        self.sealer.seal(&place, &row::to_bytes(&TokensAtRest::from(tokens))).ok_or_else(missing)
+    }
+
+    pub(super) fn put_set(
+        &self,
+        id: &InstallationId,
+        version: Version,
+        sealed: &[u8],
+    ) -> Result<(), Failure> {
+        let sql = "INSERT OR REPLACE INTO sets VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let (epoch, generation) = (number(version.epoch), number(version.generation));
+        statement.execute((id.kind(), id.as_str(), epoch, generation, sealed))?;
+        Ok(())
+    }
+
+    fn drop_set(&self, id: &InstallationId, version: Version) -> Result<(), Failure> {
+        let sql = "DELETE FROM sets WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        statement.execute((id.kind(), id.as_str(), number(version.epoch), number(version.generation)))?;
+        Ok(())
     }
 
     /// Begins a new epoch with these tokens, above whatever was there before, removed or not.
@@ -156,7 +332,9 @@ impl Rows<'_> {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<Installation, Failure> {
-        let found = self.find(id)?.map(|stored| self.open(stored)).transpose()?;
+        let stored = self.find(id)?;
+        let found = stored.clone().map(|stored| self.open(stored)).transpose()?;
+        let kept = found.as_ref().is_some_and(|found| change::is_same(&found.tokens, tokens));
         match change::connect(found, id, tokens, now) {
             Outcome::Changed(mut installation) => {
                 if let Some(removed) = self.version_when_removed(id)? {
@@ -164,44 +342,64 @@ impl Rows<'_> {
                     installation.version = Version { epoch: epoch + 1, generation: generation + 1 };
                     self.no_longer_removed(id)?;
                 }
-                self.save(&installation)?;
+                let sealed = self.sealed_set(id, installation.version, tokens)?;
+                self.save(&installation, stored, kept, &sealed)?;
                 Ok(*installation)
             }
             Outcome::AlreadySo(installation) | Outcome::Moved(installation) => Ok(*installation),
         }
     }
 
-    /// Writes a row anew: with its tokens, and so without intent and lease.
-    fn save(&self, installation: &Installation) -> Result<(), Failure> {
+    /// Writes a row anew, with its set, over what was there; `kept` says that the set before stays.
+    fn save(
+        &self,
+        installation: &Installation,
+        over: Option<Stored>,
+        kept: bool,
+        sealed: &[u8],
+    ) -> Result<(), Failure> {
+        let id = &installation.id;
+        let present = over.as_ref().map(|over| over.version);
+        let before = over.and_then(|over| over.previous);
+        let (previous, dropped) = match (kept, &installation.previous, present) {
+            (false, Some(previous), Some(version)) => {
+                (Some(Before { version, until: previous.keep_until }), before.map(|before| before.version))
+            }
+            (_, _, present) => (before, present),
+        };
+        if let Some(version) = dropped {
+            self.drop_set(id, version)?;
+        }
+        self.put_set(id, installation.version, sealed)?;
         let tokens = &installation.tokens;
-        let sealed = self.sealed(installation, "tokens", &row::to_bytes(&TokensAtRest::from(tokens)))?;
-        let previous = installation
-            .previous
-            .as_ref()
-            .map(|previous| {
-                self.sealed(installation, "previous", &row::to_bytes(&PreviousAtRest::from(previous)))
-            })
-            .transpose()?;
         let connection = ConnectionAtRest::from(&installation.connection);
         let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
+        let due = installation.overview().refresh_due_at();
         let mut statement = self.transaction.prepare_cached(
-            "INSERT INTO installations (kind, id, epoch, generation, state, since, attempts, retry_at, said,
-                 issued_at, expires_at, scopes, fingerprint, tokens, previous, changed)
-             VALUES (:kind, :id, :epoch, :generation, :state, :since, :attempts, :retry_at, :said,
-                 :issued_at, :expires_at, :scopes, :fingerprint, :tokens, :previous, :changed)
+            "INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation,
+                 previous_until, state, since, attempts, retry_at, said, issued_at, expires_at, scopes, company,
+                 fingerprint, refresh_due_at, changed)
+             VALUES (:kind, :id, :epoch, :generation, :previous_epoch, :previous_generation,
+                 :previous_until, :state, :since, :attempts, :retry_at, :said, :issued_at, :expires_at, :scopes,
+                 :company, :fingerprint, :due, :changed)
              ON CONFLICT (kind, id) DO UPDATE SET
-                 epoch = excluded.epoch, generation = excluded.generation, state = excluded.state,
-                 since = excluded.since, attempts = excluded.attempts, retry_at = excluded.retry_at,
-                 said = excluded.said, issued_at = excluded.issued_at, expires_at = excluded.expires_at,
-                 scopes = excluded.scopes, fingerprint = excluded.fingerprint, tokens = excluded.tokens,
-                 previous = excluded.previous, changed = excluded.changed, intent_since = NULL, intent_flight = NULL,
-                 lease_flight = NULL, lease_until = NULL",
+                 epoch = excluded.epoch, generation = excluded.generation,
+                 previous_epoch = excluded.previous_epoch, previous_generation = excluded.previous_generation,
+                 previous_until = excluded.previous_until, state = excluded.state, since = excluded.since,
+                 attempts = excluded.attempts, retry_at = excluded.retry_at, said = excluded.said,
+                 issued_at = excluded.issued_at, expires_at = excluded.expires_at, scopes = excluded.scopes,
+                 company = excluded.company, fingerprint = excluded.fingerprint,
+                 refresh_due_at = excluded.refresh_due_at, changed = excluded.changed,
+                 intent_since = NULL, lease_flight = NULL, lease_until = NULL",
         )?;
         statement.execute(named_params! {
-            ":kind": installation.id.kind(),
-            ":id": installation.id.as_str(),
+            ":kind": id.kind(),
+            ":id": id.as_str(),
             ":epoch": number(installation.version.epoch),
             ":generation": number(installation.version.generation),
+            ":previous_epoch": previous.map(|before| number(before.version.epoch)),
+            ":previous_generation": previous.map(|before| number(before.version.generation)),
+            ":previous_until": previous.map(|before| before.until.as_millis()),
             ":state": connection.state,
             ":since": connection.since,
             ":attempts": connection.attempts,
@@ -210,11 +408,190 @@ impl Rows<'_> {
             ":issued_at": tokens.issued_at.as_millis(),
             ":expires_at": tokens.expires_at.as_millis(),
             ":scopes": tokens.scopes,
+            ":company": tokens.company.as_ref().map(CompanyId::as_str),
             ":fingerprint": fingerprint,
-            ":tokens": sealed,
-            ":previous": previous,
+            ":due": due.map(Timestamp::as_millis),
             ":changed": self.next_change()?,
         })?;
+        Ok(())
+    }
+
+    pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {
+        let stored = match self.claimable(claim)? {
+            Ok(stored) => stored,
+            Err(refusal) => return Ok(refusal),
+        };
+        let since = stored.intent.map_or(claim.now, |intent| intent.since);
+        // Due at once from now on, for whoever finds that this flight has not ended.
+        let due = Overview { intent: Some(Intent { since }), ..self.overview_of(stored)? }.refresh_due_at();
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET intent_since = ?3, lease_flight = ?4, lease_until = ?5, refresh_due_at = ?6
+             WHERE kind = ?1 AND id = ?2",
+        )?;
+        statement.execute((
+            claim.id.kind(),
+            claim.id.as_str(),
+            since.as_millis(),
+            &claim.flight.0,
+            (claim.now + LEASE).as_millis(),
+            due.map(Timestamp::as_millis),
+        ))?;
+        Ok(Claim::Ours { since })
+    }
+
+    pub(super) fn renew(&self, claim: &ClaimRequest) -> Result<(), Failure> {
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET lease_until = ?4 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
+        )?;
+        let until = (claim.now + LEASE).as_millis();
+        match statement.execute((claim.id.kind(), claim.id.as_str(), &claim.flight.0, until))? {
+            0 => Err(StoreError::LeaseLost.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn commit(&self, commit: &Commit, prepared: Option<Prepared>) -> Result<Committed, Failure> {
+        let Some(stored) = self.find(&commit.id)? else { return Ok(Committed::Gone) };
+        // A version's set never changes, so what was prepared from it still holds.
+        if let Some(Prepared { mut installation, sealed, .. }) =
+            prepared.filter(|prepared| prepared.replaced == stored.version)
+        {
+            installation.last_check = stored.last_check.clone();
+            self.save(&installation, Some(stored), false, &sealed)?;
+            return Ok(Committed::Saved(installation));
+        }
+        let found = self.open(stored.clone())?;
+        let kept = change::is_same(&found.tokens, &commit.tokens);
+        let committed = match change::commit(found, commit, self.sealer) {
+            Outcome::Changed(installation) => {
+                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                self.save(&installation, Some(stored), kept, &sealed)?;
+                Committed::Saved(installation)
+            }
+            Outcome::AlreadySo(installation) => Committed::Saved(installation),
+            Outcome::Moved(installation) => Committed::Superseded(installation),
+        };
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET lease_flight = NULL, lease_until = NULL
+             WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
+        )?;
+        statement.execute((commit.id.kind(), commit.id.as_str(), &commit.flight.0))?;
+        Ok(committed)
+    }
+
+    pub(super) fn settle(
+        &self,
+        claim: &ClaimRequest,
+        connection: &Connection,
+        intent: IntentThen,
+    ) -> Result<(), Failure> {
+        let Some(mut stored) = self.find(&claim.id)? else { return Ok(()) };
+        // Even one whose time is up: what it left open is for whoever takes over from it.
+        let taken_over = stored.lease.as_ref().is_some_and(|(flight, _)| *flight != claim.flight.0);
+        if stored.version != claim.seen || taken_over {
+            return Ok(());
+        }
+        let connection = ConnectionAtRest::from(connection);
+        stored.connection = connection.clone();
+        if intent == IntentThen::Ended {
+            stored.intent = None;
+        }
+        let settled = self.overview_of(stored)?;
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET state = :state, since = :since, attempts = :attempts,
+                 retry_at = :retry_at, said = :said, intent_since = :intent_since, refresh_due_at = :due,
+                 changed = :changed, lease_flight = NULL, lease_until = NULL
+             WHERE kind = :kind AND id = :id",
+        )?;
+        statement.execute(named_params! {
+            ":kind": claim.id.kind(),
+            ":id": claim.id.as_str(),
+            ":state": connection.state,
+            ":since": connection.since,
+            ":attempts": connection.attempts,
+            ":retry_at": connection.retry_at,
+            ":said": connection.said,
+            ":intent_since": settled.intent.map(|intent| intent.since.as_millis()),
+            ":due": settled.refresh_due_at().map(Timestamp::as_millis),
+            ":changed": self.next_change()?,
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), Failure> {
+        let mut statement = self.transaction.prepare_cached(
+            "UPDATE installations SET checked_at = ?3, check_health = ?4, check_code = ?5, check_said = ?6
+             WHERE kind = ?1 AND id = ?2",
+        )?;
+        let (at, health) = (check.at.as_millis(), check.health.as_str());
+        statement.execute((id.kind(), id.as_str(), at, health, &check.code, &check.said))?;
+        Ok(())
+    }
+
+    /// Forgets a row, and its sets with it.
+    pub(super) fn drop_installation(&self, id: &InstallationId) -> Result<(), Failure> {
+        for table in ["installations", "sets"] {
+            let sql = format!("DELETE FROM {table} WHERE kind = ?1 AND id = ?2");
+            self.transaction.prepare_cached(&sql)?.execute((id.kind(), id.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Seals every set under the current key, and takes its fingerprint anew; the rest stays as it is.
+    pub(super) fn seal_sets_anew(&self) -> Result<usize, Failure> {
+        let mut statement = self.transaction.prepare("SELECT kind, id, epoch, generation FROM sets")?;
+        let all: Vec<(InstallationId, Version)> = statement
+            .query_map([], |row| {
+                let version = Version { epoch: counter(row.get(2)?), generation: counter(row.get(3)?) };
+                Ok((whose(row)?, version))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (id, version) in &all {
+            let tokens = self.set(id, *version)?;
+            self.put_set(id, *version, &self.sealed_set(id, *version, &tokens)?)?;
+            let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
+            let sql = "UPDATE installations SET fingerprint = ?5
+                WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
+            let (epoch, generation) = (number(version.epoch), number(version.generation));
+            let mut statement = self.transaction.prepare_cached(sql)?;
+            statement.execute((id.kind(), id.as_str(), epoch, generation, fingerprint))?;
+        }
+        self.seal_rest_anew()?;
+        Ok(all.len())
+    }
+}
+
+// What a migration fills in.
+impl Rows<'_> {
+    pub(super) fn set_company(&self, id: &InstallationId, company: Option<CompanyId>) -> Result<(), Failure> {
+        let sql = "UPDATE installations SET company = ?3 WHERE kind = ?1 AND id = ?2";
+        let company = company.as_ref().map(CompanyId::as_str);
+        self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str(), company))?;
+        Ok(())
+    }
+
+    pub(super) fn set_previous(
+        &self,
+        id: &InstallationId,
+        version: Version,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
+        let sql =
+            "UPDATE installations SET previous_epoch = ?3, previous_generation = ?4, previous_until = ?5
+            WHERE kind = ?1 AND id = ?2";
+        let (epoch, generation) = (number(version.epoch), number(version.generation));
+        let row = (id.kind(), id.as_str(), epoch, generation, until.as_millis());
+        self.transaction.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
+
+    /// Writes down when a refresh is due. A row that says nothing sensible is due for nothing.
+    pub(super) fn reckon_refresh_due(&self, id: &InstallationId) -> Result<(), Failure> {
+        let Some(stored) = self.find(id)? else { return Ok(()) };
+        let due = stored.overview().ok().and_then(|overview| overview.refresh_due_at());
+        let sql = "UPDATE installations SET refresh_due_at = ?3 WHERE kind = ?1 AND id = ?2";
+        let row = (id.kind(), id.as_str(), due.map(Timestamp::as_millis));
+        self.transaction.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 }
@@ -229,173 +606,27 @@ fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Seals every row under the current key, and takes its fingerprint anew; the rest stays as it is.
-pub(super) fn seal_anew(rows: &Rows<'_>) -> Result<usize, Failure> {
-    let all = rows.all()?;
-    let count = all.len();
-    for stored in all {
-        let installation = rows.open(stored)?;
-        let tokens = &installation.tokens;
-        let sealed = rows.sealed(&installation, "tokens", &row::to_bytes(&TokensAtRest::from(tokens)))?;
-        let previous = match &installation.previous {
-            Some(previous) => Some(rows.sealed(
-                &installation,
-                "previous",
-                &row::to_bytes(&PreviousAtRest::from(previous)),
-            )?),
-            None => None,
-        };
-        let fingerprint = tokens.refresh_token().map(|token| rows.sealer.fingerprint(token).0.to_vec());
-        let mut statement = rows.transaction.prepare_cached(
-            "UPDATE installations SET tokens = ?3, previous = ?4, fingerprint = ?5 WHERE kind = ?1 AND id = ?2",
-        )?;
-        let id = &installation.id;
-        statement.execute((id.kind(), id.as_str(), sealed, previous, fingerprint))?;
-    }
-    rows.seal_rest_anew()?;
-    Ok(count)
+fn limited(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-impl Database {
-    pub(super) fn load(&mut self, id: &InstallationId) -> Result<Option<Installation>, StoreError> {
-        self.read("read", |rows| Ok(rows.find(id)?.map(|stored| rows.open(stored)).transpose()?))
-    }
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
 
-    pub(super) fn list(&mut self) -> Result<Vec<Installation>, StoreError> {
-        self.read("read", |rows| {
-            rows.all()?.into_iter().map(|stored| rows.open(stored).map_err(Failure::from)).collect()
-        })
-    }
+    use super::*;
+    use crate::sqlite::migrate::MIGRATIONS;
 
-    pub(super) fn claim(&mut self, claim: &ClaimRequest) -> Result<Claim, StoreError> {
-        // Those who wait for another's flight ask again and again: no lock for that.
-        if let Some(answer) = self.read("read", |rows| Ok(rows.claimable(claim)?.err()))? {
-            return Ok(answer);
+    #[test]
+    fn what_is_due_is_found_by_an_index_however_many_there_are() {
+        let database = Connection::open_in_memory().expect("a database");
+        database.execute_batch(&MIGRATIONS.join("\n")).expect("made");
+        for (sql, count) in [(REFRESH_DUE, 2), (CHECK_DUE, 4)] {
+            let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
+            let steps = plan.query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3));
+            let steps: Vec<String> = steps.expect("a plan").map(|step| step.expect("a step")).collect();
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{steps:#?}");
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH")), "{steps:#?}");
         }
-        self.write("write", |rows| {
-            let stored = match rows.claimable(claim)? {
-                Ok(stored) => stored,
-                Err(answer) => return Ok(answer),
-            };
-            let since = stored.intent_since.map_or(claim.now, Timestamp::from_millis);
-            // Nothing is sent for a row that would not open: better to learn it now.
-            rows.open(stored)?;
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET intent_since = ?3, intent_flight = ?4, lease_flight = ?4, lease_until = ?5
-                 WHERE kind = ?1 AND id = ?2",
-            )?;
-            statement.execute((
-                claim.id.kind(),
-                claim.id.as_str(),
-                since.as_millis(),
-                &claim.flight.0,
-                (claim.now + LEASE).as_millis(),
-            ))?;
-            Ok(Claim::Ours { since })
-        })
-    }
-
-    pub(super) fn renew(&mut self, claim: &ClaimRequest) -> Result<(), StoreError> {
-        self.write("write", |rows| {
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET lease_until = ?4 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
-            )?;
-            let until = (claim.now + LEASE).as_millis();
-            match statement.execute((claim.id.kind(), claim.id.as_str(), &claim.flight.0, until))? {
-                0 => Err(StoreError::LeaseLost.into()),
-                _ => Ok(()),
-            }
-        })
-    }
-
-    pub(super) fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        self.write("write", |rows| {
-            let Some(stored) = rows.find(&commit.id)? else { return Ok(Committed::Gone) };
-            let committed = match change::commit(rows.open(stored)?, commit, rows.sealer) {
-                Outcome::Changed(installation) => {
-                    rows.save(&installation)?;
-                    Committed::Saved(installation)
-                }
-                Outcome::AlreadySo(installation) => Committed::Saved(installation),
-                Outcome::Moved(installation) => Committed::Superseded(installation),
-            };
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET lease_flight = NULL, lease_until = NULL
-                 WHERE kind = ?1 AND id = ?2 AND lease_flight = ?3",
-            )?;
-            statement.execute((commit.id.kind(), commit.id.as_str(), &commit.flight.0))?;
-            Ok(committed)
-        })
-    }
-
-    pub(super) fn settle(
-        &mut self,
-        claim: &ClaimRequest,
-        connection: &Connection,
-        intent: IntentThen,
-    ) -> Result<(), StoreError> {
-        self.write("write", |rows| {
-            let Some(stored) = rows.find(&claim.id)? else { return Ok(()) };
-            // Even one whose time is up: what it left open is for whoever takes over from it.
-            let taken_over = stored.lease.as_ref().is_some_and(|(flight, _)| *flight != claim.flight.0);
-            if stored.version != claim.seen || taken_over {
-                return Ok(());
-            }
-            let connection = ConnectionAtRest::from(connection);
-            let intent_since = match intent {
-                IntentThen::Ended => Value::Null,
-                IntentThen::StaysOpen => stored.intent_since.map_or(Value::Null, Value::Integer),
-            };
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET state = :state, since = :since, attempts = :attempts,
-                     retry_at = :retry_at, said = :said, intent_since = :intent_since,
-                     changed = :changed, lease_flight = NULL, lease_until = NULL
-                 WHERE kind = :kind AND id = :id",
-            )?;
-            statement.execute(named_params! {
-                ":kind": claim.id.kind(),
-                ":id": claim.id.as_str(),
-                ":state": connection.state,
-                ":since": connection.since,
-                ":attempts": connection.attempts,
-                ":retry_at": connection.retry_at,
-                ":said": connection.said,
-                ":intent_since": intent_since,
-                ":changed": rows.next_change()?,
-            })?;
-            Ok(())
-        })
-    }
-
-    pub(super) fn connect(
-        &mut self,
-        id: &InstallationId,
-        tokens: &TokenSet,
-        now: Timestamp,
-    ) -> Result<Installation, StoreError> {
-        self.write("write", |rows| rows.connect(id, tokens, now))
-    }
-
-    /// Notes a check without a flush: the next write takes it to the disk.
-    pub(super) fn note_check(&mut self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError> {
-        let flush = |database: &Self, how: &str| database.connection.pragma_update(None, "synchronous", how);
-        // If the pragma fails it costs a flush, no more.
-        let _ = flush(self, "NORMAL");
-        let noted = self.write("write", |rows| {
-            let mut statement = rows.transaction.prepare_cached(
-                "UPDATE installations SET checked_at = ?3, check_health = ?4, check_code = ?5, check_said = ?6
-                 WHERE kind = ?1 AND id = ?2",
-            )?;
-            let (at, health) = (check.at.as_millis(), check.health.as_str());
-            statement.execute((id.kind(), id.as_str(), at, health, &check.code, &check.said))?;
-            Ok(())
-        });
-        let flushed = flush(self, "FULL");
-        flushed.map_err(|error| StoreError::Database {
-            doing: "write",
-            place: id.to_string(),
-            source: std::sync::Arc::new(error),
-        })?;
-        noted
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::OptionalExtension as _;
 use tokens::store::{Changes, Mark, Parked};
 use tokens::{CompanyId, Installation, InstallationId, StoreError, Timestamp, TokenSet, Version};
 
-use super::database::{Database, Failure, Rows};
+use super::database::{Failure, Rows};
 use crate::row::{self, Odd, TokensAtRest};
 use crate::seal::Place;
 
@@ -81,107 +81,90 @@ impl Rows<'_> {
     }
 }
 
-fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
+pub(super) fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
     let (kind, id): (String, String) = (row.get("kind")?, row.get("id")?);
     InstallationId::from_parts(&kind, &id).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
     })
 }
 
-impl Database {
-    pub(super) fn remove(&mut self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
-        self.write("write", |rows| {
-            let changed = rows.next_change()?;
-            let moved = rows
-                .transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO removed
-                     SELECT kind, id, epoch, generation, tokens, ?3, ?4 FROM installations
-                     WHERE kind = ?1 AND id = ?2",
-                )?
-                .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
-            let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2";
-            rows.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
-            let old = (now - KEEP_REMOVED).as_millis();
-            rows.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
-            Ok(moved == 1)
-        })
+impl Rows<'_> {
+    pub(super) fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, Failure> {
+        let changed = self.next_change()?;
+        let moved = self
+            .transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO removed
+                 SELECT kind, id, epoch, generation, coalesce(sealed, x''), ?3, ?4
+                 FROM installations LEFT JOIN sets USING (kind, id, epoch, generation)
+                 WHERE kind = ?1 AND id = ?2",
+            )?
+            .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
+        self.drop_installation(id)?;
+        let old = (now - KEEP_REMOVED).as_millis();
+        self.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
+        Ok(moved == 1)
     }
 
-    pub(super) fn park(
-        &mut self,
-        id: &InstallationId,
-        tokens: &TokenSet,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write("write", |rows| {
-            let sealed = rows.sealed_parked(id, tokens)?;
-            let company = tokens.company.as_ref().map(CompanyId::as_str);
-            rows.transaction
-                .prepare_cached("INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute((id.kind(), id.as_str(), company, &tokens.scopes, now.as_millis(), sealed))?;
-            Ok(())
-        })
+    pub(super) fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), Failure> {
+        let sealed = self.sealed_parked(id, tokens)?;
+        let company = tokens.company.as_ref().map(CompanyId::as_str);
+        self.transaction
+            .prepare_cached("INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute((id.kind(), id.as_str(), company, &tokens.scopes, now.as_millis(), sealed))?;
+        Ok(())
     }
 
-    pub(super) fn parked(&mut self) -> Result<Vec<Parked>, StoreError> {
-        self.read("read", |rows| {
-            let sql = "SELECT kind, id, company, scopes, at FROM parked ORDER BY kind DESC, id";
-            let mut statement = rows.transaction.prepare_cached(sql)?;
-            let found = statement.query_map([], |row| {
-                let company: Option<String> = row.get("company")?;
-                Ok(Parked {
-                    id: whose(row)?,
-                    company: company.and_then(|id| id.parse().ok()),
-                    scopes: row.get("scopes")?,
-                    at: Timestamp::from_millis(row.get("at")?),
-                })
-            })?;
-            Ok(found.collect::<Result<_, _>>()?)
-        })
+    pub(super) fn parked(&self) -> Result<Vec<Parked>, Failure> {
+        let sql = "SELECT kind, id, company, scopes, at FROM parked ORDER BY kind DESC, id";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let found = statement.query_map([], |row| {
+            let company: Option<String> = row.get("company")?;
+            Ok(Parked {
+                id: whose(row)?,
+                company: company.and_then(|id| id.parse().ok()),
+                scopes: row.get("scopes")?,
+                at: Timestamp::from_millis(row.get("at")?),
+            })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     pub(super) fn approve(
-        &mut self,
+        &self,
         id: &InstallationId,
         now: Timestamp,
-    ) -> Result<Option<Installation>, StoreError> {
-        self.write("write", |rows| {
-            let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2 RETURNING tokens";
-            let found: Option<Vec<u8>> = rows
-                .transaction
-                .prepare_cached(sql)?
-                .query_row((id.kind(), id.as_str()), |row| row.get(0))
-                .optional()?;
-            let Some(sealed) = found else { return Ok(None) };
-            let tokens = rows.opened_parked(id, &sealed)?;
-            rows.connect(id, &tokens, now).map(Some)
-        })
+    ) -> Result<Option<Installation>, Failure> {
+        let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2 RETURNING tokens";
+        let found: Option<Vec<u8>> = self
+            .transaction
+            .prepare_cached(sql)?
+            .query_row((id.kind(), id.as_str()), |row| row.get(0))
+            .optional()?;
+        let Some(sealed) = found else { return Ok(None) };
+        let tokens = self.opened_parked(id, &sealed)?;
+        self.connect(id, &tokens, now).map(Some)
     }
 
-    pub(super) fn dismiss(&mut self, id: &InstallationId) -> Result<bool, StoreError> {
-        self.write("write", |rows| {
-            let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2";
-            let dropped = rows.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
-            Ok(dropped == 1)
-        })
+    pub(super) fn dismiss(&self, id: &InstallationId) -> Result<bool, Failure> {
+        let sql = "DELETE FROM parked WHERE kind = ?1 AND id = ?2";
+        let dropped = self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str()))?;
+        Ok(dropped == 1)
     }
 
-    pub(super) fn changes(&mut self, since: Mark) -> Result<Changes, StoreError> {
-        self.read("read", |rows| {
-            let sql = "SELECT value FROM meta WHERE name = 'changed'";
-            let mark: u64 = rows.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-            // One is added, so that no mark is the default one.
-            let now = Mark(mark + 1);
-            if since == Mark::default() || since == now {
-                return Ok(Changes { ids: Vec::new(), mark: now });
-            }
-            let mut statement = rows.transaction.prepare_cached(
-                "SELECT kind, id FROM installations WHERE changed > ?1
-                 UNION SELECT kind, id FROM removed WHERE changed > ?1",
-            )?;
-            let ids = statement.query_map([since.0 - 1], whose)?.collect::<Result<_, _>>()?;
-            Ok(Changes { ids, mark: now })
-        })
+    pub(super) fn changes(&self, since: Mark) -> Result<Changes, Failure> {
+        let sql = "SELECT value FROM meta WHERE name = 'changed'";
+        let mark: u64 = self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        // One is added, so that no mark is the default one.
+        let now = Mark(mark + 1);
+        if since == Mark::default() || since == now {
+            return Ok(Changes { ids: Vec::new(), mark: now });
+        }
+        let mut statement = self.transaction.prepare_cached(
+            "SELECT kind, id FROM installations WHERE changed > ?1
+             UNION SELECT kind, id FROM removed WHERE changed > ?1",
+        )?;
+        let ids = statement.query_map([since.0 - 1], whose)?.collect::<Result<_, _>>()?;
+        Ok(Changes { ids, mark: now })
     }
 }

@@ -1,0 +1,204 @@
+//! How a database of an earlier version becomes one of this.
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokens::{CompanyId, InstallationId, Version};
+
+use super::database::{self, APPLICATION, Failure, Rows};
+use super::parked::whose;
+use crate::data_file::random_name;
+use crate::row::{self, PreviousAtRest, TokensAtRest};
+use crate::seal::{Place, Sealer};
+
+/// Only ever added to: the place in the list is the schema's version.
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/001_installations.sql"),
+    include_str!("../migrations/002_removed_and_parked.sql"),
+    include_str!("../migrations/003_sets_apart.sql"),
+];
+
+/// The version from which on sealed sets have a table of their own.
+const SETS_APART: i64 = 3;
+
+/// Brings a database to the present version, all the way or not at all.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    sealer: &Sealer,
+    path: &std::path::Path,
+) -> Result<(), Failure> {
+    let latest = MIGRATIONS.len() as i64;
+    if database::number(connection, "user_version")? == latest {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Someone else may have been faster while we waited.
+    database::refuse_foreign(&transaction, path)?;
+    let applied = database::number(&transaction, "user_version")?;
+    let store_id = match applied {
+        0 => random_name(),
+        // A wrong key is refused before anything is written.
+        _ => database::open_canary(&transaction, sealer, path)?.0,
+    };
+    for migration in &MIGRATIONS[usize::try_from(applied).unwrap_or_default()..] {
+        transaction.execute_batch(migration)?;
+    }
+    if applied < SETS_APART {
+        carry_sets_over(&Rows { transaction: &transaction, sealer, store_id: &store_id, path })?;
+    }
+    if applied == 0 {
+        database::begin(&transaction, sealer, &store_id)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", latest)?;
+    Ok(transaction.commit()?)
+}
+
+/// Fills in what the third migration's own text could not, because it is sealed or reckoned.
+fn carry_sets_over(rows: &Rows<'_>) -> Result<(), Failure> {
+    let mut before = rows
+        .transaction
+        .prepare("SELECT kind, id, epoch, generation, tokens, previous FROM installations_before")?;
+    let mut found = before.query([])?;
+    while let Some(row) = found.next()? {
+        let id = whose(row)?;
+        let version = Version { epoch: row.get("epoch")?, generation: row.get("generation")? };
+        rows.set_company(&id, company_of(rows, &id, version, &row.get::<_, Vec<u8>>("tokens")?))?;
+        if let Some(sealed) = row.get::<_, Option<Vec<u8>>>("previous")? {
+            carry_previous_over(rows, &id, version, sealed)?;
+        }
+        rows.reckon_refresh_due(&id)?;
+    }
+    drop(found);
+    drop(before);
+    Ok(rows.transaction.execute_batch("DROP TABLE installations_before")?)
+}
+
+/// The company that a set names. What does not open is carried over as it is, and names none.
+fn company_of(rows: &Rows<'_>, id: &InstallationId, version: Version, sealed: &[u8]) -> Option<CompanyId> {
+    let plain = rows.sealer.open(&Place::field(rows.store_id, id, version, "tokens"), sealed).ok()?;
+    row::from_bytes(&plain).and_then(TokensAtRest::into_tokens).ok()?.company
+}
+
+/// A set before was sealed as a part of the set after it; now it is a set like any other.
+fn carry_previous_over(
+    rows: &Rows<'_>,
+    id: &InstallationId,
+    version: Version,
+    sealed: Vec<u8>,
+) -> Result<(), Failure> {
+    let of_its_own = Version { generation: version.generation.saturating_sub(1), ..version };
+    let opened = rows.sealer.open(&Place::field(rows.store_id, id, version, "previous"), &sealed).ok();
+    let previous =
+        opened.and_then(|plain| row::from_bytes(&plain).and_then(PreviousAtRest::into_previous).ok());
+    match previous {
+        Some(previous) => {
+            let anew = rows.sealed_set(id, of_its_own, &previous.tokens)?;
+            rows.put_set(id, of_its_own, &anew)?;
+            rows.set_previous(id, of_its_own, previous.keep_until)
+        }
+        None => {
+            rows.put_set(id, of_its_own, &sealed)?;
+            rows.set_previous(id, of_its_own, tokens::Timestamp::from_millis(0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokens::{
+        AccessToken, Previous, RefreshBy, RefreshToken, ReplyMembers, Store as _, Timestamp, TokenSet,
+    };
+
+    use super::*;
+    use crate::key::{Key, Keys};
+    use crate::sqlite::SqliteStore;
+
+    const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    fn set(name: &str) -> TokenSet {
+        TokenSet {
+            access: AccessToken::new(format!("access-{}", name.repeat(1000))),
+            refresh_by: RefreshBy::Own(RefreshToken::new(format!("refresh-{}", name.repeat(1000)))),
+            issued_at: AT,
+            expires_at: AT + Duration::from_secs(86_400),
+            scopes: "contacts.readonly".into(),
+            company: Some("AAAAAAAAAAAAAAAAAAAA".parse().expect("an id")),
+            members: ReplyMembers::new("{}"),
+        }
+    }
+
+    /// Writes a row as the first versions did.
+    fn put(rows: &Rows<'_>, id: &InstallationId, previous: Option<Previous>, rest: &str) {
+        let version = Version { epoch: 1, generation: 7 };
+        let seal = |field, plain: &[u8]| {
+            rows.sealer.seal(&Place::field(rows.store_id, id, version, field), plain).expect("sealed")
+        };
+        let tokens = seal("tokens", &row::to_bytes(&TokensAtRest::from(&set(id.as_str()))));
+        let previous = previous.map(|set| seal("previous", &row::to_bytes(&PreviousAtRest::from(&set))));
+        let sql = "INSERT INTO installations (kind, id, epoch, generation, state, issued_at, expires_at,
+            scopes, tokens, previous) VALUES (?1, ?2, 1, 7, 'connected', ?3, ?4, 'contacts.readonly', ?5, ?6)";
+        let until = AT + Duration::from_secs(86_400);
+        let row = (id.kind(), id.as_str(), AT.as_millis(), until.as_millis(), tokens, previous);
+        rows.transaction.execute(sql, row).expect("a row");
+        let sql = format!("UPDATE installations SET {rest} WHERE id = ?1");
+        rows.transaction.execute(&sql, [id.as_str()]).expect("a row");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_an_earlier_version_goes_on_and_nothing_in_it_is_lost() {
+        for version in [1, 2] {
+            goes_on(version).await;
+        }
+    }
+
+    async fn goes_on(version: usize) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ghl.db");
+        let keys = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
+        let sealer = Arc::new(Sealer::new(&keys));
+        let id = |name: &str| InstallationId::from_parts("location", name).expect("an id");
+        {
+            let connection = Connection::open(&path).expect("a database");
+            connection.execute_batch(&MIGRATIONS[..version].join("\n")).expect("made");
+            database::begin(&connection, &sealer, "s1").expect("begun");
+            let rows = Rows { transaction: &connection, sealer: &sealer, store_id: "s1", path: &path };
+            let previous = Previous { tokens: set("before"), keep_until: AT };
+            put(&rows, &id("one"), Some(previous), "checked_at = 5, check_health = 'down'");
+            put(
+                &rows,
+                &id("suspended"),
+                None,
+                "state = 'suspended', since = 1, attempts = 2, retry_at = 9, said = ''",
+            );
+            put(&rows, &id("open"), None, "intent_since = 4, lease_flight = 'f1', lease_until = 5");
+            put(&rows, &id("altered"), None, "tokens = x'01'");
+            connection.pragma_update(None, "application_id", APPLICATION).expect("set");
+            connection.pragma_update(None, "user_version", version as i64).expect("set");
+        }
+        let other = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
+        let before = std::fs::read(&path).expect("a file");
+        assert!(SqliteStore::open(&path, Arc::new(Sealer::new(&other))).is_err());
+        assert!(std::fs::read(&path).expect("a file")[100..] == before[100..], "a wrong key changes nothing");
+
+        let store = SqliteStore::open(&path, sealer).expect("opened");
+        let one = store.load(&id("one")).await.expect("read").expect("there");
+        assert!(one.tokens == set("one") && one.version == Version { epoch: 1, generation: 7 });
+        let Previous { tokens, keep_until } = one.previous.clone().expect("the set before");
+        assert!(tokens == set("before") && keep_until == AT);
+        assert!(store.load(&id("altered")).await.is_err());
+
+        let all = store.overview(None, 10).await.expect("read");
+        let ids: Vec<_> = all.iter().map(|overview| overview.id.as_str()).collect();
+        assert_eq!(ids, ["altered", "one", "open", "suspended"]);
+        assert_eq!(all[1], one.overview());
+        assert_eq!((all[0].company.as_ref(), all[1].company.as_ref()), (None, set("one").company.as_ref()));
+        for overview in &all {
+            let due = overview.refresh_due_at().expect("due");
+            assert!(store.refresh_due(due, 10).await.expect("read").contains(&overview.id));
+            let sooner = due - Duration::from_millis(1);
+            assert!(!store.refresh_due(sooner, 10).await.expect("read").contains(&overview.id));
+        }
+    }
+}
