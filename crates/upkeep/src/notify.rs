@@ -4,6 +4,7 @@
 //! that it comes from: a crash or a way that is down for hours loses none. A delivery that was sent
 //! and not yet noted when the process died is sent again under the same id.
 
+mod email;
 mod heartbeat;
 mod post;
 mod ways;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokens::{Health, Notice, NoticeKind, Subject};
 
+pub use email::{BadServer, MailAddress, MailServer};
 pub(crate) use heartbeat::Beat;
 pub use heartbeat::Heartbeat;
 pub use post::{BadAddress, Post};
