@@ -45,12 +45,16 @@ impl Words {
     pub(crate) fn of(notice: &Notice, name: &str, link: Option<&str>, speech: &dyn Speech) -> Self {
         let whose = match &notice.subject {
             Subject::Service => speech.say("subject-service", &[]),
-            Subject::Installation(id) => {
+            Subject::Checks(None) => speech.say("subject-all", &[]),
+            Subject::Installation(id) | Subject::Checks(Some(id)) => {
                 speech.say(&format!("whose-{}", id.kind()), &[("id", id.as_str().to_owned())])
             }
         };
         let health = speech.say(&format!("health-{}", notice.health.as_str().replace('_', "-")), &[]);
-        let key = format!("notice-{}", notice.kind.as_str());
+        let key = match &notice.subject {
+            Subject::Checks(_) => format!("notice-checks-{}", notice.kind.as_str()),
+            _ => format!("notice-{}", notice.kind.as_str()),
+        };
         let title = [("name", name.to_owned()), ("whose", whose), ("health", health)];
         let mut body = speech.say("notice-since", &[("at", speech.moment(notice.since))]);
         let link = link.filter(|_| notice.health == Health::NeedsPerson && notice.kind != NoticeKind::Test);

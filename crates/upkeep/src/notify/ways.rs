@@ -116,8 +116,10 @@ impl Form {
         match self {
             Self::Webhook { .. } => {
                 let (kind, id) = match &notice.subject {
-                    Subject::Service => ("service", None),
-                    Subject::Installation(id) => (id.kind(), Some(InstallationId::as_str(id))),
+                    Subject::Service | Subject::Checks(None) => ("service", None),
+                    Subject::Installation(id) | Subject::Checks(Some(id)) => {
+                        (id.kind(), Some(InstallationId::as_str(id)))
+                    }
                 };
                 json!({
                     "type": format!("ghl_auth.{}", notice.kind.as_str()),
