@@ -124,8 +124,10 @@ pub struct StepRecord {
 pub enum Subject {
     /// An installation's.
     Installation(InstallationId),
-    /// The service's own: its client credentials, its store, its rounds.
+    /// The service's own: its client credentials, its store.
     Service,
+    /// Whether checks come when they are due: an installation's, or all installations' when none.
+    Checks(Option<InstallationId>),
 }
 
 /// How a subject stands, and what was last told of it: what there is to tell is the difference.
@@ -187,7 +189,7 @@ pub enum NoticeKind {
     Flapping,
     /// Someone installed the app, and the grant waits for approval.
     Parked,
-    /// A round began far later than it was due.
+    /// Checks did not come when they were due.
     Late,
     /// Nothing happened: someone wants to see whether a notice arrives.
     Test,

@@ -43,6 +43,52 @@ impl Overview {
     }
 }
 
+/// A check that did not come when it was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateCheck {
+    /// When the last one ended.
+    pub last: Timestamp,
+    /// When the next was due.
+    pub due: Timestamp,
+}
+
+/// Whose checks are late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lateness {
+    /// Nobody's.
+    InTime,
+    /// Those of some installations, while others are checked.
+    Some(Vec<(InstallationId, LateCheck)>),
+    /// Nobody is checked: the service was down, or stands still. The latest check that there was.
+    All(LateCheck),
+}
+
+/// How late a check may come before it is worth telling: an eighth of the interval, and never less
+/// than a quarter of an hour, so that a restart or an upgrade is none.
+pub fn tolerated_delay(interval: Duration) -> Duration {
+    (interval / 8).max(Duration::from_secs(15 * 60))
+}
+
+/// Who is late, given when each was last checked. Once all were late, those that still wait for
+/// their turn belong to the same trouble.
+pub fn lateness(
+    last_checks: &[(InstallationId, Timestamp)],
+    interval: Duration,
+    now: Timestamp,
+    all_were_late: bool,
+) -> Lateness {
+    let late: Vec<(InstallationId, LateCheck)> = last_checks
+        .iter()
+        .map(|(id, last)| (id.clone(), LateCheck { last: *last, due: *last + interval }))
+        .filter(|(_, check)| now.since(check.due) > tolerated_delay(interval))
+        .collect();
+    match late.iter().map(|(_, check)| *check).max_by_key(|check| check.due) {
+        None => Lateness::InTime,
+        Some(latest) if all_were_late || late.len() == last_checks.len() => Lateness::All(latest),
+        Some(_) => Lateness::Some(late),
+    }
+}
+
 /// A part of `span` that is the same for an id each time, and evenly spread over all ids.
 fn part_of(id: &InstallationId, span: Duration) -> Duration {
     // FNV-1a, and a last stir for the upper bits: it has to be the same in every process and version.
@@ -107,5 +153,36 @@ mod tests {
         assert_eq!(overview.check_due_at(HOUR * 12, now), now + AFTER_A_FAILED_CHECK);
         overview.last_check = check(now + HOUR * 10_000);
         assert_eq!(overview.check_due_at(HOUR * 12, now), now);
+    }
+
+    #[test]
+    fn a_check_is_late_by_more_than_an_eighth_of_its_interval() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let start = Timestamp::from_millis(1_790_000_000_000);
+        let ids = ["a", "b", "c"].map(|id| InstallationId::Location(id.parse().expect("an id")));
+        let check = |interval: Duration, ages: &[u64], all_were_late: bool| {
+            let now = start + minutes(100_000);
+            let lasts: Vec<_> = ids.iter().cloned().zip(ages.iter().map(|age| now - minutes(*age))).collect();
+            match lateness(&lasts, interval, now, all_were_late) {
+                Lateness::InTime => "nobody".to_owned(),
+                Lateness::Some(late) => late.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(" "),
+                Lateness::All(late) => {
+                    assert_eq!(late.due, late.last + interval);
+                    format!("all since {}", now.since(late.last).as_secs() / 60)
+                }
+            }
+        };
+        assert_eq!(check(HOUR * 12, &[810, 810, 0], false), "nobody");
+        assert_eq!(check(HOUR * 12, &[811, 810, 0], false), "a");
+        assert_eq!(check(HOUR * 12, &[811, 900, 1000], false), "all since 811");
+        // Those that wait for their turn after that are not each a trouble of their own.
+        assert_eq!(check(HOUR * 12, &[0, 900, 1000], true), "all since 900");
+        assert_eq!(check(HOUR * 12, &[0, 1, 2], true), "nobody");
+        assert_eq!(check(HOUR, &[75], false), "nobody");
+        assert_eq!(check(HOUR, &[76], false), "all since 76");
+        assert_eq!(check(HOUR, &[], false), "nobody");
+        // The clock has been set back.
+        let ahead = [(ids[0].clone(), start + minutes(1000))];
+        assert_eq!(lateness(&ahead, HOUR, start, false), Lateness::InTime);
     }
 }

@@ -80,8 +80,10 @@ impl Standing {
     fn worth_telling(&self, now: Timestamp, rules: AlertRules) -> Option<NoticeKind> {
         let told_within = |span| self.told_at.is_some_and(|at| now.since(at) < span && at <= now);
         let flapping = self.changes.len() >= FLAPPING;
+        let late = matches!(self.subject, Subject::Checks(_));
         let certain = match self.health {
             Health::Operational => false,
+            _ if late => true,
             // What HighLevel says in so many words needs no second look.
             Health::NeedsPerson | Health::Suspended => true,
             Health::Degraded | Health::Down => self.failures >= rules.after,
@@ -93,7 +95,9 @@ impl Standing {
             (told, now_found) if told == now_found => {
                 (!told_within(rules.remind_every)).then_some(NoticeKind::Reminder)
             }
-            _ => (certain && !told_within(NOT_AGAIN_WITHIN)).then_some(NoticeKind::Trouble),
+            _ if !certain || told_within(NOT_AGAIN_WITHIN) => None,
+            _ if late => Some(NoticeKind::Late),
+            _ => Some(NoticeKind::Trouble),
         }
     }
 }
@@ -177,5 +181,17 @@ mod tests {
         let (standing, kind) = Standing::new(Subject::Service, now).after(&finding, now, RULES, true);
         assert_eq!(kind, None);
         assert_eq!(standing.after(&finding, now, RULES, false).1, Some(Trouble));
+    }
+
+    #[test]
+    fn late_checks_are_told_at_once_and_when_they_come_again() {
+        let now = Timestamp::from_millis(0);
+        let late = Finding { health: Degraded, code: None, said: None };
+        let (standing, kind) = Standing::new(Subject::Checks(None), now).after(&late, now, RULES, false);
+        assert_eq!(kind, Some(NoticeKind::Late));
+        let (standing, kind) = standing.after(&late, now + HOUR, RULES, false);
+        assert_eq!(kind, None);
+        let well = Finding { health: Operational, code: None, said: None };
+        assert_eq!(standing.after(&well, now + HOUR, RULES, false).1, Some(Recovered));
     }
 }

@@ -3,6 +3,7 @@
 //! Words are the business of whoever listens, or of [`Speech`].
 
 mod check;
+mod lateness;
 mod notify;
 mod outbox;
 mod speech;
@@ -10,7 +11,9 @@ mod tally;
 mod upkeep;
 
 pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, Target, Warning};
-pub use notify::{BadAddress, BadSecret, Heartbeat, NotDelivered, Post, Way};
+pub use notify::{
+    BadAddress, BadSecret, BadServer, Heartbeat, MailAddress, MailServer, NotDelivered, Post, Way,
+};
 pub use speech::{Said, Speech};
 pub use tally::Tally;
 pub use upkeep::{Settings, Upkeep, record};

@@ -4,6 +4,7 @@
 //! that it comes from: a crash or a way that is down for hours loses none. A delivery that was sent
 //! and not yet noted when the process died is sent again under the same id.
 
+mod email;
 mod heartbeat;
 mod post;
 mod ways;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokens::{Health, Notice, NoticeKind, Subject};
 
+pub use email::{BadServer, MailAddress, MailServer};
 pub(crate) use heartbeat::Beat;
 pub use heartbeat::Heartbeat;
 pub use post::{BadAddress, Post};
@@ -43,12 +45,16 @@ impl Words {
     pub(crate) fn of(notice: &Notice, name: &str, link: Option<&str>, speech: &dyn Speech) -> Self {
         let whose = match &notice.subject {
             Subject::Service => speech.say("subject-service", &[]),
-            Subject::Installation(id) => {
+            Subject::Checks(None) => speech.say("subject-all", &[]),
+            Subject::Installation(id) | Subject::Checks(Some(id)) => {
                 speech.say(&format!("whose-{}", id.kind()), &[("id", id.as_str().to_owned())])
             }
         };
         let health = speech.say(&format!("health-{}", notice.health.as_str().replace('_', "-")), &[]);
-        let key = format!("notice-{}", notice.kind.as_str());
+        let key = match &notice.subject {
+            Subject::Checks(_) => format!("notice-checks-{}", notice.kind.as_str()),
+            _ => format!("notice-{}", notice.kind.as_str()),
+        };
         let title = [("name", name.to_owned()), ("whose", whose), ("health", health)];
         let mut body = speech.say("notice-since", &[("at", speech.moment(notice.since))]);
         let link = link.filter(|_| notice.health == Health::NeedsPerson && notice.kind != NoticeKind::Test);

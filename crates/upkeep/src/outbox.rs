@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use highlevel::Api;
-use tokens::records::Delivery;
+use tokens::records::{Delivery, Maintenance};
 use tokens::{
     CheckRecord, Finding, Health, InstallationId, Notice, NoticeKind, Standing, Subject, Timestamp,
 };
@@ -61,7 +61,7 @@ impl Upkeep {
             if standing.revision == 0 && finding.health == Health::Operational {
                 return;
             }
-            let silenced = self.is_silenced(&subject, now).await;
+            let silenced = is_silenced(&self.maintenances(now).await, &subject);
             let (next, kind) = standing.after(finding, now, self.settings.alerts, silenced);
             let notice = kind.map(|kind| self.notice(&next, kind, now));
             if self.put_out(&next, notice.as_ref()).await {
@@ -83,17 +83,19 @@ impl Upkeep {
         }
     }
 
-    async fn is_silenced(&self, subject: &Subject, now: Timestamp) -> bool {
-        let windows = self.records.maintenances(now).await.unwrap_or_default();
+    /// The maintenances that go on.
+    pub(crate) async fn maintenances(&self, now: Timestamp) -> Vec<Maintenance> {
+        let mut windows = self.records.maintenances(now).await.unwrap_or_default();
+        windows.retain(|window| window.from <= now);
         windows
-            .iter()
-            .any(|window| window.from <= now && window.subject.as_ref().is_none_or(|about| about == subject))
     }
 
-    fn notice(&self, standing: &Standing, kind: NoticeKind, now: Timestamp) -> Notice {
+    pub(crate) fn notice(&self, standing: &Standing, kind: NoticeKind, now: Timestamp) -> Notice {
         let subject = match &standing.subject {
             Subject::Service => "service".to_owned(),
             Subject::Installation(id) => format!("{}-{}", id.kind(), id.as_str()),
+            Subject::Checks(None) => "checks".to_owned(),
+            Subject::Checks(Some(id)) => format!("checks-{}-{}", id.kind(), id.as_str()),
         };
         Notice {
             id: format!("{subject}-{}-{}", standing.revision, now.as_millis()),
@@ -108,7 +110,7 @@ impl Upkeep {
     }
 
     /// Whether nobody else was faster.
-    async fn put_out(&self, standing: &Standing, notice: Option<&Notice>) -> bool {
+    pub(crate) async fn put_out(&self, standing: &Standing, notice: Option<&Notice>) -> bool {
         let mut ways: Vec<String> = self.settings.ways.iter().map(|way| way.name().to_owned()).collect();
         if self.can_tag(standing, notice) {
             ways.push(TAG.to_owned());
@@ -239,6 +241,20 @@ impl Upkeep {
         if let Err(why) = outcome {
             warn!(%why, "the dead-man's switch can't be reached");
         }
+    }
+}
+
+/// Whether nobody is to be told of a subject's trouble.
+pub(crate) fn is_silenced(windows: &[Maintenance], subject: &Subject) -> bool {
+    windows.iter().any(|window| window.subject.as_ref().is_none_or(|about| silences(about, subject)))
+}
+
+/// Whether a maintenance of one subject keeps quiet about the other.
+fn silences(about: &Subject, subject: &Subject) -> bool {
+    match (about, subject) {
+        (Subject::Service, Subject::Checks(None)) => true,
+        (Subject::Installation(about), Subject::Checks(Some(id))) => about == id,
+        _ => about == subject,
     }
 }
 

@@ -26,6 +26,9 @@ use crate::tally::Tally;
 /// From one round to the next: what another process changed is seen within this time.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
 
+/// From one look for late checks to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Rounds that stop coming for this long are dead.
 const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
 
@@ -108,7 +111,13 @@ impl Upkeep {
     }
 
     /// Rounds until `stop` turns true. A round that has begun is ended, with its flights landed.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        // What was missed while nobody ran shows only until it is made up for.
+        self.watch_checks().await;
+        tokio::join!(self.make_rounds(stop.clone()), self.keep_telling(stop));
+    }
+
+    async fn make_rounds(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut forgot_at = None;
         loop {
             self.round().await;
@@ -119,10 +128,25 @@ impl Upkeep {
                     warn!(%error, "what is old can't be forgotten");
                 }
             }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = sleep(ROUND_EVERY) => {}
+            }
+        }
+    }
+
+    /// Delivers what there is to tell, beside the rounds: one that hangs has to be told of.
+    async fn keep_telling(&self, mut stop: watch::Receiver<bool>) {
+        let mut looked_at = Instant::now();
+        loop {
             self.deliver_due().await;
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 () = sleep(ROUND_EVERY) => {}
+            }
+            if looked_at.elapsed() >= LOOK_EVERY {
+                looked_at = Instant::now();
+                self.watch_checks().await;
             }
         }
     }
@@ -200,11 +224,17 @@ impl Upkeep {
     /// The installation of a Private Integration Token rests in no store: its history tells when it
     /// is due.
     async fn private_due(&self, now: Timestamp) -> Option<InstallationId> {
+        let (id, last) = self.private_checked().await?;
+        let due = last.is_none_or(|at| at > now || at + self.settings.interval <= now);
+        due.then_some(id)
+    }
+
+    /// The installation of a Private Integration Token, and when it was last checked.
+    pub(crate) async fn private_checked(&self) -> Option<(InstallationId, Option<Timestamp>)> {
         let (Some(id), Some(_)) = (&self.settings.meant, &self.settings.private_token) else { return None };
         let query = tokens::records::CheckQuery { id: Some(id.clone()), before: None, limit: 1 };
         let last = self.records.checks(&query).await.ok()?;
-        let due = last.first().is_none_or(|check| check.at > now || check.at + self.settings.interval <= now);
-        due.then(|| id.clone())
+        Some((id.clone(), last.first().map(|check| check.at)))
     }
 
     async fn check_in_turn(&self, id: &InstallationId, now: Timestamp) {

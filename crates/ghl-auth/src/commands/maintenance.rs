@@ -78,7 +78,7 @@ async fn list(as_json: bool, records: &dyn Records, context: &Context) -> Result
 fn whose(subject: Option<&Subject>, text: &Text) -> String {
     match subject {
         None => text.say("reach-all", &[]),
-        Some(Subject::Service) => text.say("subject-service", &[]),
+        Some(Subject::Service | Subject::Checks(_)) => text.say("subject-service", &[]),
         Some(Subject::Installation(id)) => explain::whose(text, id),
     }
 }
@@ -98,7 +98,7 @@ async fn end(id: &str, as_json: bool, records: &dyn Records, context: &Context) 
 fn document(window: &Maintenance) -> Value {
     let (kind, id) = match &window.subject {
         Some(Subject::Installation(id)) => (Some(id.kind()), Some(id.as_str())),
-        Some(Subject::Service) => (Some("service"), None),
+        Some(Subject::Service | Subject::Checks(_)) => (Some("service"), None),
         None => (None, None),
     };
     json!({

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use server::{Audit, CertificateFiles};
 use tokens::{AlertRules, CompanyId, InstallPolicy, InstallationId, LocationId};
-use upkeep::{BadSecret, Heartbeat, Post, Way};
+use upkeep::{BadSecret, Heartbeat, MailAddress, MailServer, Post, Way};
 
 use super::{Config, shown};
 
@@ -209,6 +209,7 @@ impl Config<'_> {
         ways.extend(discord.map(|to| Way::discord(post.clone(), to)));
         let telegram = self.notify_address("GHL_NOTIFY_TELEGRAM_URL", &post)?;
         ways.extend(telegram.map(|to| Way::telegram(post.clone(), to)));
+        ways.extend(self.email(&post)?);
         let heartbeat = match self.optional("GHL_HEARTBEAT_URL") {
             None => None,
             Some(url) => match Heartbeat::at(post, &url) {
@@ -220,6 +221,42 @@ impl Config<'_> {
             },
         };
         Some((ways, heartbeat))
+    }
+
+    /// E-mail, for which a server and a recipient belong together.
+    fn email(&mut self, post: &Post) -> Option<Option<Way>> {
+        let url = self.optional("GHL_NOTIFY_SMTP_URL");
+        let (url, recipients) = match (url, self.optional("GHL_NOTIFY_EMAIL_TO")) {
+            (Some(url), Some(to)) => (url, to),
+            (None, None) => return Some(None),
+            (Some(_), None) => return self.malformed("GHL_NOTIFY_EMAIL_TO", "bad-email-half", vec![]),
+            (None, Some(_)) => return self.malformed("GHL_NOTIFY_SMTP_URL", "bad-email-half", vec![]),
+        };
+        let server = match url.parse::<MailServer>() {
+            Ok(server) => Some(server),
+            Err(_) => self.malformed("GHL_NOTIFY_SMTP_URL", "bad-smtp-url", vec![]),
+        };
+        let to = recipients.split(',').filter(|one| !one.trim().is_empty());
+        let to: Option<Vec<_>> = to.map(|one| self.mail_address("GHL_NOTIFY_EMAIL_TO", one)).collect();
+        let from = match self.optional("GHL_NOTIFY_EMAIL_FROM") {
+            Some(text) => self.mail_address("GHL_NOTIFY_EMAIL_FROM", &text),
+            None => match server.as_ref()?.user_address() {
+                Some(address) => Some(address),
+                None => self.malformed("GHL_NOTIFY_EMAIL_FROM", "bad-email-no-sender", vec![]),
+            },
+        };
+        let to = match to {
+            Some(to) if to.is_empty() => self.malformed("GHL_NOTIFY_EMAIL_TO", "bad-email-half", vec![]),
+            to => to,
+        };
+        Some(Some(Way::email(post.clone(), server?, from?, to?)))
+    }
+
+    fn mail_address(&mut self, name: &'static str, text: &str) -> Option<MailAddress> {
+        match text.parse() {
+            Ok(address) => Some(address),
+            Err(_) => self.malformed(name, "bad-email", vec![("value", shown(text.trim()))]),
+        }
     }
 
     fn notify_address(&mut self, name: &'static str, post: &Post) -> Option<Option<axum::http::Uri>> {

@@ -20,7 +20,7 @@ const fn secret(name: &'static str, example: &'static str) -> Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 39] = [
+pub(crate) const ALL: [Variable; 42] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234"),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000"),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback"),
@@ -55,6 +55,9 @@ pub(crate) const ALL: [Variable; 39] = [
     secret("GHL_NOTIFY_SLACK_URL", "https://hooks.slack.com/services/T000/B000/XXXX"),
     secret("GHL_NOTIFY_DISCORD_URL", "https://discord.com/api/webhooks/000/XXXX"),
     secret("GHL_NOTIFY_TELEGRAM_URL", "https://api.telegram.org/botTOKEN/sendMessage?chat_id=000"),
+    secret("GHL_NOTIFY_SMTP_URL", "smtps://user%40example.com:password@mail.example.com:465"),
+    plain("GHL_NOTIFY_EMAIL_TO", "me@example.com, us@example.com"),
+    plain("GHL_NOTIFY_EMAIL_FROM", "ghl-auth@example.com"),
     plain("GHL_NOTIFY_ALLOW_PRIVATE", "true"),
     secret("GHL_HEARTBEAT_URL", "https://hc-ping.com/00000000-0000-4000-8000-000000000000"),
     plain("GHL_AUTH_LANG", "pt-BR"),

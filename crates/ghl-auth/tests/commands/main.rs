@@ -7,6 +7,7 @@ mod check;
 mod configuration;
 mod languages;
 mod login;
+mod mail;
 mod paper;
 mod permissions;
 mod refusals;

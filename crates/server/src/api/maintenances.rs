@@ -90,7 +90,7 @@ fn whole_house(front: &Front, caller: &Caller) -> Result<(), Problem> {
 fn described(window: &Maintenance) -> Value {
     let (kind, id) = match &window.subject {
         Some(Subject::Installation(id)) => (Some(id.kind()), Some(id.as_str())),
-        Some(Subject::Service) => (Some("service"), None),
+        Some(Subject::Service | Subject::Checks(_)) => (Some("service"), None),
         None => (None, None),
     };
     json!({

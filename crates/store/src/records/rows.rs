@@ -431,6 +431,11 @@ fn parts(subject: &Subject) -> (&'static str, String) {
     match subject {
         Subject::Service => ("service", String::new()),
         Subject::Installation(id) => (id.kind(), id.as_str().to_owned()),
+        Subject::Checks(None) => ("checks", String::new()),
+        Subject::Checks(Some(id @ InstallationId::Location(_))) => {
+            ("location checks", id.as_str().to_owned())
+        }
+        Subject::Checks(Some(id @ InstallationId::Company(_))) => ("company checks", id.as_str().to_owned()),
     }
 }
 
@@ -438,6 +443,11 @@ fn subject(row: &Row<'_>) -> Done<Subject> {
     let kind: String = row.get("kind")?;
     match kind.as_str() {
         "service" => Ok(Subject::Service),
+        "checks" => Ok(Subject::Checks(None)),
+        "location checks" | "company checks" => {
+            let id: String = row.get("id")?;
+            installation(kind.trim_end_matches(" checks"), &id).map(|id| Subject::Checks(Some(id)))
+        }
         _ => whose(row).map(Subject::Installation),
     }
 }

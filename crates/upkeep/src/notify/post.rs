@@ -22,6 +22,8 @@ use super::NotDelivered;
 const WITHIN: Duration = Duration::from_secs(10);
 const LONGEST_ANSWER: usize = 64 * 1024;
 
+const PRIVATE: &str = "its address is private, and private addresses are not allowed";
+
 /// An address that can't be posted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAddress {
@@ -104,12 +106,22 @@ impl Post {
         Err(NotDelivered { said: format!("it answered {}", status.as_u16()), retry_after })
     }
 
+    /// The addresses at which `host` may be dialled.
+    pub(super) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, &'static str> {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| "its name is not known")?;
+        let good: Vec<_> = found.filter(|to| self.allow_private || is_public(to.ip())).collect();
+        match good.is_empty() {
+            true => Err(PRIVATE),
+            false => Ok(good),
+        }
+    }
+
     /// An address that is written as a number is dialled without asking anyone.
     fn guard_literal(&self, to: &Uri) -> Result<(), &'static str> {
         let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let private = host.parse::<IpAddr>().is_ok_and(|ip| !is_public(ip));
         match private && !self.allow_private {
-            true => Err("its address is private, and private addresses are not allowed"),
+            true => Err(PRIVATE),
             false => Ok(()),
         }
     }

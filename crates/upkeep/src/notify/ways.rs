@@ -1,5 +1,5 @@
-//! The ways by which a notice leaves: JSON signed as Standard Webhooks, and the forms of Slack,
-//! Discord and Telegram.
+//! The ways by which a notice leaves: JSON signed as Standard Webhooks, the forms of Slack, Discord
+//! and Telegram, and e-mail.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
 use tokens::{InstallationId, Notice, Subject, Timestamp};
 
+use super::email::{Email, MailAddress, MailServer};
 use super::{NotDelivered, Post, Words};
 
 /// A secret that is no `whsec_` and base64.
@@ -22,8 +23,13 @@ pub struct BadSecret;
 pub struct Way {
     name: &'static str,
     post: Post,
-    to: Uri,
-    form: Form,
+    door: Door,
+}
+
+#[derive(Clone)]
+enum Door {
+    Web { to: Uri, form: Form },
+    Mail(Box<Email>),
 }
 
 #[derive(Clone)]
@@ -55,22 +61,27 @@ impl Way {
                 Some(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
             }
         };
-        Ok(Self { name: "webhook", post, to, form: Form::Webhook { key } })
+        Ok(Self { name: "webhook", post, door: Door::Web { to, form: Form::Webhook { key } } })
     }
 
     /// An incoming webhook of Slack's.
     pub fn slack(post: Post, to: Uri) -> Self {
-        Self { name: "slack", post, to, form: Form::Slack }
+        Self { name: "slack", post, door: Door::Web { to, form: Form::Slack } }
     }
 
     /// A webhook of Discord's.
     pub fn discord(post: Post, to: Uri) -> Self {
-        Self { name: "discord", post, to, form: Form::Discord }
+        Self { name: "discord", post, door: Door::Web { to, form: Form::Discord } }
     }
 
     /// Telegram's `sendMessage`, with `chat_id` in the address.
     pub fn telegram(post: Post, to: Uri) -> Self {
-        Self { name: "telegram", post, to, form: Form::Telegram }
+        Self { name: "telegram", post, door: Door::Web { to, form: Form::Telegram } }
+    }
+
+    /// E-mail by a server, where `post` may dial it.
+    pub fn email(post: Post, server: MailServer, from: MailAddress, to: Vec<MailAddress>) -> Self {
+        Self { name: "email", post, door: Door::Mail(Box::new(Email { server, from, to })) }
     }
 
     /// What it is called in the outbox.
@@ -86,13 +97,17 @@ impl Way {
         from: &str,
         now: Timestamp,
     ) -> Result<(), NotDelivered> {
-        let body = self.form.body(notice, words, from).to_string();
+        let (to, form) = match &self.door {
+            Door::Web { to, form } => (to, form),
+            Door::Mail(email) => return email.send(&self.post, notice, words).await,
+        };
+        let body = form.body(notice, words, from).to_string();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Form::Webhook { key } = &self.form {
+        if let Form::Webhook { key } = form {
             sign(&mut headers, key.as_deref(), &notice.id, now, &body);
         }
-        self.post.send(Method::POST, &self.to, headers, body).await
+        self.post.send(Method::POST, to, headers, body).await
     }
 }
 
@@ -101,8 +116,10 @@ impl Form {
         match self {
             Self::Webhook { .. } => {
                 let (kind, id) = match &notice.subject {
-                    Subject::Service => ("service", None),
-                    Subject::Installation(id) => (id.kind(), Some(InstallationId::as_str(id))),
+                    Subject::Service | Subject::Checks(None) => ("service", None),
+                    Subject::Installation(id) | Subject::Checks(Some(id)) => {
+                        (id.kind(), Some(InstallationId::as_str(id)))
+                    }
                 };
                 json!({
                     "type": format!("ghl_auth.{}", notice.kind.as_str()),
@@ -169,7 +186,7 @@ mod tests {
         let to = "https://example.com/".parse().expect("an address");
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let way = Way::webhook(post.clone(), to, Some(secret)).expect("a way");
-        let Form::Webhook { key } = &way.form else { panic!("a webhook") };
+        let Door::Web { form: Form::Webhook { key }, .. } = &way.door else { panic!("a webhook") };
         let mut headers = HeaderMap::new();
         let now = Timestamp::from_millis(1_614_265_330_000);
         sign(&mut headers, key.as_deref(), "msg_p5jXN8AQM9LWM0D4loKWxJek", now, "{\"test\": 2432232314}");

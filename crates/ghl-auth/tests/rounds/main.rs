@@ -1,0 +1,88 @@
+//! The rounds, told as stories: real stores and records, a sandbox in HighLevel's place, and a clock
+//! that a test moves. Each upkeep here is what a process of its own has.
+
+#![allow(clippy::print_stdout, reason = "a test says what it found, and why it was left out")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hook;
+mod late;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highlevel::{Client, Dialect};
+use support::{HOUR, House};
+use tokens::{AlertRules, KeeperError, Records, Timestamp};
+use upkeep::{CheckError, Said, Settings, Speech, Upkeep, Warning, Way};
+
+/// From one check to the next.
+const INTERVAL: Duration = Duration::from_secs(12 * 3600);
+
+/// An upkeep as another process has it, with handles of the store and of the records of its own.
+fn process(house: &House, ways: Vec<Way>) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_with(house, settings(house, ways))
+}
+
+fn process_with(house: &House, settings: Settings) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    let (store, records) =
+        store::open_with_records(&house.url(), &house.keys(), Some(&house.id)).expect("a store");
+    let base = house.sandbox.base_url().parse().expect("an address");
+    let client = Client::new(base, Dialect::Dated, None).expect("a client");
+    let keeper = house.keeper_over(store);
+    let upkeep = Upkeep::new(keeper, records.clone(), client, house.clock.clone(), Arc::new(Plain), settings);
+    (upkeep, records)
+}
+
+fn settings(house: &House, ways: Vec<Way>) -> Settings {
+    Settings {
+        interval: INTERVAL,
+        meant: Some(house.id.clone()),
+        contact: None,
+        tag: None,
+        failure_tag: None,
+        private_token: None,
+        microservice_name: "JARDINS".into(),
+        link: None,
+        alerts: AlertRules { after: 2, remind_every: HOUR * 24 },
+        ways,
+        heartbeat: None,
+    }
+}
+
+/// The kinds of notices there were, the first one first.
+async fn told(records: &Arc<dyn Records>) -> Vec<String> {
+    let notices = records.notices(100_000).await.expect("the notices");
+    let name = |notice: &tokens::Notice| format!("{}:{}", notice.kind.as_str(), notice.health.as_str());
+    notices.iter().rev().map(|(notice, _)| name(notice)).collect()
+}
+
+/// Names sentences instead of saying them.
+struct Plain;
+
+impl Speech for Plain {
+    fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
+        arguments.iter().fold(key.to_owned(), |said, (name, value)| format!("{said} {name}={value}"))
+    }
+
+    fn keeper_error(&self, error: &KeeperError) -> Said {
+        said("keeper", error.to_string())
+    }
+
+    fn check_error(&self, error: &CheckError) -> Said {
+        said("check", error.to_string())
+    }
+
+    fn warning(&self, warning: &Warning) -> Said {
+        said("warning", format!("{warning:?}"))
+    }
+
+    fn moment(&self, at: Timestamp) -> String {
+        at.as_millis().to_string()
+    }
+}
+
+fn said(code: &'static str, detail: String) -> Said {
+    Said { code, detail, action: String::new(), needs_person: false }
+}
