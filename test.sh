@@ -21,7 +21,7 @@ need() {
         echo "missing: ${missing[*]} — install them to run every test" >&2
     fi
 }
-need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl \
+need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db
 
 say "tests of every crate, over real sockets, files and databases"

@@ -4,6 +4,7 @@
 
 mod alarms;
 mod check;
+mod clients;
 mod configuration;
 mod languages;
 mod login;
