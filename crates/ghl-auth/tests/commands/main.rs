@@ -8,6 +8,7 @@ mod clients;
 mod configuration;
 mod languages;
 mod login;
+mod metrics;
 mod paper;
 mod refusals;
 mod schedule;
