@@ -17,7 +17,8 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 
 use crate::auth::Caller;
@@ -70,6 +71,14 @@ pub(crate) async fn json<T: DeserializeOwned>(front: &Front, body: Body) -> Resu
     serde_json::from_slice(&bytes).map_err(|_| bad(front, "bad_body"))
 }
 
+/// A whole number, which some languages write as `2.0`: to JSON that is the same.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(number: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(number)?;
+    let written_as_float = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e18).contains(it));
+    let whole = number.as_u64().or_else(|| written_as_float().map(|it| it as u64));
+    whole.ok_or_else(|| D::Error::custom("no whole number"))
+}
+
 /// The parameters of a query, each at most once, and none that is not known.
 pub(crate) fn query<const N: usize>(
     front: &Front,
@@ -84,4 +93,28 @@ pub(crate) fn query<const N: usize>(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("7.0", Some(7)),
+            ("7e2", Some(700)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("7.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("1e300", None),
+            ("\"7\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(whole(&mut serde_json::Deserializer::from_str(text)).ok(), number, "{text}");
+        }
+    }
 }
