@@ -319,6 +319,22 @@ else
     echo "skipped the alert rules: no promtool"
 fi
 
+## compose.yaml
+
+if command -v docker-compose > /dev/null; then
+    # Debian's knows all of it but one word.
+    mkdir "$work/compose"
+    sed '/^ *bind:$/d; /create_host_path/d' "$repository/compose.yaml" > "$work/compose/docker-compose.yml"
+    run env -C "$work/compose" docker-compose config
+    check "Docker takes compose.yaml" exited 0
+    check "… and it has the service and the check" [ "$(grep -cE '^  (serve|check):$' "$work/out")" = 2 ]
+    for secret in ghl_auth_key ghl_client_secret; do
+        check "… and $secret can't be committed by mistake" grep -qx "$secret" "$repository/.gitignore"
+    done
+else
+    echo "skipped compose.yaml: no docker-compose"
+fi
+
 if command -v shellcheck > /dev/null; then
     run shellcheck "$repository"/deploy/*.sh "$repository"/tests/*.sh
     check "shellcheck has nothing to say" exited 0
