@@ -16,6 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     deploy/build-static.sh /image/usr/local/bin/ghl-auth
 RUN mkdir -p /image/app /image/etc/ssl/certs \
     && install -d -m 1777 /image/tmp \
+    && install -d -m 700 -o 65532 -g 65532 /image/data \
     && cp -L /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM scratch
@@ -26,6 +27,7 @@ COPY --from=build /image /
 ENV PATH=/usr/local/bin
 WORKDIR /app
 # No USER: started as root, the program becomes whoever owns the mounted tokens before it touches
-# them. To decide that yourself, give `docker run` a --user.
+# them. To decide that yourself, give `docker run` a --user. A volume at /data is born with the owner
+# that the folder has here, who is nobody else.
 ENTRYPOINT ["ghl-auth"]
 CMD ["check"]

@@ -21,12 +21,28 @@ need() {
         echo "missing: ${missing[*]} — install them to run every test" >&2
     fi
 }
-need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl \
-    buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db
+need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
+    buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
+    docker-compose=docker-compose
+python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
+# Prometheus' package starts a daemon with it, so its tool alone is taken out.
+if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
+    tools=$PWD/target/tools/prometheus
+    if ! [ -x "$tools/usr/bin/promtool" ]; then
+        say "fetching promtool"
+        mkdir -p "$tools"
+        (cd "$tools" && apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool) \
+            || echo "missing: promtool; the alert rules are not tried" >&2
+    fi
+    export PATH=$PATH:$tools/usr/bin
+fi
 
 say "tests of every crate, over real sockets, files and databases"
 # With the feature, they also see that a story fails without each rule of the refresh.
 cargo test --workspace --locked --features ghl-auth/break-rules
+
+say "the API, held to its own description (the long form: GHL_AUTH_EXAMPLES=500 tests/api.sh)"
+tests/api.sh
 
 say "the scripts that people deploy"
 tests/deploy.sh

@@ -297,6 +297,44 @@ if command -v systemd-analyze > /dev/null && [ -n "$program" ]; then
     done
 fi
 
+## Prometheus and Grafana
+
+if command -v promtool > /dev/null; then
+    run promtool check rules "$repository/deploy/prometheus/ghl-auth.rules.yml"
+    check "Prometheus takes the alert rules" exited 0
+    run env -C "$repository/deploy/prometheus" promtool test rules ghl-auth.tests.yml
+    check "… and each tells of its trouble, and none when all is well" exited 0
+    # The dashboard's queries as rules, with what Grafana puts in for its variables.
+    python3 - "$repository/deploy/grafana/ghl-auth.json" > "$work/dashboard.yml" << 'END'
+import json, sys
+panels = json.load(open(sys.argv[1]))["panels"]
+queries = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
+rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, sys.stdout)
+END
+    run promtool check rules "$work/dashboard.yml"
+    check "… and the queries of the dashboard" exited 0
+    check "… of which there are some" grep -qE '(1[5-9]|2[0-9]) rules found' "$work/out"
+else
+    echo "skipped the alert rules: no promtool"
+fi
+
+## compose.yaml
+
+if command -v docker-compose > /dev/null; then
+    # Debian's knows all of it but one word.
+    mkdir "$work/compose"
+    sed '/^ *bind:$/d; /create_host_path/d' "$repository/compose.yaml" > "$work/compose/docker-compose.yml"
+    run env -C "$work/compose" docker-compose config
+    check "Docker takes compose.yaml" exited 0
+    check "… and it has the service and the check" [ "$(grep -cE '^  (serve|check):$' "$work/out")" = 2 ]
+    for secret in ghl_auth_key ghl_client_secret; do
+        check "… and $secret can't be committed by mistake" grep -qx "$secret" "$repository/.gitignore"
+    done
+else
+    echo "skipped compose.yaml: no docker-compose"
+fi
+
 if command -v shellcheck > /dev/null; then
     run shellcheck "$repository"/deploy/*.sh "$repository"/tests/*.sh
     check "shellcheck has nothing to say" exited 0

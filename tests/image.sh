@@ -140,14 +140,30 @@ run_with() { # FOLDER VOLUME ARGUMENT…
 # What compose.yaml asks for, where buildah's chroot falls short of a container: as process 1, under a
 # root that nobody can write to, with .env mounted and no right but three (and the one to enter the root).
 strict_run() { # FOLDER ARGUMENT…
-    local folder=$1 container root
-    shift
+    local mounts=("$1/ghl_tokens.json:/app/ghl_tokens.json")
+    strict "$work/out" "$@"
+}
+
+# The service: with a volume for the data, and a secret as a file.
+strict_serve() { # OUTPUT FOLDER ARGUMENT…
+    local mounts=("$2/data:/data" "$2/ghl_auth_key:/run/secrets/ghl_auth_key")
+    strict "$@"
+}
+
+strict() { # OUTPUT FOLDER ARGUMENT…: with what `mounts` holds
+    local output=$1 folder=$2 container root mount target
+    shift 2
     [ $# -gt 0 ] || set -- "${image_command[@]}"
     container=$(b from "$image")
     root=$(b mount "$container")
-    # An engine makes what it mounts over; the image has none of it.
+    # An engine makes what it mounts over; the image has hardly any of it.
     mkdir "$root/proc"
-    touch "$root/app/ghl_tokens.json" "$root/app/.env" "$root/etc/resolv.conf"
+    touch "$root/app/.env" "$root/etc/resolv.conf"
+    for mount in "${mounts[@]}"; do
+        target=$root${mount#*:}
+        mkdir -p "${target%/*}"
+        [ -d "${mount%%:*}" ] || touch "$target"
+    done
     exit=0
     # shellcheck disable=SC2016  # the inner shell's variables
     unshare --mount --pid --fork sh -euc '
@@ -155,15 +171,19 @@ strict_run() { # FOLDER ARGUMENT…
         shift 3
         mount --bind "$root" "$root"
         mount -t proc proc "$root/proc"
-        mount --bind "$folder/ghl_tokens.json" "$root/app/ghl_tokens.json"
+        while [ "$1" != -- ]; do
+            mount --bind "${1%%:*}" "$root${1#*:}"
+            shift
+        done
+        shift
         mount --bind -o ro "$folder/.env" "$root/app/.env"
         mount --bind "$names" "$root/etc/resolv.conf"
         mount -o remount,bind,ro "$root"
         exec env -i "$@"
-    ' - "$root" "$folder" "$work/resolv.conf" PATH=/usr/local/bin:/usr/bin:/bin \
+    ' - "$root" "$folder" "$work/resolv.conf" "${mounts[@]}" -- PATH=/usr/local/bin:/usr/bin:/bin \
         setpriv --no-new-privs --bounding-set=-all,+setuid,+setgid,+dac_override,+sys_chroot \
         unshare --root "$root" --wd "$image_folder" \
-        "${image_entrypoint[@]}" "$@" > "$work/out" 2>&1 || exit=$?
+        "${image_entrypoint[@]}" "$@" > "$output" 2>&1 || exit=$?
     b rm "$container" > /dev/null
 }
 
@@ -291,13 +311,16 @@ container=$(b from "$image")
 root=$(b mount "$container")
 (cd "$root" && find . -mindepth 1 ! -type d -printf '%P\n' -o -empty -printf '%P/\n' | sort) > "$work/out"
 check "it holds the program, the certificates, and nothing else" diff "$work/out" <(
-    printf '%s\n' app/ etc/ssl/certs/ca-certificates.crt tmp/ usr/local/bin/ghl-auth
+    printf '%s\n' app/ data/ etc/ssl/certs/ca-certificates.crt tmp/ usr/local/bin/ghl-auth
 )
 binary_size=$(stat -c %s "$root/usr/local/bin/ghl-auth")
 image_size=$(find "$root" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')
 check "the program is at most 14 MB ($binary_size bytes)" [ "$binary_size" -le 14000000 ]
 check "the image is at most 15 MB ($image_size bytes)" [ "$image_size" -le 15000000 ]
 cp "$root/usr/local/bin/ghl-auth" "$work/ghl-auth"
+# As an engine makes a volume that is mounted there for the first time.
+cp -a "$root/data" "$work/volume"
+check "a volume at /data is born nobody else's" [ "$(stat -c '%u:%g %a' "$work/volume")" = "65532:65532 700" ]
 b rm "$container" > /dev/null
 
 ## The sandbox, on the host's loopback
@@ -449,6 +472,42 @@ strict_run "$folder"
 check "a read-only root, tokens of root: the check is operational" exited 0
 check "… the file is still root's, mode 0600, current" kept_well "$folder" 0:0
 check "… and says once that it stays root" [ "$(grep -c "keeps running as root" "$work/out")" = 1 ]
+
+## The service of compose.yaml
+
+folder=$(new_folder service)
+cp -a "$work/volume" "$folder/data"
+(umask 077 && head -c 32 /dev/urandom | base64 > "$folder/ghl_auth_key")
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf '%s\n' GHL_STORE=sqlite:/data/ghl-auth.db GHL_AUTH_KEY_FILE=/run/secrets/ghl_auth_key \
+    "GHL_AUTH_LISTEN=127.0.0.1:$port" >> "$folder/.env"
+strict_serve "$work/out" "$folder" login --code "$(new_code)"
+check "the service's volume: a login puts the tokens there" exited 0
+(strict_serve "$work/served" "$folder" serve; echo "$exit" > "$work/serve.exit") &
+serve_process=$!
+for _ in {1..50}; do
+    strict_serve "$work/out" "$folder" serve --probe
+    [ "$exit" != 0 ] || break
+    sleep 0.2
+done
+check "… and the service on it turns healthy" exited 0
+strict_serve "$work/out" "$folder" keys create --name test --all
+check "… a key is made beside it" exited 0
+key=$(grep -o 'ghlk_[A-Za-z0-9_-]*' "$work/out" | tail -n 1)
+sleep 1 # so long a new key may take
+curl -sS -H "Authorization: Bearer $key" "http://127.0.0.1:$port/v1/locations/$(sed -n 's/^GHL_LOCATION_ID="\(.*\)".*/\1/p' "$folder/.env")/token" \
+    > "$work/out" 2>&1 || true
+check "… with which it gives a token that HighLevel takes" grep -q '"access_token_is_valid": *true' <(
+    curl -fsS "$sandbox/_sandbox/judge" -d "{\"access_token\":\"$(member "$work/out" access_token)\"}"
+)
+check "… and everything on the volume is nobody else's" [ -z "$(find "$folder/data" ! -uid 65532)" ]
+# unshare, and its child, which is process 1 in there.
+children() { cat "/proc/$1/task/$1/children"; }
+# shellcheck disable=SC2046  # a number and a space
+kill -TERM $(children $(children "$serve_process"))
+wait "$serve_process"
+cp "$work/served" "$work/out"
+check "… asked to stop, it ends well" [ "$(cat "$work/serve.exit")" = 0 ]
 
 ## Names, in a root that has nothing but a resolv.conf
 

@@ -18,7 +18,8 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 
 use crate::auth::Caller;
@@ -77,7 +78,7 @@ pub(crate) fn bad(front: &Front, code: &'static str) -> Problem {
 /// The body of a request, as far as it is JSON of the form wanted, in time, and not too long.
 pub(crate) async fn json<T: DeserializeOwned>(front: &Front, body: Body) -> Result<T, Problem> {
     let speech = front.house.speech.as_ref();
-    let bytes = whole(body, LONGEST_BODY).await.map_err(|status| match status {
+    let bytes = whole_body(body, LONGEST_BODY).await.map_err(|status| match status {
         StatusCode::REQUEST_TIMEOUT => Problem::new(speech, status, "body_too_slow"),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(speech, status, "body_too_long"),
         _ => bad(front, "bad_body"),
@@ -91,7 +92,7 @@ pub(crate) async fn json<T: DeserializeOwned>(front: &Front, body: Body) -> Resu
 
 /// A whole body, in time and not longer than `longest`. One that says that it is longer is not
 /// waited for.
-pub(crate) async fn whole(body: Body, longest: usize) -> Result<Bytes, StatusCode> {
+pub(crate) async fn whole_body(body: Body, longest: usize) -> Result<Bytes, StatusCode> {
     if body.size_hint().lower() > longest as u64 {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
@@ -101,6 +102,14 @@ pub(crate) async fn whole(body: Body, longest: usize) -> Result<Bytes, StatusCod
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
     }
+}
+
+/// A whole number, which some languages write as `2.0`: to JSON that is the same.
+pub(crate) fn whole_number<'de, D: Deserializer<'de>>(number: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(number)?;
+    let written_as_float = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e18).contains(it));
+    let whole = number.as_u64().or_else(|| written_as_float().map(|it| it as u64));
+    whole.ok_or_else(|| D::Error::custom("no whole number"))
 }
 
 /// The parameters of a query, each at most once, and none that is not known.
@@ -117,4 +126,28 @@ pub(crate) fn query<const N: usize>(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("7.0", Some(7)),
+            ("7e2", Some(700)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("7.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("1e300", None),
+            ("\"7\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(whole_number(&mut serde_json::Deserializer::from_str(text)).ok(), number, "{text}");
+        }
+    }
 }

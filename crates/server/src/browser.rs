@@ -22,7 +22,7 @@ use serde_json::json;
 use tokens::records::{Verb, Visit};
 use tokens::{AuthorizationCode, InstallPolicy, KeeperError};
 
-use crate::api::{document, whole};
+use crate::api::{document, whole_body};
 use crate::auth::Source;
 use crate::copies::rfc3339;
 use crate::error::Problem;
@@ -241,7 +241,7 @@ fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
 
 /// The parameters of a form, as far as it is one, in time, and not too long.
 pub(crate) async fn form(body: Body) -> Result<HashMap<String, String>, StatusCode> {
-    let bytes = whole(body, LONGEST_FORM).await?;
+    let bytes = whole_body(body, LONGEST_FORM).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
     parameters(Some(text)).ok_or(StatusCode::BAD_REQUEST)
 }

@@ -143,6 +143,10 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED.as_u16() {
+            // What is taken anywhere in the house; the router says it of a path.
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET,HEAD,POST,DELETE"));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

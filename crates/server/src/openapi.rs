@@ -130,8 +130,8 @@ fn operation(entry: &Entry) -> Value {
     let in_path = ["kind", "id"].iter().filter(|name| entry.path.contains(&format!("{{{name}}}")));
     let in_path = in_path.map(|name| {
         let schema = match *name {
-            "kind" => json!({ "enum": ["location", "company"] }),
-            _ => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" }),
+            "kind" => kind(),
+            _ => id(),
         };
         json!({ "name": name, "in": "path", "required": true, "schema": schema })
     });
@@ -148,8 +148,11 @@ fn operation(entry: &Entry) -> Value {
         operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
-    if entry.door != Door::Open {
-        operation["security"] = json!([{ "key": [] }]);
+    match entry.door {
+        Door::Open => {}
+        Door::Key(_) => operation["security"] = json!([{ "key": [] }]),
+        // On the same machine it may be left out.
+        Door::KeyOrLocal(_) => operation["security"] = json!([{}, { "key": [] }]),
     }
     operation
 }
@@ -158,7 +161,8 @@ fn of_query(name: &str) -> Value {
     match name {
         "minimum_life" => json!({ "type": "integer", "minimum": 0, "maximum": 86400 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 1000 }),
-        "kind" => json!({ "enum": ["location", "company"] }),
+        "kind" => kind(),
+        "id" => id(),
         "before" => json!({ "type": "string", "format": "date-time" }),
         _ => json!({ "type": "string" }),
     }
@@ -187,6 +191,21 @@ fn responses(entry: &Entry, described: &Described) -> Value {
     Value::Object(responses)
 }
 
+fn kind() -> Value {
+    json!({ "enum": ["location", "company"] })
+}
+
+fn id() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "examples": ["AbCdEfGhIjKlMnOpQrSt"] })
+}
+
+/// What a caller sends: nothing in it is ignored.
+fn sent(required: &[&str], properties: Value) -> Value {
+    let mut object = object(required, properties);
+    object["additionalProperties"] = false.into();
+    object
+}
+
 fn object(required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
@@ -194,10 +213,8 @@ fn object(required: &[&str], properties: Value) -> Value {
 fn schemas() -> Value {
     let text = || json!({ "type": "string" });
     let maybe_text = || json!({ "type": ["string", "null"] });
-    let count = || json!({ "type": "integer", "minimum": 0 });
+    let count = || json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
     let instant = || json!({ "type": "string", "format": "date-time", "examples": ["2026-11-23T12:00:00Z"] });
-    let kind = || json!({ "enum": ["location", "company"] });
-    let id = || json!({ "type": "string", "examples": ["AbCdEfGhIjKlMnOpQrSt"] });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
     let said =
@@ -228,8 +245,8 @@ fn schemas() -> Value {
                 "warnings": { "type": "array", "items": said },
             }),
         ),
-        "Refused": object(&["generation"], json!({ "generation": count() })),
-        "Installationid": object(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
+        "Refused": sent(&["generation"], json!({ "generation": count() })),
+        "Installationid": sent(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
         "Installation": object(
             &["kind", "id", "company_id", "health", "generation", "scope", "issued_at", "expires_at",
                 "expires_in", "last_check"],
@@ -247,19 +264,22 @@ fn schemas() -> Value {
                 "trigger": { "enum": ["clock", "command", "api"] },
                 "health": { "enum": ["operational", "degraded", "down", "suspended", "needs_person"] },
                 "code": maybe_text(), "detail": maybe_text(),
-                "steps": { "type": "array", "items": { "type": "object" } },
+                "steps": { "type": "array", "items": object(
+                    &["step", "ok", "duration_ms", "trace_id"],
+                    json!({
+                        "step": text(), "ok": { "type": "boolean" }, "duration_ms": count(),
+                        "trace_id": maybe_text(),
+                    }),
+                ) },
             }),
         ),
         "Checks": object(&["checks"], json!({ "checks": list("Check") })),
-        "Parked": object(&["parked"], json!({ "parked": { "type": "array", "items": { "type": "object" } } })),
+        "Parked": object(&["parked"], json!({ "parked": { "type": "array", "items": object(
+            &["kind", "id", "company_id", "scope", "at"],
+            json!({ "kind": kind(), "id": id(), "company_id": maybe_text(), "scope": text(), "at": instant() }),
+        ) } })),
         "Approved": object(&["kind", "id", "generation"], json!({ "kind": kind(), "id": id(), "generation": count() })),
-        "Planned": object(
-            &["seconds"],
-            json!({
-                "seconds": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
-                "reason": { "type": "string", "maxLength": 500 }, "kind": kind(), "id": id(),
-            }),
-        ),
+        "Planned": planned(),
         "Maintenance": object(
             &["id", "from", "until", "reason"],
             json!({
@@ -270,6 +290,19 @@ fn schemas() -> Value {
         "Maintenances": object(&["maintenances"], json!({ "maintenances": list("Maintenance") })),
         "Link": object(&["url", "expires_at"], json!({ "url": text(), "expires_at": instant() })),
     })
+}
+
+fn planned() -> Value {
+    let mut planned = sent(
+        &["seconds"],
+        json!({
+            "seconds": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
+            "reason": { "type": "string", "maxLength": 500 }, "kind": kind(), "id": id(),
+        }),
+    );
+    // One installation, or none by name.
+    planned["dependentRequired"] = json!({ "kind": ["id"], "id": ["kind"] });
+    planned
 }
 
 #[cfg(test)]

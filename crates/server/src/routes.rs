@@ -193,6 +193,11 @@ async fn not_found(State(front): State<Arc<Front>>) -> Problem {
     Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found")
 }
 
-async fn method_not_allowed(State(front): State<Arc<Front>>) -> Problem {
-    Problem::new(front.house.speech.as_ref(), StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+async fn method_not_allowed(State(front): State<Arc<Front>>) -> Response {
+    let speech = front.house.speech.as_ref();
+    let problem = Problem::new(speech, StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+    let mut response = problem.into_response();
+    // The router puts in what this path takes, where nothing is said yet.
+    response.headers_mut().remove(http::header::ALLOW);
+    response
 }

@@ -54,7 +54,7 @@ impl Upkeep {
 
     /// When each installation was last checked, of those that were and are in no maintenance.
     async fn last_checks(&self, windows: &[Maintenance]) -> Vec<(InstallationId, Timestamp)> {
-        let kept = match timeout(STORE_WITHIN, self.keeper.store().list()).await {
+        let kept = match timeout(STORE_WITHIN, self.keeper.store().overview(None, usize::MAX)).await {
             Ok(Ok(all)) => all,
             Ok(Err(_)) | Err(_) => Vec::new(),
         };

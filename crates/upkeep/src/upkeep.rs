@@ -106,7 +106,9 @@ impl Upkeep {
         speech: Arc<dyn Speech>,
         settings: Settings,
     ) -> Arc<Self> {
-        let (tally, round_ended, began) = (Tally::default(), AtomicI64::new(0), Instant::now());
+        let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
+        let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
+        let (round_ended, began) = (AtomicI64::new(0), Instant::now());
         Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
     }
 

@@ -4,10 +4,12 @@
 
 mod alarms;
 mod check;
+mod clients;
 mod configuration;
 mod languages;
 mod login;
 mod mail;
+mod metrics;
 mod paper;
 mod permissions;
 mod refusals;

@@ -32,6 +32,7 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Planned {
+    #[serde(deserialize_with = "super::whole_number")]
     seconds: u64,
     #[serde(default)]
     reason: String,
@@ -54,7 +55,7 @@ pub(crate) async fn plan(
         (None, None) => None,
         _ => return Err(bad(&front, "bad_body")),
     };
-    if !(1..=LONGEST).contains(&seconds) || reason.len() > 500 {
+    if !(1..=LONGEST).contains(&seconds) || reason.chars().count() > 500 {
         return Err(bad(&front, "bad_body"));
     }
     let now = front.house.clock.now();

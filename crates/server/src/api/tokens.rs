@@ -73,6 +73,7 @@ async fn token(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refused {
+    #[serde(deserialize_with = "super::whole_number")]
     generation: u64,
 }
 
