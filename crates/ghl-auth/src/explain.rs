@@ -236,7 +236,7 @@ mod tests {
                 let text = Text::new(lang);
                 let arguments = [
                     "id", "since", "said", "until", "why", "place", "key", "step", "status", "seconds",
-                    "what",
+                    "what", "cure",
                 ]
                 .map(|name| (name, Arg::from("x")));
                 assert!(text.find(&format!("error-{code}"), &arguments).is_some(), "{code}");
