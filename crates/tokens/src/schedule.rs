@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::health::Health;
 use crate::installation::{Connection, Installation, InstallationId};
+use crate::lifecycle::is_retry_due;
 
 /// Refreshes of tokens that were issued together are spread over this part of their life, after the
 /// first half of it.
@@ -33,17 +34,36 @@ impl Installation {
         }
     }
 
+    /// Whether a refresh is due unasked at `now`: also when that is not so for long yet by a clock
+    /// which has been set back since.
+    pub fn is_refresh_due(&self, now: Timestamp) -> bool {
+        let retry_due = match &self.connection {
+            Connection::Connected => self.tokens.are_of_a_clock_ahead(now),
+            Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
+                is_retry_due(*retry_at, now)
+            }
+            Connection::Broken(_) => false,
+        };
+        self.intent.is_some() || retry_due || self.refresh_due_at().is_some_and(|due| due <= now)
+    }
+
     /// When the next check is due, `interval` after the last one, sooner when that one failed; at once
-    /// when there was none, or when the last one lies ahead of the clock, which has been set back.
+    /// when there was none.
     pub fn check_due_at(&self, interval: Duration, now: Timestamp) -> Timestamp {
         match &self.last_check {
-            Some(check) if check.at <= now && check.health == Health::Down => {
-                check.at + interval.min(AFTER_A_FAILURE)
+            Some(check) if check.health == Health::Down => {
+                next_check_at(check.at, interval.min(AFTER_A_FAILURE), now)
             }
-            Some(check) if check.at <= now => check.at + interval,
-            Some(_) | None => now,
+            Some(check) => next_check_at(check.at, interval, now),
+            None => now,
         }
     }
+}
+
+/// When a check is due `pause` after the last one: at once when that one lies further ahead of the
+/// clock, which has been set back. A clock that goes a little wrong, and right again, causes none.
+pub fn next_check_at(last: Timestamp, pause: Duration, now: Timestamp) -> Timestamp {
+    if last > now + pause { now } else { last + pause }
 }
 
 /// A check that did not come when it was due.
@@ -155,6 +175,9 @@ mod tests {
         let failed = LastCheck { at: now, health: Health::Down, code: None, said: None };
         installation.last_check = Some(failed);
         assert_eq!(installation.check_due_at(HOUR * 12, now), now + AFTER_A_FAILURE);
+        // The clock was an hour ahead, and then years.
+        installation.last_check = check(now + HOUR);
+        assert_eq!(installation.check_due_at(HOUR * 12, now), now + HOUR * 13);
         installation.last_check = check(now + HOUR * 10_000);
         assert_eq!(installation.check_due_at(HOUR * 12, now), now);
     }

@@ -50,6 +50,12 @@ impl TokenSet {
         self.issued_at + self.life() / 2
     }
 
+    /// Whether they were issued by a clock that has been set back since, so far that by ours they
+    /// would be refreshed too late: a quarter of their life leaves an eighth of it for that.
+    pub fn are_of_a_clock_ahead(&self, now: Timestamp) -> bool {
+        self.issued_at > now + self.life() / 4
+    }
+
     /// The refresh token, where the set has its own.
     pub fn refresh_token(&self) -> Option<&RefreshToken> {
         match &self.refresh_by {
