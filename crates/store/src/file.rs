@@ -115,7 +115,7 @@ impl Store for FileStore {
 
     async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
         let all = self.overview(None, usize::MAX).await?;
-        let due = all.into_iter().filter(|it| it.refresh_due_at().is_some_and(|due| due <= now));
+        let due = all.into_iter().filter(|it| it.is_refresh_due(now));
         Ok(due.map(|it| it.id).take(limit).collect())
     }
 

@@ -426,17 +426,21 @@ async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
     let told = store.overview(None, usize::MAX).await.unwrap();
     assert_eq!(told, all.iter().map(Installation::overview).collect::<Vec<_>>(), "{name}");
     for overview in &told {
-        let due = overview.refresh_due_at();
-        for now in [due.unwrap_or(START), due.unwrap_or(START) - Duration::from_millis(1), later(10_000_000)]
-        {
+        let due = overview.refresh_due_at().unwrap_or(START);
+        let moment = Duration::from_millis(1);
+        // A clock that is set back a little, far enough to matter, and by ten years.
+        let back = [HALF_A_DAY / 24, HALF_A_DAY / 2, HALF_A_DAY * 2, HALF_A_DAY * 2 * 3653];
+        let set_back = back.map(|span| overview.issued_at - span - moment);
+        for now in [due, due - moment, later(10_000_000)].into_iter().chain(set_back) {
             let listed = store.refresh_due(now, 10).await.unwrap().contains(&overview.id);
-            assert_eq!(listed, due.is_some_and(|due| due <= now), "{name}: {overview:?} at {now:?}");
+            assert_eq!(listed, overview.is_refresh_due(now), "{name}: {overview:?} at {now:?}");
         }
         let checked = overview.last_check.as_ref().map_or(START, |check| check.at);
         let interval = [Duration::from_secs(60), HALF_A_DAY];
         let around =
             [0, 59, 60, 299, 300, 12 * 3600 - 1, 12 * 3600].map(|s| checked + Duration::from_secs(s));
-        let moments = around.into_iter().chain([checked - Duration::from_secs(1)]);
+        let ahead = [1, 60, 61, 299, 301, 12 * 3600, 12 * 3600 + 1].map(|s| checked - Duration::from_secs(s));
+        let moments = around.into_iter().chain(ahead);
         for (now, interval) in moments.flat_map(|now| interval.map(|interval| (now, interval))) {
             let listed = store.check_due(interval, now, 10).await.unwrap().contains(&overview.id);
             let due = overview.check_due_at(interval, now) <= now;

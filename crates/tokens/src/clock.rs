@@ -25,6 +25,11 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
 
+    /// How far apart two instants are, whichever comes first.
+    pub fn apart(self, other: Timestamp) -> Duration {
+        self.since(other).max(other.since(self))
+    }
+
     /// How long until `later`; zero when it has passed.
     pub fn until(self, later: Timestamp) -> Duration {
         later.since(self)
@@ -61,6 +66,11 @@ impl TestClock {
     /// A clock that shows `at`.
     pub fn at(at: Timestamp) -> Self {
         Self(AtomicI64::new(at.as_millis()))
+    }
+
+    /// Sets the clock, as an operator or a time server may do: back, too.
+    pub fn set(&self, at: Timestamp) {
+        self.0.store(at.as_millis(), Ordering::SeqCst);
     }
 
     /// Moves the clock forward by `span`.

@@ -174,7 +174,7 @@ impl Keeper {
         if present.version.generation != generation {
             return Ok(present);
         }
-        if self.parts.clock.now().since(present.tokens.issued_at) < REFUSED_AT_MOST_EVERY {
+        if self.parts.clock.now().apart(present.tokens.issued_at) < REFUSED_AT_MOST_EVERY {
             return Err(KeeperError::FreshTokenRefused);
         }
         self.fly(present).await
@@ -445,7 +445,7 @@ impl Parts {
     fn client_is_taken(&self) -> Result<(), KeeperError> {
         let refused = self.client_refused.lock().unwrap_or_else(PoisonError::into_inner);
         match &*refused {
-            Some((at, said)) if self.clock.now().since(*at) < CLIENT_PAUSE => {
+            Some((at, said)) if self.clock.now().apart(*at) < CLIENT_PAUSE => {
                 Err(KeeperError::InvalidClient { said: said.clone() })
             }
             _ => Ok(()),

@@ -47,7 +47,7 @@ pub use issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 pub use keeper::{Keeper, Served};
 pub use lifecycle::Step;
 pub use records::Records;
-pub use schedule::{AFTER_A_FAILED_CHECK, LateCheck, Lateness, lateness, tolerated_delay};
+pub use schedule::{AFTER_A_FAILED_CHECK, LateCheck, Lateness, lateness, next_check_at, tolerated_delay};
 pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
 pub use standing::{AlertRules, Finding};
 pub use store::{Store, StoreError};

@@ -32,9 +32,12 @@ impl Installation {
         let lasts = self.lasts(now, minimum_life);
         let due = match &self.connection {
             _ if self.was_left_in_the_air() => true,
-            Connection::Connected => !lasts || now >= self.tokens.half_life_at(),
+            Connection::Connected => {
+                let (half_life_at, issued_at) = (self.tokens.half_life_at(), self.tokens.issued_at);
+                !lasts || now >= half_life_at || are_of_a_clock_ahead(issued_at, self.tokens.life(), now)
+            }
             Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
-                now >= *retry_at
+                is_retry_due(*retry_at, now)
             }
             Connection::Broken(_) => false,
         };
@@ -85,6 +88,18 @@ pub(crate) fn retry_after_silence(attempts: u32) -> Duration {
     }
 }
 
+/// Whether tokens were issued by a clock that has been set back since, so far that by ours they would
+/// be refreshed too late: a quarter of their life leaves an eighth of it for that.
+pub(crate) fn are_of_a_clock_ahead(issued_at: Timestamp, life: Duration, now: Timestamp) -> bool {
+    issued_at > now + life / 4
+}
+
+/// Whether it is time to try again. Nothing rests for longer than an hour: what does was put off by
+/// a clock that has been set back since.
+pub(crate) fn is_retry_due(retry_at: Timestamp, now: Timestamp) -> bool {
+    now >= retry_at || retry_at > now + RETRY_AFTER_SUSPENSION * 2
+}
+
 /// When to ask again unasked after HighLevel said that the location is not active: within the hour
 /// in which it comes back, however long it was away.
 pub(crate) const RETRY_AFTER_SUSPENSION: Duration = Duration::from_secs(60 * 60);
@@ -129,7 +144,7 @@ mod tests {
         check(uncertain(), HOUR * 13, HOUR, Step::UseAndRefresh);
         let late =
             || Connection::Suspended { since: at(12), attempts: 9, retry_at: at(40), said: String::new() };
-        check(late(), HOUR * 23, HOUR, Step::Rest(at(40)));
+        check(late(), HOUR * 39, HOUR, Step::Rest(at(40)));
         check(late(), HOUR * 40, HOUR, Step::Refresh);
     }
 
@@ -172,5 +187,20 @@ mod tests {
             assert_eq!(installation.next_step(at(1), HOUR), Step::UseAndRefresh);
             assert_eq!(installation.next_step(at(24), HOUR), Step::Refresh);
         }
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_has_noted_counts_no_more() {
+        let mut installation = sample::installation();
+        let (issued_at, life) = (installation.tokens.issued_at, installation.tokens.life());
+        // A clock that goes a little wrong costs nothing.
+        assert_eq!(installation.next_step(issued_at - life / 4, HOUR), Step::Use);
+        assert_eq!(installation.next_step(issued_at - life / 4 - HOUR, HOUR), Step::UseAndRefresh);
+        let retry_at = issued_at + HOUR * 3;
+        let uncertain =
+            Connection::Uncertain { since: issued_at, attempts: 1, retry_at, said: String::new() };
+        installation.connection = uncertain;
+        assert_eq!(installation.next_step(issued_at + HOUR, HOUR), Step::Use);
+        assert_eq!(installation.next_step(issued_at, HOUR), Step::UseAndRefresh);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -12,6 +13,9 @@ use crate::clock::Timestamp;
 use crate::health::{CheckRecord, Notice, Standing, Subject};
 use crate::installation::InstallationId;
 use crate::store::StoreError;
+
+/// No delivery waits for longer: one that is due later was put off by a clock that was ahead.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// Where the service's memory rests.
 #[async_trait]
@@ -54,7 +58,8 @@ pub trait Records: Send + Sync {
         ways: &[String],
     ) -> Result<bool, StoreError>;
 
-    /// Takes what is due to be delivered now, at most `limit`, for us alone until `lease_until`.
+    /// Takes what is due to be delivered now, at most `limit`, for us alone until `lease_until`. What
+    /// waits for more than twice `LONGEST_WAIT` is due, too.
     async fn claim_deliveries(
         &self,
         now: Timestamp,
@@ -88,7 +93,8 @@ pub trait Records: Send + Sync {
     async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError>;
 
     /// Takes a turn at something of which there may be only one at a time, like one installation's
-    /// check, until `until`. `false` when someone else has it.
+    /// check, until `until`. `false` when someone else has it; a turn that lasts for more than twice
+    /// as long from `now` is from a clock that was ahead.
     async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
 
     /// Forgets checks, delivered notices, visits, turns and audit lines from before these instants.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::health::Health;
 use crate::installation::{Connection, InstallationId, Overview};
+use crate::lifecycle::{are_of_a_clock_ahead, is_retry_due};
 
 /// Refreshes of tokens that were issued together are spread over this part of their life, after the
 /// first half of it.
@@ -16,10 +17,11 @@ pub const AFTER_A_FAILED_CHECK: Duration = Duration::from_secs(5 * 60);
 
 impl Overview {
     /// When a refresh is due unasked: at half of the token's life and a while after, which differs
-    /// from id to id; after a failure, when it was put off to; never when only a person can help.
+    /// from id to id; after a failure, when it was put off to; at any time while one is left in the air;
+    /// never when only a person can help.
     pub fn refresh_due_at(&self) -> Option<Timestamp> {
         if self.intent.is_some() {
-            return Some(self.issued_at);
+            return Some(Timestamp::from_millis(i64::MIN));
         }
         match &self.connection {
             Connection::Connected => Some(self.half_life_at() + part_of(&self.id, self.life() / SPREAD)),
@@ -30,17 +32,36 @@ impl Overview {
         }
     }
 
+    /// Whether a refresh is due unasked at `now`: also when that is not so for long yet by a clock
+    /// which has been set back since.
+    pub fn is_refresh_due(&self, now: Timestamp) -> bool {
+        let by_a_clock_ahead = match &self.connection {
+            Connection::Connected => are_of_a_clock_ahead(self.issued_at, self.life(), now),
+            Connection::Uncertain { retry_at, .. } | Connection::Suspended { retry_at, .. } => {
+                is_retry_due(*retry_at, now)
+            }
+            Connection::Broken(_) => false,
+        };
+        by_a_clock_ahead || self.refresh_due_at().is_some_and(|due| due <= now)
+    }
+
     /// When the next check is due, `interval` after the last one, sooner when that one failed; at once
-    /// when there was none, or when the last one lies ahead of the clock, which has been set back.
+    /// when there was none.
     pub fn check_due_at(&self, interval: Duration, now: Timestamp) -> Timestamp {
         match &self.last_check {
-            Some(check) if check.at <= now && check.health == Health::Down => {
-                check.at + interval.min(AFTER_A_FAILED_CHECK)
+            Some(check) if check.health == Health::Down => {
+                next_check_at(check.at, interval.min(AFTER_A_FAILED_CHECK), now)
             }
-            Some(check) if check.at <= now => check.at + interval,
-            Some(_) | None => now,
+            Some(check) => next_check_at(check.at, interval, now),
+            None => now,
         }
     }
+}
+
+/// When a check is due `pause` after the last one: at once when that one lies further ahead of the
+/// clock, which has been set back. A clock that goes a little wrong, and right again, causes none.
+pub fn next_check_at(last: Timestamp, pause: Duration, now: Timestamp) -> Timestamp {
+    if last > now + pause { now } else { last + pause }
 }
 
 /// A check that did not come when it was due.
@@ -135,7 +156,7 @@ mod tests {
         overview.connection = Connection::Broken(Broken { since: at, said: String::new() });
         assert_eq!(overview.refresh_due_at(), None);
         overview.intent = Some(Intent { since: at });
-        assert_eq!(overview.refresh_due_at(), Some(at));
+        assert!(overview.is_refresh_due(at));
     }
 
     #[test]
@@ -151,6 +172,9 @@ mod tests {
         let failed = LastCheck { at: now, health: Health::Down, code: None, said: None };
         overview.last_check = Some(failed);
         assert_eq!(overview.check_due_at(HOUR * 12, now), now + AFTER_A_FAILED_CHECK);
+        // The clock was an hour ahead, and then years.
+        overview.last_check = check(now + HOUR);
+        assert_eq!(overview.check_due_at(HOUR * 12, now), now + HOUR * 13);
         overview.last_check = check(now + HOUR * 10_000);
         assert_eq!(overview.check_due_at(HOUR * 12, now), now);
     }

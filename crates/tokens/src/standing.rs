@@ -59,7 +59,7 @@ impl Standing {
         silenced: bool,
     ) -> (Standing, Option<NoticeKind>) {
         let mut next = Self { revision: self.revision + 1, ..self.clone() };
-        next.changes.retain(|at| now.since(*at) < HOUR && *at <= now);
+        next.changes.retain(|at| now.apart(*at) < HOUR);
         if finding.health != self.health {
             next.since = now;
             next.changes.push(now);
@@ -78,7 +78,8 @@ impl Standing {
     }
 
     fn worth_telling(&self, now: Timestamp, rules: AlertRules) -> Option<NoticeKind> {
-        let told_within = |span| self.told_at.is_some_and(|at| now.since(at) < span && at <= now);
+        // A clock that goes wrong a little, and right again, is no reason to say it again.
+        let told_within = |span| self.told_at.is_some_and(|at| now.apart(at) < span);
         let flapping = self.changes.len() >= FLAPPING;
         let late = matches!(self.subject, Subject::Checks(_));
         let certain = match self.health {

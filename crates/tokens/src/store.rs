@@ -33,7 +33,7 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Overview>, StoreError>;
 
-    /// Whose refresh is due, by `Overview::refresh_due_at`, what was due first first, `limit` at most.
+    /// Whose refresh is due, by `Overview::is_refresh_due`, what was due first first, `limit` at most.
     /// Opens nothing that is sealed, and costs what there is to do, however many are kept.
     async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError>;
 

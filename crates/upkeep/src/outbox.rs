@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use highlevel::Api;
-use tokens::records::{Delivery, Maintenance};
+use tokens::records::{Delivery, LONGEST_WAIT, Maintenance};
 use tokens::{
     CheckRecord, Finding, Health, InstallationId, Notice, NoticeKind, Standing, Subject, Timestamp,
 };
@@ -19,8 +19,9 @@ const OF_THE_SERVICE: &str = "invalid_client";
 const LEASE: Duration = Duration::from_secs(2 * 60);
 const AT_ONCE: usize = 20;
 
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// What did not arrive for so long, and was tried so often, never will: the clock alone may be wrong.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+const TRIES: u32 = 48;
 
 /// The way by the second tag, which goes through HighLevel itself.
 const TAG: &str = "tag";
@@ -151,7 +152,7 @@ impl Upkeep {
             self.tally.notice(&delivery.way, delivered.is_ok());
             let noted = match delivered {
                 Ok(()) => self.records.delivered(&delivery, now).await,
-                Err(why) if now.since(delivery.notice.at) > GIVE_UP_AFTER => {
+                Err(why) if delivery.attempts >= TRIES && now.since(delivery.notice.at) > GIVE_UP_AFTER => {
                     error!(way = delivery.way, notice = delivery.notice.id, %why, "a notice never arrived");
                     self.records.delivered(&delivery, now).await
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use highlevel::Client;
 use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
-    Records, StepRecord, StoreError, Timestamp, Trigger,
+    Records, StepRecord, StoreError, Timestamp, Trigger, next_check_at,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,7 +47,8 @@ const AT_MOST: usize = 1000;
 /// A token has to last until the check after the next, and a while.
 const MARGIN: Duration = Duration::from_secs(3600);
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// From one time that what is old is forgotten to the next.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long checks are remembered.
 const KEEP_CHECKS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -120,13 +121,18 @@ impl Upkeep {
     }
 
     async fn make_rounds(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut forgot_at = None;
+        let mut forgot_at = (Instant::now(), self.clock.now());
         loop {
             self.round().await;
             let now = self.clock.now();
-            if forgot_at.is_none_or(|at| now.since(at) >= DAY) {
-                forgot_at = Some(now);
-                if let Err(error) = self.records.forget(now - KEEP_CHECKS, now - KEEP_AUDIT).await {
+            let (since, at) = (forgot_at.0.elapsed(), forgot_at.1);
+            if since >= FORGET_EVERY {
+                forgot_at = (Instant::now(), now);
+                // By a clock that has just jumped years ahead, all there is would be old.
+                let is_steady = now.apart(at + since) < FORGET_EVERY;
+                if is_steady
+                    && let Err(error) = self.records.forget(now - KEEP_CHECKS, now - KEEP_AUDIT).await
+                {
                     warn!(%error, "what is old can't be forgotten");
                 }
             }
@@ -227,7 +233,7 @@ impl Upkeep {
     /// is due.
     async fn private_due(&self, now: Timestamp) -> Option<InstallationId> {
         let (id, last) = self.private_checked().await?;
-        let due = last.is_none_or(|at| at > now || at + self.settings.interval <= now);
+        let due = last.is_none_or(|at| next_check_at(at, self.settings.interval, now) <= now);
         due.then_some(id)
     }
 

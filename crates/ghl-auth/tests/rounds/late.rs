@@ -84,7 +84,7 @@ async fn one_that_is_left_out_is_told_of_by_name() {
     upkeep.round().await;
     house.advance(INTERVAL + HOUR * 2);
     let now = tokens::Clock::now(house.clock.as_ref());
-    assert!(records.take_turn(&format!("check {other}"), now, now + HOUR).await.expect("a turn"));
+    assert!(records.take_turn(&format!("check {other}"), now, now + MINUTE * 5).await.expect("a turn"));
     upkeep.round().await;
     upkeep.watch_checks().await;
     upkeep.watch_checks().await;

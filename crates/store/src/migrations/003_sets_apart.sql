@@ -36,6 +36,7 @@ CREATE TABLE installations (
 
 CREATE INDEX installations_changed ON installations (changed);
 CREATE INDEX installations_refresh_due ON installations (refresh_due_at) WHERE refresh_due_at IS NOT NULL;
+CREATE INDEX installations_resting ON installations (retry_at) WHERE retry_at IS NOT NULL;
 CREATE INDEX installations_checked ON installations (checked_at);
 CREATE INDEX installations_checked_down ON installations (checked_at) WHERE check_health = 'down';
 

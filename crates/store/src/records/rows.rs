@@ -8,7 +8,8 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, KeyId, KeyRecord, KeyUse, Maintenance, Reach, Verb, Visit,
+    AuditLine, CheckQuery, Delivery, DeliveryState, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Maintenance,
+    Reach, Verb, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
@@ -286,9 +287,10 @@ pub(super) fn claim_deliveries(
 ) -> Done<Vec<Delivery>> {
     let mut statement = rows.prepare_cached(
         "SELECT notices.*, way, attempts FROM deliveries JOIN notices USING (notice)
-         WHERE delivered_at IS NULL AND due_at <= ?1 ORDER BY due_at, way LIMIT ?2",
+         WHERE delivered_at IS NULL AND (due_at <= ?1 OR due_at > ?3) ORDER BY due_at, way LIMIT ?2",
     )?;
-    let due = statement.query_map((now.as_millis(), limit), |row| {
+    let never = now + LONGEST_WAIT * 2;
+    let due = statement.query_map((now.as_millis(), limit, never.as_millis()), |row| {
         Ok(Delivery { notice: notice(row)?, way: row.get("way")?, attempts: row.get("attempts")? })
     })?;
     let due = due.collect::<Done<Vec<_>>>()?;
@@ -402,7 +404,8 @@ pub(super) fn take_turn(rows: &Transaction<'_>, name: &str, now: Timestamp, unti
     let taken = rows
         .prepare_cached(
             "INSERT INTO turns VALUES (?1, ?3)
-             ON CONFLICT (name) DO UPDATE SET until_at = excluded.until_at WHERE until_at <= ?2",
+             ON CONFLICT (name) DO UPDATE SET until_at = excluded.until_at
+                 WHERE until_at <= ?2 OR until_at > 2 * ?3 - ?2",
         )?
         .execute((name, now.as_millis(), until.as_millis()))?;
     Ok(taken == 1)

@@ -231,10 +231,10 @@ impl Rows<'_> {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<InstallationId>, Failure> {
-        let before = |span| (now - span).as_millis();
-        let failed_before = before(interval.min(tokens::AFTER_A_FAILED_CHECK));
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
+        let after_a_failure = millis(interval.min(tokens::AFTER_A_FAILED_CHECK));
         let mut statement = self.transaction.prepare_cached(CHECK_DUE)?;
-        let asked = (now.as_millis(), before(interval), failed_before, limited(limit));
+        let asked = (now.as_millis(), millis(interval), after_a_failure, limited(limit));
         Ok(statement.query_map(asked, whose)?.collect::<Result<_, _>>()?)
     }
 
@@ -279,17 +279,27 @@ impl Rows<'_> {
     }
 }
 
-const REFRESH_DUE: &str = "SELECT kind, id FROM installations WHERE refresh_due_at <= ?1
+/// Due by now; and what only a clock that has been set back since makes due later: tokens of a day
+/// are due within fifteen hours, and nothing rests for longer than one.
+const REFRESH_DUE: &str = "
+    SELECT kind, id, refresh_due_at FROM installations WHERE refresh_due_at <= ?1
+    UNION ALL SELECT kind, id, refresh_due_at FROM installations
+        WHERE refresh_due_at > ?1 + 18 * 3600000 AND retry_at IS NULL
+            AND issued_at > ?1 + (expires_at - issued_at) / 4
+    UNION ALL SELECT kind, id, refresh_due_at FROM installations
+        WHERE retry_at > ?1 + 2 * 3600000 AND refresh_due_at > ?1
     ORDER BY refresh_due_at LIMIT ?2";
 
 /// Never checked; checked by a clock that has been set back since; an interval ago; and what failed
 /// then, sooner. One index or another finds each of them.
 const CHECK_DUE: &str = "
     SELECT kind, id, checked_at FROM installations WHERE checked_at IS NULL
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at > ?1
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at <= ?2
-    UNION ALL SELECT kind, id, checked_at FROM installations
-        WHERE check_health = 'down' AND checked_at > ?2 AND checked_at <= ?3
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at > ?1 + ?2
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at <= ?1 - ?2
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE check_health = 'down'
+        AND checked_at > ?1 - ?2 AND checked_at <= ?1 - ?3
+    UNION ALL SELECT kind, id, checked_at FROM installations WHERE check_health = 'down'
+        AND checked_at > ?1 + ?3 AND checked_at <= ?1 + ?2
     ORDER BY checked_at LIMIT ?4";
 
 // Changes.
