@@ -54,7 +54,7 @@ pub(crate) async fn plan(
         (None, None) => None,
         _ => return Err(bad(&front, "bad_body")),
     };
-    if !(1..=LONGEST).contains(&seconds) || reason.len() > 500 {
+    if !(1..=LONGEST).contains(&seconds) || reason.len() > 500 || reason.contains(char::is_control) {
         return Err(bad(&front, "bad_body"));
     }
     let now = front.house.clock.now();
