@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a story that can't be told here says why")]
 
 mod alarms;
+mod audit;
 mod check;
 mod configuration;
 mod languages;
