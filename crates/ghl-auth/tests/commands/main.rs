@@ -6,6 +6,7 @@ mod alarms;
 mod audit;
 mod check;
 mod configuration;
+mod crowds;
 mod languages;
 mod login;
 mod paper;

@@ -166,3 +166,40 @@ fn services_checks_and_programs_share_a_store_and_lose_nothing_when_they_are_kil
     assert_eq!(house.sandbox.counts().reuse_after_window, 0);
     report("one of eleven killed over one database, two services", rounds, &wrong, began);
 }
+
+#[test]
+fn sixty_four_callers_of_a_service_cost_one_refresh() {
+    let rounds = times("GHL_AUTH_CALLER_ROUNDS", 8);
+    let began = Instant::now();
+    let house = House::in_folder(folder(), Rest::Sqlite, Settings::default(), HOUR * 30);
+    block_on(house.log_in());
+    let made = house.run(&["keys", "create", "--name", "all", "--all"]);
+    let key = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let service = Service::start(&house);
+    let mut wrong = Vec::new();
+    for round in 0..rounds {
+        let spent = spend(&house);
+        // The service's own rounds may be the first to see it, and all the same it is sent once.
+        let before = house.sandbox.counts().refreshes;
+        let bodies: Vec<_> = std::thread::scope(|scope| {
+            let callers: Vec<_> =
+                (0..64).map(|_| scope.spawn(|| ask(&service.address, &key, &house))).collect();
+            callers.into_iter().map(|caller| caller.join().expect("no panic")).collect()
+        });
+        let token = |answer: &Option<String>| {
+            let body = answer.as_deref()?.split_once("\r\n\r\n")?.1;
+            let answer: serde_json::Value = serde_json::from_str(body).ok()?;
+            Some((answer["access_token"].as_str()?.to_owned(), answer["generation"].as_u64()?))
+        };
+        let current = house.sandbox.current_access_token(house.id.as_str()).expect("alive");
+        let expected = Some((current, spent + 1));
+        let right = bodies.iter().filter(|answer| token(answer) == expected).count();
+        let sent = house.sandbox.counts().refreshes - before;
+        if right != 64 || sent > 1 {
+            wrong.push(format!("round {round}: {right} of 64 got the new token, sent {sent} times"));
+        }
+    }
+    assert_eq!(house.sandbox.counts().rotations, 2 * rounds as u64, "one to spend it, one to renew it");
+    assert!(house.is_whole());
+    report("64 callers of a service for one expired token", rounds, &wrong, began);
+}
