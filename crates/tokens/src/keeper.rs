@@ -176,6 +176,11 @@ impl Keeper {
         self.fly(present).await
     }
 
+    /// Gets a newer set than the one that was seen, unless someone has got it since.
+    pub async fn renew(&self, seen: Installation) -> Result<Installation, KeeperError> {
+        self.fly(seen).await
+    }
+
     /// A caller saw HighLevel refuse the access token of `generation`. One refresh serves all who
     /// say so; nobody is refreshed for a generation that has passed, or twice within a minute, however
     /// the first refresh ended.

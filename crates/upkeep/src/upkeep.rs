@@ -150,15 +150,17 @@ impl Upkeep {
         Duration::from_millis(since.unsigned_abs()) < DEAD_AFTER
     }
 
-    /// Refreshes what is due. The Keeper sees to it that few are in the air at once.
+    /// Refreshes what is due. The Keeper sees to it that few are in the air at once, so that the last
+    /// of many may have been refreshed by someone else when its turn comes.
     async fn refresh(&self, all: &[Installation]) {
         let now = self.clock.now();
         let mut flights = JoinSet::new();
         for installation in all {
             if installation.refresh_due_at().is_some_and(|due| due <= now) {
-                let (keeper, id) = (self.keeper.clone(), installation.id.clone());
+                let (keeper, seen) = (self.keeper.clone(), installation.clone());
                 flights.spawn(async move {
-                    match keeper.refresh(&id).await {
+                    let id = seen.id.clone();
+                    match keeper.renew(seen).await {
                         Ok(installation) => {
                             let generation = installation.version.generation;
                             info!(%id, generation, "refreshed before it was needed");

@@ -75,6 +75,22 @@ async fn a_401_that_a_refresh_does_not_cure_costs_one_refresh_a_minute() {
     }
 }
 
+/// Two services see at the same time that a refresh is due, and one of them is late.
+#[tokio::test]
+async fn what_someone_else_has_renewed_meanwhile_is_not_renewed_again() {
+    for rest in Rest::ALL {
+        let house = House::new(rest).await;
+        house.advance(HOUR * 13);
+        let (one, two) = (house.keeper(), house.keeper());
+        let seen = two.load(&house.id).await.expect("a grant");
+        one.refresh(&house.id).await.expect("new tokens");
+        let renewed = two.renew(seen).await.expect("the new tokens");
+        assert_eq!((renewed.version.generation, house.sandbox.counts().refreshes), (2, 1), "{rest:?}");
+        assert_eq!(two.renew(renewed).await.expect("newer ones").version.generation, 3, "{rest:?}");
+        house.has_lost_nothing("being late").await;
+    }
+}
+
 #[tokio::test]
 async fn two_processes_cost_one_refresh() {
     for rest in Rest::ALL {
