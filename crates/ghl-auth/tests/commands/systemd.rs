@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use sandbox::Matcher;
 
 use crate::serving::Service;
-use crate::support::{Home, Running, http, is_there};
+use crate::support::{Home, Running, http, is_there, like};
 
 /// systemd's end of `NOTIFY_SOCKET`.
 struct Manager(UnixDatagram);
@@ -132,10 +132,7 @@ fn the_units_filter_lets_through_all_that_the_service_calls() {
         give_to_nobody(&home);
     }
     command.args(["-f", "-qq", "-o"]).arg(&trace).arg(ours.get_program()).arg("serve");
-    command.current_dir(ours.get_current_dir().expect("a folder")).env_clear();
-    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running::start(command);
+    let mut running = Running::start(like(&ours, command));
     let said = running.until_it_says("Programs ask here: http://127.0.0.1:");
     let address = said.lines().find_map(|line| line.strip_prefix("Programs ask here: ")).expect("one");
     let key = home.run(["keys", "create", "--name", "all", "--all"]).good().out;
@@ -194,10 +191,8 @@ fn it_works_for_a_user_who_may_do_nothing_but_write_to_its_folder() {
         exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all \
             --inh-caps=-all \"$2\" serve";
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
-    command.arg(&folder).arg(ours.get_program()).env_clear();
-    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running::start(command);
+    command.arg(&folder).arg(ours.get_program());
+    let mut running = Running::start(like(&ours, command));
     let said = running.until_it_says("Programs ask here: http://127.0.0.1:");
     let address = said.lines().find_map(|line| line.strip_prefix("Programs ask here: ")).expect("one");
     let key = home.run(["keys", "create", "--name", "all", "--all"]).good().out;
