@@ -8,6 +8,8 @@ use tokens::{Clock, InstallPolicy, Keeper, Records};
 use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
+use crate::tls::InUse;
+
 /// Everything that requests are answered from.
 pub struct House {
     /// Hands out tokens.
@@ -78,11 +80,18 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// A certificate with its chain, and its key, in PEM. They are read anew when they change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A certificate with its chain, and its key, in PEM. They are read anew when they change; clones share
+/// what was read.
+#[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// The certificate and its chain.
-    pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) in_use: InUse,
+}
+
+impl CertificateFiles {
+    /// The file of the certificate and its chain, and that of the key.
+    pub fn new(certificate: PathBuf, key: PathBuf) -> Self {
+        Self { certificate, key, in_use: InUse::default() }
+    }
 }

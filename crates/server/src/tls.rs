@@ -1,5 +1,6 @@
 //! TLS for the private listener: a certificate that is read anew when its files change.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,34 +15,56 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::held;
 use crate::house::CertificateFiles;
 
-/// Accepts TLS connections with the newest certificate that could be read.
+/// The newest certificate that could be read, and when its files had changed; none before the first.
+#[derive(Clone, Default)]
+pub(crate) struct InUse(Arc<Mutex<Option<(ChangedAt, TlsAcceptor)>>>);
+
+/// When the certificate and the key were written; none where one of them is not there.
+type ChangedAt = Option<[SystemTime; 2]>;
+
+impl fmt::Debug for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InUse")
+    }
+}
+
+/// Accepts TLS connections with the certificate in use, which all listeners have in common.
 pub(crate) struct Acceptor {
     files: CertificateFiles,
-    current: Mutex<(Option<[SystemTime; 2]>, TlsAcceptor)>,
+    first: TlsAcceptor,
 }
 
 impl Acceptor {
     /// Reads the files.
     pub(crate) fn read(files: &CertificateFiles) -> io::Result<Self> {
-        let current = Mutex::new((changed_at(files), acceptor(files)?));
-        Ok(Self { files: files.clone(), current })
+        let mut in_use = held(&files.in_use.0);
+        let first = match &*in_use {
+            Some((_, acceptor)) => acceptor.clone(),
+            None => {
+                let (changed_at, first) = (changed_at(files), acceptor(files)?);
+                *in_use = Some((changed_at, first.clone()));
+                first
+            }
+        };
+        Ok(Self { files: files.clone(), first })
     }
 
     /// The acceptor of now. New files that can't be used leave the old certificate in place.
     pub(crate) fn current(&self) -> TlsAcceptor {
         let now = changed_at(&self.files);
-        let mut current = held(&self.current);
-        if now != current.0 {
-            current.0 = now;
+        let mut in_use = held(&self.files.in_use.0);
+        let (read_at, current) = in_use.get_or_insert_with(|| (now, self.first.clone()));
+        if now != *read_at {
+            *read_at = now;
             match acceptor(&self.files) {
                 Ok(new) => {
                     tracing::info!("the certificate was read anew");
-                    current.1 = new;
+                    *current = new;
                 }
                 Err(error) => tracing::warn!(%error, "the new certificate can't be used; the old one stays"),
             }
         }
-        current.1.clone()
+        current.clone()
     }
 }
 
@@ -50,7 +73,7 @@ pub fn check_certificate(files: &CertificateFiles) -> io::Result<()> {
     acceptor(files).map(drop)
 }
 
-fn changed_at(files: &CertificateFiles) -> Option<[SystemTime; 2]> {
+fn changed_at(files: &CertificateFiles) -> ChangedAt {
     let of = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     Some([of(&files.certificate)?, of(&files.key)?])
 }

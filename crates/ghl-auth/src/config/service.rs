@@ -50,7 +50,7 @@ impl Listen {
 }
 
 /// Where the service listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doors {
     pub(crate) private: Listen,
     pub(crate) public: Option<SocketAddr>,
@@ -77,7 +77,7 @@ impl Config<'_> {
         let certificate = self.optional("GHL_AUTH_TLS_CERT").map(PathBuf::from);
         let key = self.private_file("GHL_AUTH_TLS_KEY");
         let tls = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (Some(certificate), Some(key)) => Some(CertificateFiles::new(certificate, key)),
             (None, None) => None,
             (None, Some(_)) => self.malformed("GHL_AUTH_TLS_CERT", "bad-tls-half", vec![]),
             (Some(_), None) => self.malformed("GHL_AUTH_TLS_KEY", "bad-tls-half", vec![]),
