@@ -176,12 +176,11 @@ fn sixty_four_callers_of_a_service_cost_one_refresh() {
     let made = house.run(&["keys", "create", "--name", "all", "--all"]);
     let key = String::from_utf8_lossy(&made.stdout).trim().to_owned();
     let service = Service::start(&house);
-    let mut wrong = Vec::new();
-    for round in 0..rounds {
+    let (mut round, mut wrong) = (0, Vec::new());
+    while round < rounds {
+        let before = house.sandbox.counts();
         let spent = spend(&house);
-        // The service's own rounds may be the first to see it, and all the same it is sent once.
-        let before = house.sandbox.counts().refreshes;
-        let bodies: Vec<_> = std::thread::scope(|scope| {
+        let answers: Vec<_> = std::thread::scope(|scope| {
             let callers: Vec<_> =
                 (0..64).map(|_| scope.spawn(|| ask(&service.address, &key, &house))).collect();
             callers.into_iter().map(|caller| caller.join().expect("no panic")).collect()
@@ -192,14 +191,22 @@ fn sixty_four_callers_of_a_service_cost_one_refresh() {
             Some((answer["access_token"].as_str()?.to_owned(), answer["generation"].as_u64()?))
         };
         let current = house.sandbox.current_access_token(house.id.as_str()).expect("alive");
-        let expected = Some((current, spent + 1));
-        let right = bodies.iter().filter(|answer| token(answer) == expected).count();
-        let sent = house.sandbox.counts().refreshes - before;
-        if right != 64 || sent > 1 {
+        let stored = block_on(house.stored()).version.generation;
+        let right = answers.iter().filter(|answer| token(answer) == Some((current.clone(), stored))).count();
+        let after = house.sandbox.counts();
+        // A service that comes upon the lease of a clock that is behind takes the spending over, and
+        // its clock is right: then there was nothing to renew.
+        let was_spent = stored != spent;
+        let sent = after.refreshes - before.refreshes;
+        if right != 64 || (was_spent && sent != 2) {
+            // One to spend it and one to renew it.
             wrong.push(format!("round {round}: {right} of 64 got the new token, sent {sent} times"));
         }
+        if after.rotations - before.rotations > 2 {
+            wrong.push(format!("round {round}: {before:?} {after:?}"));
+        }
+        round += usize::from(was_spent);
     }
-    assert_eq!(house.sandbox.counts().rotations, 2 * rounds as u64, "one to spend it, one to renew it");
     assert!(house.is_whole());
     report("64 callers of a service for one expired token", rounds, &wrong, began);
 }
