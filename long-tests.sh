@@ -15,8 +15,11 @@ export GHL_AUTH_RESTART_WITHIN_MS="${GHL_AUTH_RESTART_WITHIN_MS:-5000}"  # how s
 export GHL_AUTH_EVERY_CALL="${GHL_AUTH_EVERY_CALL:-1}"                   # kill at every system call there is
 export GHL_AUTH_FREEZES="${GHL_AUTH_FREEZES:-500}"                       # SIGSTOP at random moments
 export GHL_AUTH_FREEZE_MS="${GHL_AUTH_FREEZE_MS:-8000}"                  # for up to so long
-export GHL_AUTH_SERVICE_KILLS="${GHL_AUTH_SERVICE_KILLS:-100}"          # of services and those beside them
+export GHL_AUTH_SERVICE_KILLS="${GHL_AUTH_SERVICE_KILLS:-500}"           # of services and those beside them
 export GHL_AUTH_CALLER_ROUNDS="${GHL_AUTH_CALLER_ROUNDS:-1000}"          # 64 callers for one expired token
+export GHL_AUTH_REPORTS="${GHL_AUTH_REPORTS:-20000}"                     # of callers who saw a 401
+export GHL_AUTH_AUDIT_OPERATIONS="${GHL_AUTH_AUDIT_OPERATIONS:-10000}"   # random ones, in each way to audit
+export GHL_AUTH_AUDIT_KILLS="${GHL_AUTH_AUDIT_KILLS:-100}"               # while tokens leave
 export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
 GHL_AUTH_RESULTS="$(mktemp)"
@@ -28,6 +31,10 @@ for suite in keeping keeping_processes; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done
+
+if [ $# -eq 0 ]; then
+    cargo test -p ghl-auth --features break-rules --test commands -- --test-threads 1 audit:: crowds:: || failed=1
+fi
 
 printf '\n%-58s %7s %5s %9s\n' 'what was done' 'times' 'lost' 'took'
 cat "$GHL_AUTH_RESULTS"

@@ -197,7 +197,7 @@ pub(crate) enum KeysAction {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("reach").multiple(true).required(true))]
 pub(crate) struct KeyWanted {
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = one_line)]
     pub(crate) name: String,
     #[arg(long = "location", value_name = "ID", group = "reach")]
     pub(crate) key_location: Vec<LocationId>,
@@ -286,7 +286,7 @@ pub(crate) struct MaintenanceWanted {
     pub(crate) which: Which,
     #[arg(long = "for", value_name = "2h", value_parser = duration)]
     pub(crate) lasting: Duration,
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", value_parser = one_line, default_value = "")]
     pub(crate) reason: String,
     #[arg(long)]
     pub(crate) json: bool,
@@ -437,10 +437,14 @@ fn localised(command: clap::Command, path: &str, text: &Text) -> clap::Command {
 
 /// What clap has to say, in the reader's language: help and versions as they are, mistakes anew.
 pub(crate) fn mistake(error: &clap::Error, text: &Text) -> Option<String> {
-    let value = |kind| match error.get(kind) {
-        Some(ContextValue::String(value)) => value.clone(),
-        Some(ContextValue::Strings(values)) => values.join(", "),
-        _ => String::new(),
+    let value = |kind| {
+        let value = match error.get(kind) {
+            Some(ContextValue::String(value)) => value.clone(),
+            Some(ContextValue::Strings(values)) => values.join(", "),
+            _ => String::new(),
+        };
+        // What was typed, or pasted, is not for the terminal to obey.
+        value.replace(char::is_control, " ")
     };
     let key = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return None,
@@ -465,6 +469,14 @@ pub(crate) fn mistake(error: &clap::Error, text: &Text) -> Option<String> {
             ("command", "ghl-auth --help".into()),
         ],
     ))
+}
+
+/// Words that are shown again in tables and notices.
+fn one_line(text: &str) -> Result<String, String> {
+    match text.contains(char::is_control) {
+        true => Err(text.replace(char::is_control, " ")),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn verb(text: &str) -> Result<Verb, String> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use server::{Certificate, CertificateFiles, Face, Listener};
 
 use crate::config::{Doors, Listen};
-use crate::harden;
+use crate::{harden, owner};
 
 /// A bound listener, before a thread takes a copy of it.
 #[derive(Debug)]
@@ -142,10 +142,21 @@ fn unix(path: &Path, to_become: Option<(u32, u32)>) -> io::Result<UnixListener> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let socket = harden::for_the_group_too(|| UnixListener::bind(path))?;
-    if let Some((user, group)) = to_become {
-        lchown(path, Some(user), Some(group))?;
-    }
+    let socket = bound(path, to_become)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+fn bound(path: &Path, to_become: Option<(u32, u32)>) -> io::Result<UnixListener> {
+    let bind = || harden::for_the_group_too(|| UnixListener::bind(path));
+    let Some((user, group)) = to_become else { return bind() };
+    match owner::acting_as(user, group, bind)? {
+        // A folder of root's, as /run is: what root makes there is given away.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let socket = bind()?;
+            lchown(path, Some(user), Some(group))?;
+            Ok(socket)
+        }
+        bound => bound,
+    }
 }

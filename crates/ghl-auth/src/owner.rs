@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
-use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid, setgid, setgroups, setuid};
 
 /// Who the program works as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,16 @@ pub(crate) fn to_become(tokens: &Path) -> Option<(u32, u32)> {
     }
     let owned = fs::metadata(tokens).or_else(|_| fs::metadata(folder_of(tokens))).ok()?;
     (owned.uid() != 0).then(|| (owned.uid(), owned.gid()))
+}
+
+/// Does something as someone else, and is root again.
+pub(crate) fn acting_as<T>(user: u32, group: u32, work: impl FnOnce() -> T) -> Result<T, nix::Error> {
+    let root = (geteuid(), getegid());
+    setegid(Gid::from_raw(group))?;
+    let done = seteuid(Uid::from_raw(user)).map(|()| work());
+    seteuid(root.0)?;
+    setegid(root.1)?;
+    done
 }
 
 /// Becomes the owner.

@@ -105,6 +105,7 @@ pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Resul
 /// A service that runs.
 pub(crate) struct Service {
     stop: watch::Sender<bool>,
+    stop_keeping_up: watch::Sender<bool>,
     keeper: Keeper,
     rounds: JoinHandle<()>,
     keeping_up: JoinHandle<()>,
@@ -166,7 +167,8 @@ impl Service {
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         let (stop, stopped) = watch::channel(false);
         let rounds = tokio::spawn(upkeep.run(stopped.clone()));
-        let keeping_up = tokio::spawn(front.clone().keep_up(stopped.clone()));
+        let (stop_keeping_up, no_more) = watch::channel(false);
+        let keeping_up = tokio::spawn(front.clone().keep_up(no_more));
         let mut threads = Vec::new();
         for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS) {
             let certificate = certificate.clone();
@@ -177,7 +179,7 @@ impl Service {
                 Explained::new(&context.text, "threads", Exit::Failed, &[("why", why)])
             })?);
         }
-        Ok(Self { stop, keeper, rounds, keeping_up, threads })
+        Ok(Self { stop, stop_keeping_up, keeper, rounds, keeping_up, threads })
     }
 
     /// Ends what is at hand, lands every flight, and stops.
@@ -188,6 +190,8 @@ impl Service {
             let _ = thread.await;
         }
         let _ = self.rounds.await;
+        // Only now is everything counted that was handed out, to be written down.
+        self.stop_keeping_up.send_replace(true);
         let _ = self.keeping_up.await;
         self.keeper.landed().await;
     }

@@ -297,7 +297,8 @@ fn planned() -> Value {
         &["seconds"],
         json!({
             "seconds": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
-            "reason": { "type": "string", "maxLength": 500 }, "kind": kind(), "id": id(),
+            "reason": { "type": "string", "maxLength": 500, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" },
+            "kind": kind(), "id": id(),
         }),
     );
     // One installation, or none by name.

@@ -61,6 +61,8 @@ pub(crate) struct Parts {
     in_the_air: Mutex<HashMap<Air, Arrival>>,
     room_in_the_air: Semaphore,
     client_refused: Mutex<Option<(Timestamp, String)>>,
+    /// When a caller's 401 last made us refresh.
+    forced: Mutex<HashMap<InstallationId, Timestamp>>,
     counters: Counters,
 }
 
@@ -73,6 +75,12 @@ enum Air {
     Refresh(InstallationId),
     /// The exchange of an authorisation code.
     Exchange(FlightId),
+}
+
+/// What becomes of a caller's 401.
+enum Forced {
+    Flies(Arrival),
+    NotBefore(Timestamp),
 }
 
 impl fmt::Debug for Keeper {
@@ -101,6 +109,7 @@ impl Keeper {
             in_the_air: Mutex::default(),
             room_in_the_air: Semaphore::new(FLIGHTS_AT_ONCE),
             client_refused: Mutex::default(),
+            forced: Mutex::default(),
             counters: Counters::default(),
         };
         Self { parts: Arc::new(parts) }
@@ -167,8 +176,19 @@ impl Keeper {
         self.fly(present).await
     }
 
+    /// Gets a new set where that is due, as it may no longer be when it was found to be: someone else may
+    /// have got it since.
+    pub async fn refresh_if_due(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
+        let present = self.load(id).await?;
+        match present.overview().is_refresh_due(self.parts.clock.now()) {
+            true => self.fly(present).await,
+            false => Ok(present),
+        }
+    }
+
     /// A caller saw HighLevel refuse the access token of `generation`. One refresh serves all who
-    /// say so; nobody is refreshed for a generation that has passed, or twice within a minute.
+    /// say so; nobody is refreshed for a generation that has passed, or twice within a minute, however
+    /// the first refresh ended.
     pub async fn refused(&self, id: &InstallationId, generation: u64) -> Result<Installation, KeeperError> {
         let present = self.load(id).await?;
         if present.version.generation != generation {
@@ -177,7 +197,47 @@ impl Keeper {
         if self.parts.clock.now().apart(present.tokens.issued_at) < REFUSED_AT_MOST_EVERY {
             return Err(KeeperError::FreshTokenRefused);
         }
-        self.fly(present).await
+        match self.force(present)? {
+            Forced::Flies(arrival) => landed(arrival).await,
+            Forced::NotBefore(until) => self.not_again(id, generation, until).await,
+        }
+    }
+
+    /// Joins the flight in the air or starts one, unless one was started for this a minute ago or less.
+    fn force(&self, seen: Installation) -> Result<Forced, KeeperError> {
+        let (id, now) = (seen.id.clone(), self.parts.clock.now());
+        // Held until the flight is in the list, so that nobody comes in between.
+        let mut forced = self.parts.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        forced.retain(|_, at| now.apart(*at) < REFUSED_AT_MOST_EVERY);
+        let flies = self.parts.in_the_air().contains_key(&Air::Refresh(id.clone()));
+        match forced.get(&id) {
+            Some(at) if !flies => Ok(Forced::NotBefore(*at + REFUSED_AT_MOST_EVERY)),
+            _ => {
+                let arrival = self.take_off(seen)?;
+                forced.entry(id).or_insert(now);
+                Ok(Forced::Flies(arrival))
+            }
+        }
+    }
+
+    /// What a caller gets whose 401 the last refresh did not cure.
+    async fn not_again(
+        &self,
+        id: &InstallationId,
+        generation: u64,
+        until: Timestamp,
+    ) -> Result<Installation, KeeperError> {
+        // It may have landed after we looked.
+        let present = self.load(id).await?;
+        if present.version.generation != generation {
+            return Ok(present);
+        }
+        self.parts.client_is_taken()?;
+        match trouble_behind(&present) {
+            Some(KeeperError::Unanswered { said }) => Err(KeeperError::Resting { until, said }),
+            Some(other) => Err(other),
+            None => Err(KeeperError::Resting { until, said: String::new() }),
+        }
     }
 
     /// Exchanges an authorisation code, at once, and begins a new epoch with what it brings. What
@@ -267,9 +327,13 @@ impl Keeper {
     /// Joins the flight in the air for this installation, or starts one. Whoever stops waiting, the
     /// flight goes on: HighLevel may have consumed the old refresh token already.
     async fn fly(&self, seen: Installation) -> Result<Installation, KeeperError> {
+        landed(self.take_off(seen)?).await
+    }
+
+    fn take_off(&self, seen: Installation) -> Result<Arrival, KeeperError> {
         self.parts.client_is_taken()?;
         let parts = self.parts.clone();
-        let arrival = self.parts.launch(Air::Refresh(seen.id.clone()), async move {
+        Ok(self.parts.launch(Air::Refresh(seen.id.clone()), async move {
             // The semaphore is never closed.
             let _room = parts.room_in_the_air.acquire().await.ok();
             let flight = Flight {
@@ -281,8 +345,7 @@ impl Keeper {
             let landed = flight.fly(seen).await;
             parts.counters.count(&landed);
             landed
-        });
-        landed(arrival).await
+        }))
     }
 
     fn landed_or_present(

@@ -204,7 +204,7 @@ impl Upkeep {
             }
             let keeper = self.keeper.clone();
             flights.spawn(async move {
-                match keeper.refresh(&id).await {
+                match keeper.refresh_if_due(&id).await {
                     Ok(installation) => {
                         let generation = installation.version.generation;
                         info!(%id, generation, "refreshed before it was needed");

@@ -50,7 +50,7 @@ impl Listen {
 }
 
 /// Where the service listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doors {
     pub(crate) private: Listen,
     pub(crate) public: Option<SocketAddr>,

@@ -20,3 +20,4 @@ mod service;
 mod serving;
 #[path = "../commands/support.rs"]
 mod support;
+mod types;

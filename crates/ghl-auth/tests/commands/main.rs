@@ -3,9 +3,11 @@
 #![allow(clippy::print_stderr, reason = "a story that can't be told here says why")]
 
 mod alarms;
+mod audit;
 mod check;
 mod clients;
 mod configuration;
+mod crowds;
 mod languages;
 mod login;
 mod mail;

@@ -426,6 +426,14 @@ pub(crate) fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("the file is ours");
 }
 
+/// A command in the same folder and environment as one of ours.
+pub(crate) fn like(ours: &Command, mut command: Command) -> Command {
+    command.current_dir(ours.get_current_dir().expect("a folder")).env_clear();
+    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Whether a program of the system is there.
 pub(crate) fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -43,6 +43,55 @@ async fn sixty_four_callers_at_once_cost_one_refresh() {
     }
 }
 
+/// Whatever HighLevel says to the refresh, callers who go on seeing a 401 cost one a minute.
+#[tokio::test]
+async fn a_401_that_a_refresh_does_not_cure_costs_one_refresh_a_minute() {
+    for kind in [FaultKind::NotActive, FaultKind::RefusedClient, FaultKind::InvalidGrant] {
+        let house = House::with(Rest::Sqlite, short_tokens()).await;
+        house.advance(HOUR);
+        house.sandbox.fault(Fault::new(kind.clone()).on(Matcher::Refresh).until_cleared());
+        let keeper = house.hasty_keeper();
+        let mut sent = 0;
+        for minute in 0..3 {
+            keeper.refused(&house.id, 1).await.expect_err("it is refused");
+            let first = house.sandbox.counts().refreshes;
+            assert!(first >= sent, "{kind:?}");
+            for _ in 0..20 {
+                keeper.refused(&house.id, 1).await.expect_err("it is refused still");
+                house.advance(Duration::from_secs(2));
+            }
+            assert_eq!(house.sandbox.counts().refreshes, first, "{kind:?} in minute {minute}");
+            sent = first;
+            house.advance(Duration::from_secs(21));
+        }
+        // Healed, it is refreshed at the next report, and who reports what has passed pays nothing.
+        house.sandbox.clear_faults();
+        house.advance(HOUR);
+        assert_eq!(keeper.refused(&house.id, 1).await.expect("new tokens").version.generation, 2, "{kind:?}");
+        let sent = house.sandbox.counts().refreshes;
+        assert_eq!(keeper.refused(&house.id, 1).await.expect("new tokens").version.generation, 2, "{kind:?}");
+        assert_eq!(house.sandbox.counts().refreshes, sent, "{kind:?}");
+        house.has_lost_nothing("a storm of reports").await;
+    }
+}
+
+/// Two services see at the same time that a refresh is due, and one of them is late.
+#[tokio::test]
+async fn what_someone_else_has_renewed_meanwhile_is_not_renewed_again() {
+    for rest in Rest::ALL {
+        let house = House::new(rest).await;
+        house.advance(HOUR * 13);
+        let (one, two) = (house.keeper(), house.keeper());
+        one.refresh_if_due(&house.id).await.expect("new tokens");
+        let renewed = two.refresh_if_due(&house.id).await.expect("the new tokens");
+        assert_eq!((renewed.version.generation, house.sandbox.counts().refreshes), (2, 1), "{rest:?}");
+        house.advance(HOUR * 15);
+        let renewed = two.refresh_if_due(&house.id).await.expect("newer ones");
+        assert_eq!((renewed.version.generation, house.sandbox.counts().refreshes), (3, 2), "{rest:?}");
+        house.has_lost_nothing("being late").await;
+    }
+}
+
 #[tokio::test]
 async fn two_processes_cost_one_refresh() {
     for rest in Rest::ALL {

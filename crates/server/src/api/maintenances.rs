@@ -55,7 +55,8 @@ pub(crate) async fn plan(
         (None, None) => None,
         _ => return Err(bad(&front, "bad_body")),
     };
-    if !(1..=LONGEST).contains(&seconds) || reason.chars().count() > 500 {
+    let is_fit = reason.chars().count() <= 500 && !reason.contains(char::is_control);
+    if !(1..=LONGEST).contains(&seconds) || !is_fit {
         return Err(bad(&front, "bad_body"));
     }
     let now = front.house.clock.now();

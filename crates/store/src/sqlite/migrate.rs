@@ -196,9 +196,10 @@ mod tests {
         assert_eq!((all[0].company.as_ref(), all[1].company.as_ref()), (None, set("one").company.as_ref()));
         for overview in &all {
             let due = overview.refresh_due_at().expect("due");
-            assert!(store.refresh_due(due, 10).await.expect("read").contains(&overview.id));
-            let sooner = due - Duration::from_millis(1);
-            assert!(!store.refresh_due(sooner, 10).await.expect("read").contains(&overview.id));
+            for now in [due, due - Duration::from_millis(1), overview.issued_at] {
+                let listed = store.refresh_due(now, 10).await.expect("read").contains(&overview.id);
+                assert_eq!(listed, overview.is_refresh_due(now), "{overview:?} at {now:?}");
+            }
         }
     }
 }
