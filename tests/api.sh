@@ -63,6 +63,7 @@ curl -fsS "$sandbox/_sandbox/env" > .env
     echo GHL_STORE=sqlite:tokens.db
     echo "GHL_AUTH_KEY=$(head -c 32 /dev/urandom | base64)"
     echo GHL_AUTH_LISTEN=127.0.0.1:0
+    echo GHL_AUTH_LANG=en
 } >> .env
 code=$(curl -fsS "$sandbox/_sandbox/approve" -d '{"redirect_uri":"http://127.0.0.1:8788/oauth/callback"}' \
     | sed -E 's/.*"code": *"([^"]*)".*/\1/')
