@@ -25,4 +25,4 @@ binary=$(realpath "$binary")
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-PATH=$PATH:/usr/sbin python3 bench/token.py "$folder" "$binary" "${1:-9}" "${2:-4}" "${GHL_AUTH_INSTALLATIONS:-10000}"
+PATH=$PATH:/usr/sbin python3 bench/token_endpoint.py "$folder" "$binary" "${1:-9}" "${2:-4}" "${GHL_AUTH_INSTALLATIONS:-10000}"

@@ -15,7 +15,7 @@ const ghl = new HighLevel({
   clientId: "kept-by-ghl-auth",
   clientSecret: "kept-by-ghl-auth",
   sessionStorage, // 2
-  // From `error` on, the SDK prints failed calls with the token they were made with.
+  // At any other level, the SDK prints failed calls with the token they were made with.
   logLevel: "none",
 });
 sessionStorage.cure(ghl); // 3
@@ -29,7 +29,6 @@ ghl.getHttpClient().defaults.httpsAgent = new HttpsAgent({ keepAlive: true, maxS
 const locationId = process.env.GHL_LOCATION_ID;
 const howMany = Number(process.argv[2] ?? 1);
 const reads = Array.from({ length: howMany }, () => ghl.locations.getLocation({ locationId }));
-console.error(`${howMany} under way`);
 const ends = await Promise.allSettled(reads);
 const failed = ends.filter((end) => end.status === "rejected");
 for (const why of new Set(failed.map((end) => end.reason.message))) console.error(why);

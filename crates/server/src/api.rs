@@ -104,12 +104,15 @@ pub(crate) async fn whole_body(body: Body, longest: usize) -> Result<Bytes, Stat
     }
 }
 
+/// The largest number that is taken: what a store can keep.
+pub(crate) const LARGEST: u64 = i64::MAX.unsigned_abs();
+
 /// A whole number, which some languages write as `2.0`: to JSON that is the same.
 pub(crate) fn whole_number<'de, D: Deserializer<'de>>(number: D) -> Result<u64, D::Error> {
     let number = serde_json::Number::deserialize(number)?;
-    let written_as_float = || number.as_f64().filter(|it| it.fract() == 0.0 && (0.0..9e18).contains(it));
+    let written_as_float = || number.as_f64().filter(|it| it.fract() == 0.0 && *it >= 0.0);
     let whole = number.as_u64().or_else(|| written_as_float().map(|it| it as u64));
-    whole.ok_or_else(|| D::Error::custom("no whole number"))
+    whole.filter(|whole| *whole <= LARGEST).ok_or_else(|| D::Error::custom("no whole number"))
 }
 
 /// The parameters of a query, each at most once, and none that is not known.
@@ -139,7 +142,9 @@ mod tests {
             ("7", Some(7)),
             ("7.0", Some(7)),
             ("7e2", Some(700)),
-            ("18446744073709551615", Some(u64::MAX)),
+            ("9223372036854775807", Some(LARGEST)),
+            ("9223372036854775808", None),
+            ("18446744073709551615", None),
             ("7.5", None),
             ("-1", None),
             ("-1.0", None),

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::LARGEST;
 use crate::routes::{Door, Entry, entries};
 
 /// The document.
@@ -213,7 +214,7 @@ fn object(required: &[&str], properties: Value) -> Value {
 fn schemas() -> Value {
     let text = || json!({ "type": "string" });
     let maybe_text = || json!({ "type": ["string", "null"] });
-    let count = || json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX });
+    let count = || json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
     let instant = || json!({ "type": "string", "format": "date-time", "examples": ["2026-11-23T12:00:00Z"] });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });

@@ -1,5 +1,6 @@
 """Measures the token endpoint beside nginx and redis-server. Called by token.sh."""
 
+import concurrent.futures
 import contextlib
 import datetime
 import json
@@ -125,18 +126,25 @@ class Service:
 
 def import_many(folder, count):
     """Grants as the Python template leaves them, of so many locations."""
-    token = json.loads(get(f"{url}", key))["access_token"]
+    token = json.loads(get(url, key))["access_token"]
     ends = (datetime.datetime.now() + datetime.timedelta(hours=23)).isoformat()
-    one = folder / "ghl_tokens.json"
-    for number in range(count):
+
+    def import_one(number):
         grant = {
             "access_token": token, "token_type": "Bearer", "expires_in": 86399, "refresh_token": f"r{number}-" + "r" * 60,
             "scope": "locations.readonly", "userType": "Location", "companyId": "company", "userId": "user",
             "locationId": f"location{number}", "expiry_timestamp": ends,
         }
-        one.write_text(json.dumps(grant))
-        one.chmod(0o600)
-        run([BINARY, "import", "ghl_tokens.json"], cwd=folder)
+        file = folder / f"{number}.json"
+        file.write_text(json.dumps(grant))
+        file.chmod(0o600)
+        run([BINARY, "import", file.name], cwd=folder)
+        file.unlink()
+
+    # The first makes the store.
+    import_one(0)
+    with concurrent.futures.ThreadPoolExecutor(4) as several:
+        list(several.map(import_one, range(1, count)))
 
 
 # Load.
