@@ -35,6 +35,7 @@ use crate::copies::Copies;
 use crate::error::Problem;
 use crate::house::{Audit, Face, House, Listener};
 use crate::metrics::Metrics;
+use crate::patience::Patient;
 use crate::{hosts, routes, tls};
 
 /// A connection that sends no whole header within this time is closed.
@@ -165,7 +166,7 @@ impl Front {
             },
             Listener::Tcp(_) | Listener::Unix(_) => None,
         };
-        let most = face.connections();
+        let most = self.house.room.of(face);
         let room = Arc::new(Semaphore::new(most));
         let router = routes::router(self.clone());
         loop {
@@ -221,7 +222,7 @@ impl Front {
             .header_read_timeout(HEADER_WITHIN)
             .max_headers(MOST_HEADERS)
             .max_buf_size(MOST_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patient::new(stream)), service);
         tokio::pin!(connection);
         tokio::select! {
             // What goes wrong on a connection is its client's business.
@@ -414,17 +415,6 @@ struct HeaderName;
 
 impl HeaderName {
     const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
-}
-
-impl Face {
-    /// How many connections a thread keeps at once: a flood at the public door leaves the private
-    /// one alone.
-    fn connections(self) -> usize {
-        match self {
-            Self::Private => 8192,
-            Self::Public => 1024,
-        }
-    }
 }
 
 enum Stream {
