@@ -27,7 +27,7 @@ use crate::auth::Source;
 use crate::copies::rfc3339;
 use crate::error::Problem;
 use crate::front::Front;
-use crate::house::ConsentPage;
+use crate::house::{ConsentPage, Face};
 use pages::Page;
 
 /// How long a person has from the start to the end.
@@ -50,10 +50,12 @@ pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, P
     Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
 }
 
-/// Where the link leads: a button. A program with an admin key is sent on at once.
+/// Where the link leads: a button. A program with an admin key is sent on at once; at the public
+/// listener no key is looked at.
 pub(crate) async fn start_page(
     State(front): State<Arc<Front>>,
     axum::Extension(source): axum::Extension<Source>,
+    axum::Extension(face): axum::Extension<Face>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -61,7 +63,7 @@ pub(crate) async fn start_page(
     let Some(consent) = &front.house.consent else {
         return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
     };
-    if headers.contains_key(header::AUTHORIZATION) {
+    if face == Face::Private && headers.contains_key(header::AUTHORIZATION) {
         let caller = front.caller(&headers, source, front.house.clock.now());
         return match caller.map(|caller| caller.may(Verb::Admin)) {
             Ok(Ok(())) => send_off(&front, consent).await,

@@ -113,12 +113,16 @@ fn expected(listener: Listener, method: &str, path: &str, holds: Holds) -> Vec<u
         Holds::TheRightKey => vec![welcome(&entry)],
     };
     match entry.door {
-        // A program with an admin key needs no link.
-        Door::Open if entry.path == "/oauth/start" && entry.method == "GET" => match holds {
-            Holds::Nothing => vec![400],
-            Holds::AnotherLocation | Holds::TheRightKey => vec![303],
-            _ => known,
-        },
+        // A program with an admin key needs no link; strangers' keys are not even looked at.
+        Door::Open
+            if entry.path == "/oauth/start" && entry.method == "GET" && listener == Listener::Private =>
+        {
+            match holds {
+                Holds::Nothing => vec![400],
+                Holds::AnotherLocation | Holds::TheRightKey => vec![303],
+                _ => known,
+            }
+        }
         // Whoever only looks uses nothing up.
         Door::Open if entry.path == "/oauth/callback" && method == "HEAD" => vec![200],
         Door::Open => vec![welcome(&entry)],
