@@ -18,6 +18,7 @@ export GHL_AUTH_FREEZE_MS="${GHL_AUTH_FREEZE_MS:-8000}"                  # for u
 export GHL_AUTH_CALLER_ROUNDS="${GHL_AUTH_CALLER_ROUNDS:-1000}"          # 64 callers for one expired token
 export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
+export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
 GHL_AUTH_RESULTS="$(mktemp)"
 export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
@@ -27,6 +28,8 @@ for suite in keeping keeping_processes; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done
+
+[ $# -gt 0 ] || cargo test -p server --lib of_many_keys || failed=1
 
 printf '\n%-58s %7s %5s %9s\n' 'what was done' 'times' 'lost' 'took'
 cat "$GHL_AUTH_RESULTS"
