@@ -191,7 +191,9 @@ fn a_flood_at_the_public_door_starves_nobody_at_the_private_one() {
         taken = crowds.into_iter().map(|crowd| crowd.join().expect("no panic")).sum();
     });
     assert!(taken > 150, "{taken} were taken");
-    assert!(half_of(&mut waits) < Duration::from_secs(1), "{waits:?}");
+    waits.sort();
+    // Where the crowd gets all handles, the private door stands still until it is sent away: five seconds.
+    assert!(waits[waits.len() - 1] < Duration::from_secs(4), "{waits:?}");
     let before = Instant::now();
     until(|| ask(&house.public, &request("GET", "/livez", &[], "")).status == 200);
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());

@@ -664,3 +664,65 @@ fn where_a_request_ends_is_never_in_doubt() {
     }
     house.end();
 }
+
+#[test]
+fn another_protocol_is_not_spoken_however_it_is_asked_for() {
+    let house = House::new();
+    let knowledge = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let tls = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00\r\n\r\n";
+    for bytes in
+        [&knowledge[..], tls, b"\0\0\0\0\r\n\r\n", b"GET /livez\r\n\r\n", b"GET /livez HTTP/9.9\r\n\r\n"]
+    {
+        let answer = ask_or_be_left(&house.private, bytes);
+        assert!(answer.as_ref().is_none_or(|answer| answer.status == 400), "{answer:?}");
+    }
+    for (name, value) in [("Upgrade", "h2c"), ("Upgrade", "websocket"), ("Upgrade", "TLS/1.0, HTTP/1.1")] {
+        let more = [("Connection", "Upgrade, HTTP2-Settings"), (name, value), ("HTTP2-Settings", "AAMAAABk")];
+        let answer = ask_all(&house.private, &[request("GET", "/livez", &more, "")]);
+        assert_eq!(answer[0].status, 200, "{value}");
+        assert!(answer[0].head.starts_with("HTTP/1.1 200"), "{}", answer[0].head);
+    }
+    house.end();
+}
+
+#[test]
+fn the_id_that_a_request_brings_is_given_back_only_when_it_is_plain() {
+    let house = House::new();
+    let id = |value: &[u8]| {
+        let mut bytes = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: ".to_vec();
+        bytes.extend(value);
+        bytes.extend(b"\r\n\r\n");
+        let answer = ask_or_be_left(&house.private, &bytes)?;
+        answer.header("x-request-id").map(str::to_owned)
+    };
+    let long = "a".repeat(64);
+    for plain in ["a", "a-b_c.1", "0af7651916cd43dd8448eb211c80319c", &long] {
+        assert_eq!(id(plain.as_bytes()).as_deref(), Some(plain));
+    }
+    let longer = "a".repeat(65);
+    let odd: [&[u8]; 14] = [
+        b"",
+        b"a b",
+        b"a\tb",
+        b"<b>",
+        b"\x1b[31m",
+        b"a\x00b",
+        b"\xc3\xa9",
+        b"a\x7f",
+        b"../x",
+        b"a/b",
+        b"a\"b",
+        b"{a}",
+        b"%0d%0a",
+        longer.as_bytes(),
+    ];
+    for odd in odd {
+        // Our own, or no answer at all.
+        let back = id(odd);
+        let ours = |id: &String| {
+            id.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c)) && id.len() < 40
+        };
+        assert!(back.as_ref().is_none_or(ours), "{:?}: {back:?}", String::from_utf8_lossy(odd));
+    }
+    house.end();
+}
