@@ -15,4 +15,5 @@ mod house;
 mod isolation;
 mod keys;
 mod matrix;
+mod troubles;
 mod wire;
