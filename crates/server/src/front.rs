@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 
 use crate::audit::AuditBook;
 use crate::auth::{Caller, Keys, Source, Unknown};
+use crate::browser::Strangers;
 use crate::copies::Copies;
 use crate::error::Problem;
 use crate::house::{Audit, Face, House, Listener};
@@ -65,6 +66,7 @@ pub struct Front {
     pub(crate) copies: Copies,
     pub(crate) audit: AuditBook,
     pub(crate) metrics: Metrics,
+    pub(crate) strangers: Strangers,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     process: String,
@@ -86,6 +88,7 @@ impl Front {
             copies: Copies::default(),
             audit: AuditBook::default(),
             metrics: Metrics::default(),
+            strangers: Strangers::new(),
             callback,
             process,
             requests: AtomicU64::new(0),

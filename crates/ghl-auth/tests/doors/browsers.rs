@@ -818,3 +818,37 @@ fn no_parameter_changes_where_a_browser_is_sent() {
 fn percent_of_redirect() -> String {
     ELSEWHERE.replace(':', "%3A").replace('/', "%2F")
 }
+
+#[test]
+fn a_crowd_that_presses_the_button_with_made_up_codes_is_kept_from_highlevel() {
+    let house = House::of(empty_home());
+    let key = house.master_key();
+    let began = std::time::Instant::now();
+    let pressed: Vec<Vec<u8>> = (0..300)
+        .map(|number| request("POST", "/oauth/callback", &[], &format!("code=made-up-{number}")))
+        .collect();
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let crowds: Vec<_> =
+            pressed.chunks(75).map(|crowd| scope.spawn(|| ask_all(&house.public, crowd))).collect();
+        crowds
+            .into_iter()
+            .flat_map(|crowd| crowd.join().expect("no panic"))
+            .map(|answer| answer.status)
+            .collect()
+    });
+    let minutes = usize::try_from(began.elapsed().as_secs()).expect("a few") / 60 + 1;
+    assert!(statuses.iter().all(|status| [403, 429].contains(status)), "{statuses:?}");
+    assert!(house.exchanges() >= 30 && house.exchanges() <= 30 * minutes, "{} exchanges", house.exchanges());
+    if minutes == 1 {
+        let answer = ask(&house.public, &pressed[0]);
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
+        answer.is_a_protected_page();
+    }
+    // Whoever was sent by us gets through, and so do programs.
+    let sent = house.sent(&key);
+    let code = house.code(UserType::Location);
+    let query = format!("code={code}&state={}", sent.state);
+    assert_eq!(house.back(&query, &[("Cookie", &cookie(&sent.cookie))]).status, 200);
+    assert_eq!(house.get(&house.token_path(), &key).status, 200);
+    house.end();
+}
