@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
 static MASK_BEFORE: OnceLock<Mode> = OnceLock::new();
@@ -28,6 +28,17 @@ pub(crate) fn for_the_group_too<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     umask(before);
     made
+}
+
+/// Takes as many open files as the system lets this process have, and says how many that are. The
+/// usual limit is a low one for programs of long ago; connections are files, too.
+pub(crate) fn open_files() -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 256 };
+    let files = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 /// Gives the file mask back, for a program that takes this process's place and makes files of its

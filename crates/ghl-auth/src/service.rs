@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use server::{Certificate, ConsentPage, Front, House};
+use server::{Certificate, ConsentPage, Front, House, Room};
 use tokens::{Keeper, Timing};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ use crate::config::{Config, Credentials, HealthCheck, Meant, StoreSettings};
 use crate::doors::{Door, Sockets};
 use crate::exit::Exit;
 use crate::explain::Explained;
+use crate::harden;
 use crate::output;
 use crate::owner;
 use crate::text::Text;
@@ -145,6 +146,7 @@ impl Service {
         settings.upkeep.link = context.consent_link();
         let clock = Arc::new(SystemClock);
         let speech = Arc::new(Text::new(context.text.lang));
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         let upkeep = Upkeep::new(
             keeper.clone(),
             records.clone(),
@@ -163,6 +165,7 @@ impl Service {
             installs: settings.installs,
             hosts,
             audit: settings.audit,
+            room: Room::within(harden::open_files(), count),
         };
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         let (stop, stopped) = watch::channel(false);
@@ -170,7 +173,7 @@ impl Service {
         let (stop_keeping_up, no_more) = watch::channel(false);
         let keeping_up = tokio::spawn(front.clone().keep_up(no_more));
         let mut threads = Vec::new();
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS) {
+        for _ in 0..count {
             let certificate = certificate.clone();
             let thread =
                 answer(front.clone(), keeper.clone(), sockets.copies(), certificate, stopped.clone());

@@ -8,7 +8,7 @@
 mod pages;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -20,14 +20,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use tokens::records::{Verb, Visit};
-use tokens::{AuthorizationCode, InstallPolicy, KeeperError};
+use tokens::{AuthorizationCode, InstallPolicy, KeeperError, Timestamp};
 
 use crate::api::{document, whole_body};
-use crate::auth::Source;
+use crate::auth::{Source, held};
 use crate::copies::rfc3339;
 use crate::error::Problem;
 use crate::front::Front;
-use crate::house::ConsentPage;
+use crate::house::{ConsentPage, Face};
 use pages::Page;
 
 /// How long a person has from the start to the end.
@@ -35,6 +35,30 @@ const WITHIN: Duration = Duration::from_secs(10 * 60);
 
 const LONGEST_QUERY: usize = 4 * 1024;
 const LONGEST_FORM: usize = 8 * 1024;
+
+const PACE: Duration = Duration::from_secs(60);
+const STRANGERS_AT_A_PACE: u32 = 30;
+
+/// How many installs that nobody asked for HighLevel is asked about: anybody can press that button,
+/// and HighLevel's patience is needed for the tokens that we have.
+#[derive(Debug)]
+pub(crate) struct Strangers(Mutex<(Timestamp, u32)>);
+
+impl Strangers {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new((Timestamp::from_millis(0), 0)))
+    }
+
+    /// Whether there is room for one more.
+    fn admit(&self, now: Timestamp) -> bool {
+        let mut pace = held(&self.0);
+        if now < pace.0 || now.since(pace.0) >= PACE {
+            *pace = (now, 0);
+        }
+        pace.1 += 1;
+        pace.1 <= STRANGERS_AT_A_PACE
+    }
+}
 
 /// Makes a link that a person can open in a browser, once.
 pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, Problem> {
@@ -50,10 +74,12 @@ pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, P
     Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
 }
 
-/// Where the link leads: a button. A program with an admin key is sent on at once.
+/// Where the link leads: a button. A program with an admin key is sent on at once; at the public
+/// listener no key is looked at.
 pub(crate) async fn start_page(
     State(front): State<Arc<Front>>,
     axum::Extension(source): axum::Extension<Source>,
+    axum::Extension(face): axum::Extension<Face>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -61,7 +87,7 @@ pub(crate) async fn start_page(
     let Some(consent) = &front.house.consent else {
         return Page::new(speech, StatusCode::CONFLICT, "no-app").into_response();
     };
-    if headers.contains_key(header::AUTHORIZATION) {
+    if face == Face::Private && headers.contains_key(header::AUTHORIZATION) {
         let caller = front.caller(&headers, source, front.house.clock.now()).await;
         return match caller.map(|caller| caller.may(Verb::Admin)) {
             Ok(Ok(())) => send_off(&front, consent).await,
@@ -197,6 +223,11 @@ pub(crate) async fn confirm(State(front): State<Arc<Front>>, body: Body) -> Resp
     let Some(code) = found.remove("code").filter(|code| !code.is_empty()) else {
         return Page::new(speech, StatusCode::BAD_REQUEST, "no-code").into_response();
     };
+    if !front.strangers.admit(front.house.clock.now()) {
+        let mut page = Page::new(speech, StatusCode::TOO_MANY_REQUESTS, "crowded").into_response();
+        page.headers_mut().insert(header::RETRY_AFTER, PACE.as_secs().into());
+        return page;
+    }
     let code = AuthorizationCode::new(code);
     connected(&front, front.house.keeper.connect_unasked(&code, &front.house.installs).await)
 }
@@ -308,6 +339,15 @@ mod tests {
             assert_eq!(state.len(), 43);
             assert!(seen.insert(state));
         }
+    }
+
+    #[test]
+    fn of_a_crowd_of_strangers_thirty_a_minute_are_let_in() {
+        let strangers = Strangers::new();
+        let at = |seconds: i64| Timestamp::from_millis(1_790_000_000_000 + seconds * 1000);
+        let let_in = |seconds| (0..100).filter(|_| strangers.admit(at(seconds))).count();
+        assert_eq!([let_in(0), let_in(59), let_in(60), let_in(61)], [30, 0, 30, 0]);
+        assert_eq!(let_in(-3600), 30, "a clock that is set back shuts nobody out");
     }
 
     #[test]

@@ -28,10 +28,12 @@ use tracing::{error, info, warn};
 
 use crate::audit::AuditBook;
 use crate::auth::{Caller, Keys, Source, Unknown};
+use crate::browser::Strangers;
 use crate::copies::Copies;
 use crate::error::Problem;
 use crate::house::{Audit, Face, House, Listener};
 use crate::metrics::Metrics;
+use crate::patience::Patient;
 use crate::shortcut::{self, Begun};
 use crate::{hosts, routes};
 
@@ -62,6 +64,7 @@ pub struct Front {
     pub(crate) copies: Copies,
     pub(crate) audit: AuditBook,
     pub(crate) metrics: Metrics,
+    pub(crate) strangers: Strangers,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     /// Which keys are known: as the records last said.
@@ -119,6 +122,7 @@ impl Front {
             copies: Copies::default(),
             audit: AuditBook::default(),
             metrics: Metrics::default(),
+            strangers: Strangers::new(),
             callback,
             keys_as_of: Mutex::default(),
             process: format!("{process}-"),
@@ -196,7 +200,7 @@ impl Front {
 
     /// Answers on one listener until `stop` turns true, then ends the requests at hand.
     pub async fn serve(self: Arc<Self>, listener: Listener, face: Face, mut stop: watch::Receiver<bool>) {
-        let most = face.connections();
+        let most = self.house.room.of(face);
         let room = Arc::new(Semaphore::new(most));
         let router = routes::router(self.clone());
         loop {
@@ -240,12 +244,13 @@ impl Front {
     /// One connection.
     async fn converse(
         self: Arc<Self>,
-        mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         source: Source,
         face: Face,
         router: Router,
         mut stop: watch::Receiver<bool>,
     ) {
+        let mut stream = Patient::new(stream);
         let read = match (face, self.house.audit) {
             (Face::Private, Audit::Counted) => {
                 match shortcut::converse(&self, &mut stream, source, &mut stop).await {
@@ -400,17 +405,6 @@ impl Front {
 }
 
 const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
-
-impl Face {
-    /// How many connections a thread keeps at once: a flood at the public door leaves the private
-    /// one alone.
-    fn connections(self) -> usize {
-        match self {
-            Self::Private => 8192,
-            Self::Public => 1024,
-        }
-    }
-}
 
 enum Stream {
     Tcp(tokio::net::TcpStream),

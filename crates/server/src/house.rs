@@ -30,6 +30,32 @@ pub struct House {
     pub hosts: Vec<String>,
     /// How it is written down who took which token.
     pub audit: Audit,
+    /// How many connections are kept.
+    pub room: Room,
+}
+
+/// How many connections each thread keeps at once. A flood at the public door leaves the private one
+/// alone, and both leave files enough for the store and for HighLevel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    private: usize,
+    public: usize,
+}
+
+impl Room {
+    /// The room of each of `threads` in a process that may have `files` files and sockets open.
+    pub fn within(files: usize, threads: usize) -> Self {
+        const KEPT_FREE: usize = 64;
+        let share = files.saturating_sub(KEPT_FREE) / threads.max(1);
+        Self { private: (share / 2).clamp(4, 8192), public: (share / 4).clamp(4, 1024) }
+    }
+
+    pub(crate) fn of(self, face: Face) -> usize {
+        match face {
+            Face::Private => self.private,
+            Face::Public => self.public,
+        }
+    }
 }
 
 /// HighLevel's page on which a person authorises, and the app that asks.
@@ -87,4 +113,26 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// The key.
     pub key: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_door_can_take_all_files_there_are() {
+        let check = |files, threads, private, public| {
+            assert_eq!(Room::within(files, threads), Room { private, public }, "{files}, {threads}");
+        };
+        check(1024, 2, 240, 120);
+        check(1024, 8, 60, 30);
+        check(20_000, 2, 4984, 1024);
+        check(usize::MAX, 1, 8192, 1024);
+        check(64, 2, 4, 4);
+        check(0, 0, 4, 4);
+        for threads in 1..=8 {
+            let Room { private, public } = Room::within(512, threads);
+            assert!((private + public) * threads <= 384, "{threads}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod house;
 mod key;
 mod metrics;
 mod openapi;
+mod patience;
 mod routes;
 mod shortcut;
 mod tls;
@@ -24,7 +25,7 @@ mod tls;
 mod hosts;
 
 pub use front::Front;
-pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener};
+pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
 pub use tls::Certificate;
