@@ -123,7 +123,14 @@ impl Stored {
 pub(super) struct Prepared {
     replaced: Version,
     installation: Box<Installation>,
-    sealed: Vec<u8>,
+    sealed: Sealed,
+}
+
+/// A set as it is to rest.
+struct Sealed {
+    set: Vec<u8>,
+    /// Of its refresh token, where it has one of its own.
+    fingerprint: Option<Vec<u8>>,
 }
 
 // Looks.
@@ -271,7 +278,7 @@ impl Rows<'_> {
         let found = self.around(tokens, Stored { previous: None, ..stored })?;
         match change::commit(found, commit, self.sealer) {
             Outcome::Changed(installation) => {
-                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                let sealed = self.sealed(&installation)?;
                 Ok(Some(Prepared { replaced, installation, sealed }))
             }
             Outcome::AlreadySo(_) | Outcome::Moved(_) => Ok(None),
@@ -303,6 +310,15 @@ impl Rows<'_> {
         let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
         let place = Place::field(self.store_id, id, version, "tokens");
         self.sealer.seal(&place, &row::to_bytes(&TokensAtRest::from(tokens))).ok_or_else(missing)
+    }
+
+    fn sealed(&self, installation: &Installation) -> Result<Sealed, StoreError> {
+        let Installation { id, version, tokens, .. } = installation;
+        Ok(Sealed { set: self.sealed_set(id, *version, tokens)?, fingerprint: self.fingerprint(tokens) })
+    }
+
+    fn fingerprint(&self, tokens: &TokenSet) -> Option<Vec<u8>> {
+        tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec())
     }
 
     pub(super) fn put_set(
@@ -342,7 +358,7 @@ impl Rows<'_> {
                     installation.version = Version { epoch: epoch + 1, generation: generation + 1 };
                     self.no_longer_removed(id)?;
                 }
-                let sealed = self.sealed_set(id, installation.version, tokens)?;
+                let sealed = self.sealed(&installation)?;
                 self.save(&installation, stored, kept, &sealed)?;
                 Ok(*installation)
             }
@@ -356,7 +372,7 @@ impl Rows<'_> {
         installation: &Installation,
         over: Option<Stored>,
         kept: bool,
-        sealed: &[u8],
+        sealed: &Sealed,
     ) -> Result<(), Failure> {
         let id = &installation.id;
         let present = over.as_ref().map(|over| over.version);
@@ -370,10 +386,9 @@ impl Rows<'_> {
         if let Some(version) = dropped {
             self.drop_set(id, version)?;
         }
-        self.put_set(id, installation.version, sealed)?;
+        self.put_set(id, installation.version, &sealed.set)?;
         let tokens = &installation.tokens;
         let connection = ConnectionAtRest::from(&installation.connection);
-        let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
         let due = installation.overview().refresh_due_at();
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation,
@@ -409,7 +424,7 @@ impl Rows<'_> {
             ":expires_at": tokens.expires_at.as_millis(),
             ":scopes": tokens.scopes,
             ":company": tokens.company.as_ref().map(CompanyId::as_str),
-            ":fingerprint": fingerprint,
+            ":fingerprint": sealed.fingerprint,
             ":due": due.map(Timestamp::as_millis),
             ":changed": self.next_change()?,
         })?;
@@ -464,7 +479,7 @@ impl Rows<'_> {
         let kept = change::is_same(&found.tokens, &commit.tokens);
         let committed = match change::commit(found, commit, self.sealer) {
             Outcome::Changed(installation) => {
-                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                let sealed = self.sealed(&installation)?;
                 self.save(&installation, Some(stored), kept, &sealed)?;
                 Committed::Saved(installation)
             }
@@ -549,7 +564,7 @@ impl Rows<'_> {
         for (id, version) in &all {
             let tokens = self.set(id, *version)?;
             self.put_set(id, *version, &self.sealed_set(id, *version, &tokens)?)?;
-            let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
+            let fingerprint = self.fingerprint(&tokens);
             let sql = "UPDATE installations SET fingerprint = ?5
                 WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
             let (epoch, generation) = (number(version.epoch), number(version.generation));
