@@ -153,7 +153,8 @@ fn inner_storm() {
                 loop {
                     // Two storms over one database may keep each other waiting for too long: then
                     // nothing was promised.
-                    let Ok(Some(seen)) = store.load(&id).await else { continue };
+                    let Ok(seen) = store.load(&id).await else { continue };
+                    let seen = seen.expect("nothing deletes a grant");
                     let generation = seen.version.generation + 1;
                     let next = set_in_the_storm(number, generation, std::process::id());
                     let commit = commit(&*store, &seen, "storm", next, START);
