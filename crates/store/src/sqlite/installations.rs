@@ -260,8 +260,8 @@ impl Rows<'_> {
     /// What there is to say of a claim without changing anything; none when it may be had.
     pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
         match self.claimable(claim)? {
-            // Nothing is sent for a row that would not open: better to learn it now.
-            Ok(stored) => self.open(stored).map(|_| None),
+            // Nothing is sent for a set that would not open: better to learn it now.
+            Ok(stored) => self.set(&stored.id, stored.version).map(|_| None),
             Err(refusal) => Ok(Some(refusal)),
         }
     }
