@@ -9,7 +9,6 @@ use tokens::{
     AccessToken, AnswerBody, Broken, Connection, Health, InstallationId, LastCheck, Previous, RefreshBy,
     RefreshToken, ReplyMembers, Timestamp, TokenSet, Version,
 };
-use zeroize::Zeroizing;
 
 /// What is odd about a value at rest, without any of it that could be secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,10 +297,30 @@ impl LandingAtRest {
     }
 }
 
+/// Bytes that are wiped when they are dropped, as far as there ever were any.
+pub(crate) struct Wiped(Vec<u8>);
+
+impl std::ops::Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        use zeroize::Zeroize as _;
+        // The room behind them was never written, and wiping it costs more than all the rest.
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
 /// A value as JSON, in memory that is wiped.
-pub(crate) fn to_bytes(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(32 * 1024));
-    serde_json::to_writer(&mut *bytes, value).expect("strings and numbers are always JSON");
+pub(crate) fn to_bytes(value: &impl Serialize) -> Wiped {
+    // Room for all there may be: what grows leaves a copy behind.
+    let mut bytes = Wiped(Vec::with_capacity(32 * 1024));
+    serde_json::to_writer(&mut bytes.0, value).expect("strings and numbers are always JSON");
     bytes
 }
 

@@ -7,6 +7,7 @@
 //! A slot is a row of records: eight bytes of mark, one that says whether it is sealed, four of
 //! length, a checksum, the answer. What is not a whole record ends the row.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
@@ -30,11 +31,10 @@ const ROOM: usize = 64 * 1024;
 pub(crate) struct Spool {
     folder: PathBuf,
     sealer: Arc<Sealer>,
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<HashMap<FlightId, Arc<Mutex<Slot>>>>,
 }
 
 struct Slot {
-    flight: FlightId,
     file: File,
     end: u64,
 }
@@ -65,14 +65,19 @@ impl Spool {
 
     /// Makes the flight's slot and flushes it.
     pub(crate) fn reserve(&self, flight: &FlightId) -> Result<(), StoreError> {
+        self.slot(flight).map(drop)
+    }
+
+    /// The flight's slot, made if need be. Flights wait for the disk side by side.
+    fn slot(&self, flight: &FlightId) -> Result<Arc<Mutex<Slot>>, StoreError> {
         let path = self.slot_path(flight)?;
-        let mut slots = held(&self.slots);
-        if slots.iter().any(|slot| slot.flight == *flight) {
-            return Ok(());
+        if let Some(slot) = held(&self.slots).get(flight) {
+            return Ok(slot.clone());
         }
         let file = self.make(&path).map_err(failed("set room aside in", &path))?;
-        slots.push(Slot { flight: flight.clone(), file, end: 0 });
-        Ok(())
+        let slot = Arc::new(Mutex::new(Slot { file, end: 0 }));
+        held(&self.slots).insert(flight.clone(), slot.clone());
+        Ok(slot)
     }
 
     fn make(&self, path: &Path) -> io::Result<File> {
@@ -100,12 +105,10 @@ impl Spool {
 
     /// Puts an answer into its slot and flushes it.
     pub(crate) fn land(&self, flight: &FlightId, landing: &Landing) -> Result<(), StoreError> {
-        self.reserve(flight)?;
         let path = self.slot_path(flight)?;
         let record = record(&self.sealer, flight, landing);
-        let mut slots = held(&self.slots);
-        let slot = slots.iter_mut().find(|slot| slot.flight == *flight);
-        let slot = slot.ok_or_else(|| failed("find", &path)(io::ErrorKind::NotFound.into()))?;
+        let slot = self.slot(flight)?;
+        let mut slot = held(&slot);
         slot.file
             .write_all_at(&record, slot.end)
             .and_then(|()| slot.file.sync_data())
@@ -117,9 +120,8 @@ impl Spool {
     /// Takes the flight's slot away, and the folder with the last of them.
     pub(crate) fn free(&self, flight: &FlightId) -> Result<(), StoreError> {
         let path = self.slot_path(flight)?;
-        let mut slots = held(&self.slots);
         let removed = fs::remove_file(&path);
-        slots.retain(|slot| slot.flight != *flight);
+        held(&self.slots).remove(flight);
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => {

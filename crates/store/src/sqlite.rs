@@ -151,7 +151,8 @@ impl Store for SqliteStore {
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         // Opening and sealing hold up nobody while the database is not ours.
-        let (asked, commit) = (commit.clone(), commit.clone());
+        let commit = Arc::new(commit.clone());
+        let asked = commit.clone();
         let prepared = self.read(move |rows| rows.prepare(&asked)).await?;
         self.write(move |rows| rows.commit(&commit, prepared)).await
     }

@@ -127,3 +127,128 @@ fn a_killed_process_loses_nothing_from_a_file_rewritten_in_place() {
 fn a_killed_process_loses_nothing_from_a_database() {
     kill_again_and_again("sqlite");
 }
+
+const IN_THE_STORM: usize = 8;
+
+fn in_the_storm(number: usize) -> tokens::InstallationId {
+    tokens::InstallationId::from_parts("location", &format!("storm{number}")).unwrap()
+}
+
+/// The tokens of a generation and whoever saved it, so that any mixture is noticed.
+fn set_in_the_storm(number: usize, generation: u64, process: u32) -> tokens::TokenSet {
+    tokens(&in_the_storm(number), &format!("generation-{generation}-{process}"), START)
+}
+
+#[test]
+#[ignore = "run, and killed, by the other tests"]
+fn inner_storm() {
+    let path = std::env::var_os("STORE").unwrap();
+    let keys = sealed_by(&Key::parse(&std::env::var("KEY").unwrap()).unwrap());
+    runtime().block_on(async {
+        let store = open("sqlite", Path::new(&path), &keys);
+        let mut air = tokio::task::JoinSet::new();
+        for number in 0..IN_THE_STORM {
+            let (store, id) = (store.clone(), in_the_storm(number));
+            air.spawn(async move {
+                loop {
+                    // Two storms over one database may keep each other waiting for too long: then
+                    // nothing was promised.
+                    let Ok(seen) = store.load(&id).await else { continue };
+                    let seen = seen.expect("nothing deletes a grant");
+                    let generation = seen.version.generation + 1;
+                    let next = set_in_the_storm(number, generation, std::process::id());
+                    let commit = commit(&*store, &seen, "storm", next, START);
+                    if let Ok(Committed::Saved(saved)) = store.commit(&commit).await {
+                        println!("saved {number} {}", saved.version.generation);
+                    }
+                }
+            });
+        }
+        air.join_next().await.unwrap().unwrap();
+    });
+}
+
+/// Lets one process or two storm over one database, kills them, and looks at what is left.
+fn kill_in_a_storm(processes: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let key = Key::generate();
+    let keys = sealed_by(&Key::parse(&key).unwrap());
+    let mut processes_so_far = vec![0];
+    runtime().block_on(async {
+        let store = open("sqlite", &path, &keys);
+        for number in 0..IN_THE_STORM {
+            let first = set_in_the_storm(number, 1, 0);
+            store.connect(&in_the_storm(number), &first, START).await.unwrap();
+        }
+    });
+    let mut saved_by_anyone = std::collections::BTreeSet::new();
+    for round in 0..5_u64 {
+        let children: Vec<_> = (0..processes)
+            .map(|_| {
+                Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "inner_storm", "--ignored", "--nocapture"])
+                    .env("STORE", &path)
+                    .env("KEY", key.as_str())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        processes_so_far.extend(children.iter().map(std::process::Child::id));
+        let told: Vec<String> = std::thread::scope(|scope| {
+            let storms: Vec<_> = children
+                .into_iter()
+                .map(|mut child| {
+                    scope.spawn(move || {
+                        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+                        let enough = 20 + round as usize * 7;
+                        let saved = lines.by_ref().map(Result::unwrap).filter(|line| line.contains("saved "));
+                        let mut told: Vec<String> = saved.take(enough).collect();
+                        child.kill().unwrap();
+                        child.wait().unwrap();
+                        told.extend(lines.map(Result::unwrap));
+                        told
+                    })
+                })
+                .collect();
+            storms.into_iter().flat_map(|storm| storm.join().unwrap()).collect()
+        });
+        let saved: Vec<(usize, u64)> = told
+            .iter()
+            .filter_map(|line| {
+                let mut words = line.split_once("saved ")?.1.split(' ');
+                Some((words.next()?.parse().ok()?, words.next()?.trim().parse().ok()?))
+            })
+            .collect();
+        assert!(saved.len() >= 20, "it stormed: {told:?}");
+        for saved in &saved {
+            assert!(saved_by_anyone.insert(*saved), "two were told that they had saved {saved:?}");
+        }
+        runtime().block_on(async {
+            let store = open("sqlite", &path, &keys);
+            for number in 0..IN_THE_STORM {
+                let found =
+                    store.load(&in_the_storm(number)).await.unwrap().expect("nothing deletes a grant");
+                let generation = found.version.generation;
+                let told = saved.iter().filter(|saved| saved.0 == number).map(|saved| saved.1).max();
+                assert!(told.is_none_or(|told| generation >= told), "{generation} {told:?}");
+                let mut sets = processes_so_far.iter().map(|of| set_in_the_storm(number, generation, *of));
+                let whole = sets.any(|set| {
+                    found.tokens.access == set.access && found.tokens.refresh_by == set.refresh_by
+                });
+                assert!(whole, "what is there is whole");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_process_killed_in_a_storm_loses_nothing_that_it_was_told() {
+    kill_in_a_storm(1);
+}
+
+#[test]
+fn two_processes_storm_one_database_and_each_set_is_saved_by_one() {
+    kill_in_a_storm(2);
+}

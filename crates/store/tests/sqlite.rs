@@ -274,6 +274,82 @@ async fn others_are_waited_for_and_not_for_ever() {
     waiting.await.unwrap().unwrap();
 }
 
+/// Asks for something without waiting for it.
+fn ask<'a, T>(question: impl Future<Output = T> + Send + 'a) -> Asked<'a, T> {
+    let mut asked: Asked<'a, T> = Box::pin(question);
+    assert!(asked.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+    asked
+}
+
+type Asked<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How often something was committed to the log that has not been put back yet.
+fn commits(path: &Path) -> usize {
+    let log = std::fs::read(path.with_extension("db-wal")).unwrap();
+    // Each page has a header of 24 bytes, where the last page of a commit says how large all is then.
+    log.get(32..).unwrap_or_default().chunks_exact(24 + 4096).filter(|page| page[4..8] != [0; 4]).count()
+}
+
+#[tokio::test]
+async fn what_waits_at_the_same_time_goes_to_the_disk_together() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let store = open(&path, &keys).unwrap();
+    let ids: Vec<InstallationId> = (0..50)
+        .map(|number| {
+            InstallationId::from_parts("location", &format!("EEEEEEEEEEEEEEEEEE{number:02}")).unwrap()
+        })
+        .collect();
+    let sets: Vec<_> = ids.iter().map(|id| tokens(id, "1", START)).collect();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let asked: Vec<_> = ids.iter().zip(&sets).map(|(id, set)| ask(store.connect(id, set, START))).collect();
+    let before = commits(&path);
+    other.execute_batch("ROLLBACK").unwrap();
+    for asked in asked {
+        asked.await.unwrap();
+    }
+    // Whoever came while the database was another's waited for that one, and the rest for them.
+    let together = commits(&path) - before;
+    assert!((1..=2).contains(&together), "{together} flushes");
+    assert_eq!(count(&path), 53);
+}
+
+#[tokio::test]
+async fn whoever_reads_waits_for_nobody_who_writes() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let store = open(&path, &keys).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let id = InstallationId::from_parts("location", "EEEEEEEEEEEEEEEEEEEE").unwrap();
+    let set = tokens(&id, "1", START);
+    let mut writing = ask(store.connect(&id, &set, START));
+    assert!(store.load(&company()).await.unwrap().is_some());
+    assert_eq!(store.list().await.unwrap().len(), 3);
+    assert_eq!(store.overview(None, 9).await.unwrap().len(), 3);
+    assert!(store.refresh_due(START, 9).await.unwrap().is_empty());
+    assert_eq!(store.check_due(DAY, START, 9).await.unwrap().len(), 3);
+    assert!(store.parked().await.unwrap().is_empty());
+    store.changes(Default::default()).await.unwrap();
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(writing.as_mut().poll(context).is_pending(), "it is still waiting");
+    other.execute_batch("ROLLBACK").unwrap();
+    writing.await.unwrap();
+    assert!(store.load(&id).await.unwrap().is_some(), "what was acknowledged is read");
+}
+
+#[tokio::test]
+async fn a_grant_that_can_not_be_opened_stays_parked() {
+    let (_folder, path) = in_folder();
+    let keys = filled(&path).await;
+    let store = open(&path, &keys).unwrap();
+    store.park(&company(), &tokens(&company(), "2", START), START).await.unwrap();
+    execute(&path, "UPDATE parked SET tokens = x'00'");
+    assert!(matches!(store.approve(&company(), START).await, Err(StoreError::SealBroken { .. })));
+    assert_eq!(store.parked().await.unwrap().len(), 1);
+}
+
 #[test]
 fn many_may_make_and_open_it_at_once() {
     let (_folder, path) = in_folder();

@@ -21,6 +21,13 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 pub(super) const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
+/// How much of the database the writer keeps in memory, in KiB: what changes together has room in it.
+const CACHE: i64 = 4096;
+
+/// So many pages of log, 16 MB, are put back into the database at once: in a storm, the same pages
+/// are written again and again.
+const LOG: i64 = 4000;
+
 /// So many kinds of statement stay prepared: more than there are.
 const STATEMENTS: usize = 64;
 
@@ -113,6 +120,8 @@ pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<(Connection, Shar
         refuse_foreign(&connection, path)?;
         use_wal(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -CACHE)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         migrate(&mut connection, &sealer, path)?;
         let store_id = check_key(&mut connection, &sealer, path)?;

@@ -123,7 +123,14 @@ impl Stored {
 pub(super) struct Prepared {
     replaced: Version,
     installation: Box<Installation>,
-    sealed: Vec<u8>,
+    sealed: Sealed,
+}
+
+/// A set as it is to rest.
+struct Sealed {
+    set: Vec<u8>,
+    /// Of its refresh token, where it has one of its own.
+    fingerprint: Option<Vec<u8>>,
 }
 
 // Looks.
@@ -253,8 +260,8 @@ impl Rows<'_> {
     /// What there is to say of a claim without changing anything; none when it may be had.
     pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
         match self.claimable(claim)? {
-            // Nothing is sent for a row that would not open: better to learn it now.
-            Ok(stored) => self.open(stored).map(|_| None),
+            // Nothing is sent for a set that would not open: better to learn it now.
+            Ok(stored) => self.set(&stored.id, stored.version).map(|_| None),
             Err(refusal) => Ok(Some(refusal)),
         }
     }
@@ -271,7 +278,7 @@ impl Rows<'_> {
         let found = self.around(tokens, Stored { previous: None, ..stored })?;
         match change::commit(found, commit, self.sealer) {
             Outcome::Changed(installation) => {
-                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                let sealed = self.sealed(&installation)?;
                 Ok(Some(Prepared { replaced, installation, sealed }))
             }
             Outcome::AlreadySo(_) | Outcome::Moved(_) => Ok(None),
@@ -315,6 +322,15 @@ impl Rows<'_> {
         self.sealer.seal(&place, &row::to_bytes(&TokensAtRest::from(tokens))).ok_or_else(missing)
     }
 
+    fn sealed(&self, installation: &Installation) -> Result<Sealed, StoreError> {
+        let Installation { id, version, tokens, .. } = installation;
+        Ok(Sealed { set: self.sealed_set(id, *version, tokens)?, fingerprint: self.fingerprint(tokens) })
+    }
+
+    fn fingerprint(&self, tokens: &TokenSet) -> Option<Vec<u8>> {
+        tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec())
+    }
+
     pub(super) fn put_set(
         &self,
         id: &InstallationId,
@@ -352,7 +368,7 @@ impl Rows<'_> {
                     installation.version = Version { epoch: epoch + 1, generation: generation + 1 };
                     self.no_longer_removed(id)?;
                 }
-                let sealed = self.sealed_set(id, installation.version, tokens)?;
+                let sealed = self.sealed(&installation)?;
                 self.save(&installation, stored, kept, &sealed)?;
                 Ok(*installation)
             }
@@ -366,7 +382,7 @@ impl Rows<'_> {
         installation: &Installation,
         over: Option<Stored>,
         kept: bool,
-        sealed: &[u8],
+        sealed: &Sealed,
     ) -> Result<(), Failure> {
         let id = &installation.id;
         let present = over.as_ref().map(|over| over.version);
@@ -380,10 +396,9 @@ impl Rows<'_> {
         if let Some(version) = dropped {
             self.drop_set(id, version)?;
         }
-        self.put_set(id, installation.version, sealed)?;
+        self.put_set(id, installation.version, &sealed.set)?;
         let tokens = &installation.tokens;
         let connection = ConnectionAtRest::from(&installation.connection);
-        let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
         let due = installation.overview().refresh_due_at();
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation,
@@ -419,7 +434,7 @@ impl Rows<'_> {
             ":expires_at": tokens.expires_at.as_millis(),
             ":scopes": tokens.scopes,
             ":company": tokens.company.as_ref().map(CompanyId::as_str),
-            ":fingerprint": fingerprint,
+            ":fingerprint": sealed.fingerprint,
             ":due": due.map(Timestamp::as_millis),
             ":changed": self.next_change()?,
         })?;
@@ -474,7 +489,7 @@ impl Rows<'_> {
         let kept = change::is_same(&found.tokens, &commit.tokens);
         let committed = match change::commit(found, commit, self.sealer) {
             Outcome::Changed(installation) => {
-                let sealed = self.sealed_set(&installation.id, installation.version, &installation.tokens)?;
+                let sealed = self.sealed(&installation)?;
                 self.save(&installation, Some(stored), kept, &sealed)?;
                 Committed::Saved(installation)
             }
@@ -559,7 +574,7 @@ impl Rows<'_> {
         for (id, version) in &all {
             let tokens = self.set(id, *version)?;
             self.put_set(id, *version, &self.sealed_set(id, *version, &tokens)?)?;
-            let fingerprint = tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec());
+            let fingerprint = self.fingerprint(&tokens);
             let sql = "UPDATE installations SET fingerprint = ?5
                 WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
             let (epoch, generation) = (number(version.epoch), number(version.generation));

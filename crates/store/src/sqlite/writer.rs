@@ -15,7 +15,7 @@ use super::database::{Failure, Rows, Shared, refuse_other_key};
 use crate::disk::failed;
 
 /// So many changes share a flush at most, and a while in which other processes can't write.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 128;
 
 /// What a change is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,5 +161,133 @@ impl Desk {
             self.flushing = worth_it;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::key::{Key, Keys};
+    use crate::seal::Sealer;
+    use crate::sqlite::database;
+
+    type Answer = oneshot::Receiver<Result<i64, StoreError>>;
+
+    fn desk(folder: &Path) -> Desk {
+        let keys = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
+        let (connection, shared) =
+            database::open(&folder.join("ghl.db"), Arc::new(Sealer::new(&keys))).expect("a database");
+        connection
+            .execute_batch(
+                "CREATE TABLE things (number INTEGER PRIMARY KEY, name TEXT,
+                    whose INTEGER REFERENCES things (number) DEFERRABLE INITIALLY DEFERRED);
+                 PRAGMA foreign_keys = ON",
+            )
+            .expect("a table");
+        Desk { connection, shared: Arc::new(shared), flushing: true }
+    }
+
+    /// Adds a thing and counts them, and then does the rest.
+    fn change(
+        name: &'static str,
+        rest: impl FnOnce(&Rows<'_>) -> Result<(), Failure> + Send + 'static,
+    ) -> (Box<dyn Change>, Answer) {
+        let (answer, answered) = oneshot::channel();
+        let make = move |rows: &Rows<'_>| {
+            rows.transaction.execute("INSERT INTO things (name) VALUES (?1)", [name])?;
+            rest(rows)?;
+            Ok(rows.transaction.query_row("SELECT count(*) FROM things", [], |row| row.get(0))?)
+        };
+        (Box::new(Asked { worth: Worth::AFlush, make: Some(make), made: None, answer }), answered)
+    }
+
+    fn fine(_: &Rows<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn there(desk: &Desk) -> Vec<String> {
+        let mut all = desk.connection.prepare("SELECT name FROM things").expect("a table");
+        all.query_map([], |row| row.get(0)).expect("things").map(|name| name.expect("a name")).collect()
+    }
+
+    fn take(desk: &mut Desk, changes: Vec<(Box<dyn Change>, Answer)>) -> Vec<Result<i64, StoreError>> {
+        let (changes, answers): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+        desk.take(changes);
+        answers.into_iter().map(|mut answer| answer.try_recv().expect("everyone is told")).collect()
+    }
+
+    #[test]
+    fn a_change_that_fails_is_undone_alone_and_the_others_rest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut desk = desk(folder.path());
+        let lost = |_: &Rows<'_>| Err(StoreError::LeaseLost.into());
+        let odd = |rows: &Rows<'_>| Ok(rows.transaction.execute_batch("SELECT nonsense")?);
+        let changes = vec![change("a", fine), change("b", lost), change("c", odd), change("d", fine)];
+        let told = take(&mut desk, changes);
+        assert!(matches!(told[0], Ok(1)) && matches!(told[3], Ok(2)), "{told:?}");
+        assert!(matches!(told[1], Err(StoreError::LeaseLost)), "{told:?}");
+        assert!(matches!(told[2], Err(StoreError::Database { .. })), "{told:?}");
+        assert_eq!(there(&desk), ["a", "d"]);
+    }
+
+    #[test]
+    fn when_nothing_comes_to_rest_everyone_is_told_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut desk = desk(folder.path());
+        // What is wrong with it shows when it is committed.
+        let broken = |rows: &Rows<'_>| Ok(rows.transaction.execute_batch("UPDATE things SET whose = 99")?);
+        let told = take(&mut desk, vec![change("a", fine), change("b", broken), change("c", fine)]);
+        assert!(told.iter().all(|told| matches!(told, Err(StoreError::Database { .. }))), "{told:?}");
+        assert!(there(&desk).is_empty());
+
+        // As SQLite itself undoes everything when the disk is full in the middle.
+        let undone = |rows: &Rows<'_>| {
+            rows.transaction.execute_batch("ROLLBACK")?;
+            Err(StoreError::LeaseLost.into())
+        };
+        let told = take(&mut desk, vec![change("a", fine), change("b", undone), change("c", fine)]);
+        assert!(told.iter().all(Result::is_err), "{told:?}");
+        assert!(there(&desk).is_empty());
+        assert!(matches!(take(&mut desk, vec![change("d", fine)])[..], [Ok(1)]), "and it goes on");
+    }
+
+    #[test]
+    fn once_a_flush_has_failed_nothing_more_is_done() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut desk = desk(folder.path());
+        let failed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        let failed = Failure::Sqlite(rusqlite::Error::SqliteFailure(failed, None));
+        desk.shared.distrust_if_flush_failed(failed, "write");
+        let told = take(&mut desk, vec![change("a", fine), change("b", fine)]);
+        assert!(told.iter().all(|told| matches!(told, Err(StoreError::Poisoned { .. }))), "{told:?}");
+        assert!(there(&desk).is_empty());
+    }
+
+    #[test]
+    fn a_note_alone_waits_for_no_flush_and_a_change_behind_it_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut desk = desk(folder.path());
+        let how = |desk: &Desk| -> i64 {
+            desk.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("a number")
+        };
+        let note = || {
+            let (answer, answered) = oneshot::channel();
+            let make = |_: &Rows<'_>| Ok(0_i64);
+            let asked = Asked { worth: Worth::NoFlush, make: Some(make), made: None, answer };
+            (Box::new(asked) as Box<dyn Change>, answered)
+        };
+        const NORMAL: i64 = 1;
+        const FULL: i64 = 2;
+        for (changes, expected) in [
+            (vec![change("a", fine)], FULL),
+            (vec![note()], NORMAL),
+            (vec![note(), note()], NORMAL),
+            (vec![note(), change("b", fine)], FULL),
+        ] {
+            assert!(take(&mut desk, changes).iter().all(Result::is_ok));
+            assert_eq!(how(&desk), expected);
+        }
     }
 }
