@@ -136,7 +136,7 @@ impl Upkeep {
     }
 
     /// Delivers what there is to tell, beside the rounds: one that hangs has to be told of.
-    async fn keep_telling(&self, mut stop: watch::Receiver<bool>) {
+    async fn keep_telling(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut looked_at = Instant::now();
         loop {
             self.deliver_due().await;
@@ -147,6 +147,7 @@ impl Upkeep {
             if looked_at.elapsed() >= LOOK_EVERY {
                 looked_at = Instant::now();
                 self.watch_checks().await;
+                self.tell_what_is_due().await;
             }
         }
     }
