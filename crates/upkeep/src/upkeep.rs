@@ -169,6 +169,11 @@ impl Upkeep {
         self.round_ended.store(ended, Ordering::Relaxed);
     }
 
+    /// Who keeps the tokens.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
     /// What was done so far, in numbers.
     pub fn tally(&self) -> &Tally {
         &self.tally

@@ -7,6 +7,7 @@
 mod support;
 
 mod clock;
+mod durable;
 mod hook;
 mod late;
 mod telling;
@@ -33,11 +34,25 @@ fn other_process(house: &House, ways: Vec<Way>) -> (Arc<Upkeep>, Arc<dyn Records
 }
 
 fn process_by(house: &House, settings: Settings, clock: Arc<dyn Clock>) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_of(house, settings, clock, &house.sandbox.base_url())
+}
+
+/// One that finds HighLevel at an address.
+fn process_before(house: &House, settings: Settings, base: &str) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_of(house, settings, house.clock.clone(), base)
+}
+
+fn process_of(
+    house: &House,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    base: &str,
+) -> (Arc<Upkeep>, Arc<dyn Records>) {
     let (store, records) =
         store::open_with_records(&house.url(), &house.keys(), Some(&house.id)).expect("a store");
-    let base = house.sandbox.base_url().parse().expect("an address");
-    let client = Client::new(base, Dialect::Dated, None).expect("a client");
-    let keeper = house.keeper_over(store);
+    let client = Client::new(base.parse().expect("an address"), Dialect::Dated, None).expect("a client");
+    let secret = house.sandbox.settings().client_secret.clone();
+    let keeper = house.keeper_of(store, support::roomy(), base, &secret);
     let upkeep = Upkeep::new(keeper, records.clone(), client, clock, Arc::new(Plain), settings);
     (upkeep, records)
 }

@@ -31,7 +31,7 @@ async fn what_flaps_is_told_as_that_and_each_notice_arrives_once_though_two_deli
     let both_deliver = async || {
         tokio::join!(processes[0].0.deliver_due(), processes[1].0.deliver_due());
     };
-    let flaps = times("FLAPS", 1000);
+    let flaps = times("GHL_AUTH_FLAPS", 1000);
     for flap in 0..flaps {
         match flap % 2 {
             0 => suspend(&house),
@@ -75,7 +75,7 @@ async fn what_flaps_is_told_as_that_and_each_notice_arrives_once_though_two_deli
 async fn each_real_change_is_told_once_though_two_look_at_once() {
     let (house, hook) = (House::new(Rest::Sqlite).await, Hook::start());
     let processes = [process(&house, vec![hook.way()]), other_process(&house, vec![hook.way()])];
-    let changes = times("CHANGES", 20);
+    let changes = times("GHL_AUTH_CHANGES", 20);
     for change in 0..changes {
         match change % 2 {
             0 => suspend(&house),
