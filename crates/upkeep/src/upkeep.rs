@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use highlevel::Client;
+use prometheus_client::registry::Registry;
 use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, Installation, InstallationId, Keeper,
     KeeperError, LastCheck, Records, StepRecord, Timestamp, Trigger, next_check_at,
@@ -174,9 +175,10 @@ impl Upkeep {
         &self.keeper
     }
 
-    /// What was done so far, in numbers.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// Puts what was done so far, and what HighLevel says of its limits, into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.tally.register(registry);
+        Tally::register_rates(registry, self.client.rate_limits());
     }
 
     /// Whether the rounds go on.
@@ -252,7 +254,8 @@ impl Upkeep {
         let run = self.begin_beat(id).await;
         match self.check(id, Trigger::Clock).await {
             Ok(check) => {
-                info!(%id, health = check.health.as_str(), code = check.code, "checked");
+                let (health, trace_id) = (check.health.as_str(), check.trace_id());
+                info!(%id, health, code = check.code, trace_id, "checked");
                 self.end_beat(run, &check).await;
             }
             Err(error) => warn!(%id, %error, "the check could not be made"),
