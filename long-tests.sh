@@ -23,12 +23,14 @@ export GHL_AUTH_AUDIT_KILLS="${GHL_AUTH_AUDIT_KILLS:-100}"               # while
 export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
 export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
+export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each token at rest before it is used
+export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
 GHL_AUTH_RESULTS="$(mktemp)"
 export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
 
 failed=0
-for suite in keeping keeping_processes; do
+for suite in keeping keeping_processes rounds; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done

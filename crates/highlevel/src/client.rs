@@ -16,9 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokens::AccessToken;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Failure, FailureKind};
+use crate::rate::{RateBook, RateLimits};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -117,6 +118,7 @@ pub struct Client {
     http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: ApiBase,
     dialect: Dialect,
+    rates: Arc<RateBook>,
 }
 
 impl fmt::Debug for Client {
@@ -182,12 +184,17 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .retry_canceled_requests(false)
             .build(connector);
-        Ok(Self { http, base, dialect })
+        Ok(Self { http, base, dialect, rates: Arc::default() })
     }
 
     /// The dialect of our own calls.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// What HighLevel's answers of late say of its rate limits.
+    pub fn rate_limits(&self) -> RateLimits {
+        self.rates.least(Instant::now())
     }
 
     /// Where the calls go.
@@ -232,6 +239,7 @@ impl Client {
             false => Silence::Lost(innermost(&error)),
         })?;
         let (head, body) = answer.into_parts();
+        self.rates.note(&head.headers, Instant::now());
         let body = Limited::new(body, LARGEST_BODY)
             .collect()
             .await

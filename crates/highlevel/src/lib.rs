@@ -10,6 +10,7 @@ mod error;
 mod jwt;
 mod locations;
 mod oauth;
+mod rate;
 mod wire;
 
 pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
@@ -17,3 +18,4 @@ pub use contacts::Contact;
 pub use error::{Failure, FailureKind};
 pub use locations::Location;
 pub use oauth::{AppCredentials, Consent, OAuth, app_id};
+pub use rate::RateLimits;

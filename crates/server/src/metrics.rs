@@ -105,7 +105,7 @@ pub(crate) fn text(front: &Front) -> String {
     let build = Family::<Version, Gauge>::default();
     build.get_or_create(&Version { version: env!("CARGO_PKG_VERSION").into() }).set(1);
     registry.register("build_info", "The version of the program", build);
-    front.house.upkeep.tally().register(&mut registry);
+    front.house.upkeep.register(&mut registry);
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = encode(&mut text, &registry);

@@ -76,6 +76,13 @@ pub struct CheckRecord {
     pub steps: Vec<StepRecord>,
 }
 
+impl CheckRecord {
+    /// HighLevel's `traceId` of the call that ended it: with it, their support finds the request.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.steps.iter().rev().find_map(|step| step.trace_id.as_deref())
+    }
+}
+
 /// Who wanted a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {

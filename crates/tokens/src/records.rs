@@ -59,7 +59,8 @@ pub trait Records: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Takes what is due to be delivered now, at most `limit`, for us alone until `lease_until`. What
-    /// waits for more than twice `LONGEST_WAIT` is due, too.
+    /// waits for more than twice `LONGEST_WAIT` is due, too. What comes after something else about the
+    /// same subject by the same way waits for that: nobody hears of an end before its beginning.
     async fn claim_deliveries(
         &self,
         now: Timestamp,

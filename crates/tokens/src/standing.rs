@@ -71,10 +71,29 @@ impl Standing {
             _ => self.failures.saturating_add(1),
         };
         let kind = if silenced { None } else { next.worth_telling(now, rules) };
-        if kind.is_some() {
-            (next.told, next.told_at) = (next.health, Some(now));
+        if let Some(kind) = kind {
+            next.note_told(kind, now);
         }
         (next, kind)
+    }
+
+    /// What has become worth telling since the last finding, and how the subject stands then: a time
+    /// in which nobody was to be told is over, or what came and went has settled.
+    pub fn later(&self, now: Timestamp, rules: AlertRules, silenced: bool) -> Option<(Standing, NoticeKind)> {
+        let mut next = Self { revision: self.revision + 1, ..self.clone() };
+        next.changes.retain(|at| now.apart(*at) < HOUR);
+        let kind = next.worth_telling(now, rules).filter(|_| !silenced)?;
+        next.note_told(kind, now);
+        Some((next, kind))
+    }
+
+    fn note_told(&mut self, kind: NoticeKind, now: Timestamp) {
+        self.told_at = Some(now);
+        self.told = match (kind, self.health) {
+            // Who hears that it comes and goes still has to hear that it has come to stay.
+            (NoticeKind::Flapping, Health::Operational) => Health::Degraded,
+            (_, health) => health,
+        };
     }
 
     fn worth_telling(&self, now: Timestamp, rules: AlertRules) -> Option<NoticeKind> {
@@ -169,10 +188,13 @@ mod tests {
         // Under three hours: what began it, and an hourly word that it goes on.
         assert!(kinds.len() <= 8, "{kinds:?}");
         assert!(kinds.contains(&Flapping));
-        // Once it is steady, its end is told.
-        let finding = Finding { health: Operational, code: None, said: None };
-        let (_, kind) = standing.after(&finding, at(10_000 + 3700), RULES, false);
-        assert_eq!(kind, if standing.told == Operational { None } else { Some(Recovered) });
+        // Once it is steady, its end is told, also when it was well when people heard that it flaps.
+        let (steady, kind) = standing.later(at(10_000 + 3700), RULES, false).expect("its end");
+        assert_eq!((kind, steady.later(at(20_000), RULES, false)), (Recovered, None));
+        standing.told = Operational;
+        standing.note_told(Flapping, at(10_000));
+        assert_eq!(standing.health, Operational);
+        assert_eq!(standing.later(at(10_000 + 3700), RULES, false).map(|(_, kind)| kind), Some(Recovered));
     }
 
     #[test]
@@ -181,6 +203,8 @@ mod tests {
         let finding = Finding { health: NeedsPerson, code: None, said: None };
         let (standing, kind) = Standing::new(Subject::Service, now).after(&finding, now, RULES, true);
         assert_eq!(kind, None);
+        assert_eq!(standing.later(now, RULES, true), None);
+        assert_eq!(standing.later(now, RULES, false).map(|(_, kind)| kind), Some(Trouble));
         assert_eq!(standing.after(&finding, now, RULES, false).1, Some(Trouble));
     }
 

@@ -15,5 +15,4 @@ pub use notify::{
     BadAddress, BadSecret, BadServer, Heartbeat, MailAddress, MailServer, NotDelivered, Post, Way,
 };
 pub use speech::{Said, Speech};
-pub use tally::Tally;
 pub use upkeep::{Settings, Upkeep, record};

@@ -1,5 +1,6 @@
 //! What a check found becomes a standing, and a change of it a notice on its way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use highlevel::Api;
@@ -7,6 +8,7 @@ use tokens::records::{Delivery, LONGEST_WAIT, Maintenance};
 use tokens::{
     CheckRecord, Finding, Health, InstallationId, Notice, NoticeKind, Standing, Subject, Timestamp,
 };
+use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::notify::{Beat, NotDelivered, Way, Words};
@@ -67,6 +69,25 @@ impl Upkeep {
             let notice = kind.map(|kind| self.notice(&next, kind, now));
             if self.put_out(&next, notice.as_ref()).await {
                 return;
+            }
+        }
+    }
+
+    /// Tells what has become worth telling without a new check: what is still wrong after a maintenance
+    /// or a quarter of an hour of silence, that something has settled, and reminders.
+    pub async fn tell_what_is_due(&self) {
+        let now = self.clock.now();
+        let Ok(standings) = self.records.standings().await else { return };
+        let windows = self.maintenances(now).await;
+        for standing in standings {
+            if matches!(standing.subject, Subject::Checks(_)) {
+                continue;
+            }
+            let silenced = is_silenced(&windows, &standing.subject);
+            if let Some((next, kind)) = standing.later(now, self.settings.alerts, silenced) {
+                let notice = self.notice(&next, kind, now);
+                // Where another process was faster, it has told it.
+                self.put_out(&next, Some(&notice)).await;
             }
         }
     }
@@ -141,30 +162,39 @@ impl Upkeep {
     }
 
     /// Delivers what is due. What does not arrive is tried again, for three days.
-    pub async fn deliver_due(&self) {
+    pub async fn deliver_due(self: &Arc<Self>) {
         let now = self.clock.now();
         let due = match self.records.claim_deliveries(now, now + LEASE, AT_ONCE).await {
             Ok(due) => due,
             Err(error) => return warn!(%error, "the outbox can't be read"),
         };
+        // All at once, so that none outlives its lease behind others that nobody takes.
+        let mut delivering = JoinSet::new();
         for delivery in due {
-            let delivered = self.deliver(&delivery).await;
-            self.tally.notice(&delivery.way, delivered.is_ok());
-            let noted = match delivered {
-                Ok(()) => self.records.delivered(&delivery, now).await,
-                Err(why) if delivery.attempts >= TRIES && now.since(delivery.notice.at) > GIVE_UP_AFTER => {
-                    error!(way = delivery.way, notice = delivery.notice.id, %why, "a notice never arrived");
-                    self.records.delivered(&delivery, now).await
-                }
-                Err(why) => {
-                    warn!(way = delivery.way, notice = delivery.notice.id, %why, "a notice did not arrive yet");
-                    let wait = why.retry_after.unwrap_or_else(|| wait_after(delivery.attempts));
-                    self.records.put_off(&delivery, now + wait.min(LONGEST_WAIT), &why.said).await
-                }
-            };
-            if let Err(error) = noted {
-                warn!(%error, "a delivery can't be noted; it may come twice, under the same id");
+            let upkeep = self.clone();
+            delivering.spawn(async move { upkeep.deliver_and_note(&delivery).await });
+        }
+        delivering.join_all().await;
+    }
+
+    async fn deliver_and_note(&self, delivery: &Delivery) {
+        let delivered = self.deliver(delivery).await;
+        let now = self.clock.now();
+        self.tally.notice(&delivery.way, delivered.is_ok());
+        let noted = match delivered {
+            Ok(()) => self.records.delivered(delivery, now).await,
+            Err(why) if delivery.attempts >= TRIES && now.since(delivery.notice.at) > GIVE_UP_AFTER => {
+                error!(way = delivery.way, notice = delivery.notice.id, %why, "a notice never arrived");
+                self.records.delivered(delivery, now).await
             }
+            Err(why) => {
+                warn!(way = delivery.way, notice = delivery.notice.id, %why, "a notice did not arrive yet");
+                let wait = why.retry_after.unwrap_or_else(|| wait_after(delivery.attempts));
+                self.records.put_off(delivery, now + wait.min(LONGEST_WAIT), &why.said).await
+            }
+        };
+        if let Err(error) = noted {
+            warn!(%error, "a delivery can't be noted; it may come twice, under the same id");
         }
     }
 

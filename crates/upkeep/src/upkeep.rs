@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use highlevel::Client;
+use prometheus_client::registry::Registry;
 use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
     Records, StepRecord, StoreError, Timestamp, Trigger, next_check_at,
@@ -144,7 +145,7 @@ impl Upkeep {
     }
 
     /// Delivers what there is to tell, beside the rounds: one that hangs has to be told of.
-    async fn keep_telling(&self, mut stop: watch::Receiver<bool>) {
+    async fn keep_telling(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut looked_at = Instant::now();
         loop {
             self.deliver_due().await;
@@ -155,6 +156,7 @@ impl Upkeep {
             if looked_at.elapsed() >= LOOK_EVERY {
                 looked_at = Instant::now();
                 self.watch_checks().await;
+                self.tell_what_is_due().await;
             }
         }
     }
@@ -172,9 +174,15 @@ impl Upkeep {
         self.round_ended.store(ended, Ordering::Relaxed);
     }
 
-    /// What was done so far, in numbers.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// Who keeps the tokens.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Puts what was done so far, and what HighLevel says of its limits, into a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.tally.register(registry);
+        Tally::register_rates(registry, self.client.rate_limits());
     }
 
     /// Whether the rounds go on.
@@ -254,7 +262,8 @@ impl Upkeep {
         let run = self.begin_beat(id).await;
         match self.check(id, Trigger::Clock).await {
             Ok(check) => {
-                info!(%id, health = check.health.as_str(), code = check.code, "checked");
+                let (health, trace_id) = (check.health.as_str(), check.trace_id());
+                info!(%id, health, code = check.code, trace_id, "checked");
                 self.end_beat(run, &check).await;
             }
             Err(error) => warn!(%id, %error, "the check could not be made"),

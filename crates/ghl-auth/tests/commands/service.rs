@@ -187,8 +187,28 @@ fn the_round_checks_at_once_and_remembers_it() {
         document(&service.get("/v1/checks?limit=1", Some(&key)))["checks"].as_array().map(Vec::len),
         Some(1)
     );
+    // With HighLevel's trace id their support finds the call, with the request's the caller finds it.
+    let ledger = service.home.sandbox.ledger();
+    let trace_ids: Vec<_> = ledger.requests.iter().filter_map(|line| line.trace_id.clone()).collect();
+    let traced = |words: &str| {
+        let said = service.running.said();
+        let line = said.lines().find(|line| line.contains(words)).map(str::to_owned);
+        line.filter(|line| trace_ids.iter().any(|id| line.contains(id.as_str())))
+    };
+    service.until(|| traced("checked id=").is_some());
+    let line = traced("checked, as a program asked").expect("the one that was asked for");
+    assert!(line.contains("request_id="), "{line}");
     let metrics = service.get("/metrics", None);
     assert!(metrics.body.contains("ghl_auth_checks_total{health=\"operational\"} 1"), "{}", metrics.body);
+    for line in [
+        "ghl_auth_highlevel_rate_limit 100",
+        "ghl_auth_highlevel_rate_remaining 9",
+        "ghl_auth_highlevel_daily_limit 200000",
+        "ghl_auth_highlevel_daily_remaining 1999",
+        "ghl_auth_check_step_duration_seconds_count{step=\"read\",outcome=\"good\"} 2",
+    ] {
+        assert!(metrics.body.contains(line), "{line}: {}", metrics.body);
+    }
     assert_eq!(service.get("/readyz", None).status, 200);
     service.stop();
 }

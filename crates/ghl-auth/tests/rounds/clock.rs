@@ -82,7 +82,7 @@ impl Story {
 
 #[tokio::test]
 async fn a_clock_that_leaps_costs_each_grant_one_refresh_and_all_is_well_within_a_minute() {
-    let story = Story::with(times("CLOCK_INSTALLATIONS", 20), None).await;
+    let story = Story::with(times("GHL_AUTH_CLOCK_INSTALLATIONS", 20), None).await;
     story.rounds_for(MINUTE).await;
     story.is_well("the beginning").await;
     assert_eq!(story.sends(), 0);
@@ -139,8 +139,8 @@ async fn all_are_due_at_once_and_few_are_in_the_air() {
 
 #[tokio::test]
 async fn an_hour_to_and_fro_each_minute_and_a_clock_that_stands_cost_nothing() {
-    let story = Story::with(times("CLOCK_INSTALLATIONS", 20).min(8), None).await;
-    let minutes = times("CLOCK_MINUTES", 17 * 60);
+    let story = Story::with(times("GHL_AUTH_CLOCK_INSTALLATIONS", 20).min(8), None).await;
+    let minutes = times("GHL_AUTH_CLOCK_MINUTES", 17 * 60);
     for minute in 0..minutes {
         let now = story.house.clock.now();
         story.house.clock.set(if minute % 2 == 0 { now + HOUR } else { now - HOUR });

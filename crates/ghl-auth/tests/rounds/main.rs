@@ -7,15 +7,17 @@
 mod support;
 
 mod clock;
+mod durable;
 mod hook;
 mod late;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use highlevel::{Client, Dialect};
 use support::{HOUR, House};
-use tokens::{AlertRules, KeeperError, Records, Timestamp};
+use tokens::{AlertRules, Clock, KeeperError, Records, TestClock, Timestamp};
 use upkeep::{CheckError, Said, Settings, Speech, Upkeep, Warning, Way};
 
 /// From one check to the next.
@@ -23,16 +25,35 @@ const INTERVAL: Duration = Duration::from_secs(12 * 3600);
 
 /// An upkeep as another process has it, with handles of the store and of the records of its own.
 fn process(house: &House, ways: Vec<Way>) -> (Arc<Upkeep>, Arc<dyn Records>) {
-    process_with(house, settings(house, ways))
+    process_by(house, settings(house, ways), house.clock.clone())
 }
 
-fn process_with(house: &House, settings: Settings) -> (Arc<Upkeep>, Arc<dyn Records>) {
+/// One on a machine whose clock is not quite the same.
+fn other_process(house: &House, ways: Vec<Way>) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_by(house, settings(house, ways), Arc::new(ABitAhead(house.clock.clone())))
+}
+
+fn process_by(house: &House, settings: Settings, clock: Arc<dyn Clock>) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_of(house, settings, clock, &house.sandbox.base_url())
+}
+
+/// One that finds HighLevel at an address.
+fn process_before(house: &House, settings: Settings, base: &str) -> (Arc<Upkeep>, Arc<dyn Records>) {
+    process_of(house, settings, house.clock.clone(), base)
+}
+
+fn process_of(
+    house: &House,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    base: &str,
+) -> (Arc<Upkeep>, Arc<dyn Records>) {
     let (store, records) =
         store::open_with_records(&house.url(), &house.keys(), Some(&house.id)).expect("a store");
-    let base = house.sandbox.base_url().parse().expect("an address");
-    let client = Client::new(base, Dialect::Dated, None).expect("a client");
-    let keeper = house.keeper_over(store);
-    let upkeep = Upkeep::new(keeper, records.clone(), client, house.clock.clone(), Arc::new(Plain), settings);
+    let client = Client::new(base.parse().expect("an address"), Dialect::Dated, None).expect("a client");
+    let secret = house.sandbox.settings().client_secret.clone();
+    let keeper = house.keeper_of(store, support::roomy(), base, &secret);
+    let upkeep = Upkeep::new(keeper, records.clone(), client, clock, Arc::new(Plain), settings);
     (upkeep, records)
 }
 
@@ -57,6 +78,15 @@ async fn told(records: &Arc<dyn Records>) -> Vec<String> {
     let notices = records.notices(100_000).await.expect("the notices");
     let name = |notice: &tokens::Notice| format!("{}:{}", notice.kind.as_str(), notice.health.as_str());
     notices.iter().rev().map(|(notice, _)| name(notice)).collect()
+}
+
+#[derive(Debug)]
+struct ABitAhead(Arc<TestClock>);
+
+impl Clock for ABitAhead {
+    fn now(&self) -> Timestamp {
+        self.0.now() + Duration::from_millis(7)
+    }
 }
 
 /// Names sentences instead of saying them.

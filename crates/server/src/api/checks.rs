@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -10,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokens::records::{CheckQuery, Verb};
 use tokens::{CheckRecord, Timestamp, Trigger};
+use tracing::info;
 
 use super::{bad, document, id_in_path, json as read, query};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
-use crate::front::Front;
+use crate::front::{Front, RequestId};
 
 const MOST: usize = 1000;
 
@@ -61,6 +63,7 @@ struct Wanted {
 pub(crate) async fn run(
     State(front): State<Arc<Front>>,
     caller: Caller,
+    Extension(request): Extension<RequestId>,
     body: Body,
 ) -> Result<Response, Problem> {
     let Wanted { kind, id } = read(&front, body).await?;
@@ -69,6 +72,8 @@ pub(crate) async fn run(
     caller.may_for(Verb::Admin, &id).map_err(forbidden)?;
     let check = front.house.upkeep.check(&id, Trigger::Api).await;
     let check = check.map_err(|error| Problem::keeper(&front.house, &error))?;
+    let (health, trace_id) = (check.health.as_str(), check.trace_id());
+    info!(%id, health, code = check.code, trace_id, request_id = request.0, "checked, as a program asked");
     Ok(document(StatusCode::OK, &described(&check)))
 }
 

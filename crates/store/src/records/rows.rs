@@ -287,7 +287,13 @@ pub(super) fn claim_deliveries(
 ) -> Done<Vec<Delivery>> {
     let mut statement = rows.prepare_cached(
         "SELECT notices.*, way, attempts FROM deliveries JOIN notices USING (notice)
-         WHERE delivered_at IS NULL AND (due_at <= ?1 OR due_at > ?3) ORDER BY due_at, way LIMIT ?2",
+         WHERE delivered_at IS NULL AND (due_at <= ?1 OR due_at > ?3)
+             AND NOT EXISTS (
+                 SELECT * FROM deliveries AS earlier JOIN notices AS before USING (notice)
+                 WHERE earlier.delivered_at IS NULL AND earlier.way = deliveries.way
+                     AND before.kind = notices.kind AND before.id = notices.id
+                     AND before.rowid < notices.rowid)
+         ORDER BY due_at, way LIMIT ?2",
     )?;
     let never = now + LONGEST_WAIT * 2;
     let due = statement.query_map((now.as_millis(), limit, never.as_millis()), |row| {

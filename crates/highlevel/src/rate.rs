@@ -1,0 +1,114 @@
+//! What HighLevel's answers say of its rate limits: 100 calls in ten seconds and 200,000 a day for each
+//! app and location or company, told in the headers of every answer (fact sheet, section 6).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+/// The least is remembered for this long, and for twice as long at most: from one scrape to the next.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The least that any answer of the last minute or two left, whoever asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Calls that were left in the short interval.
+    pub remaining: Option<u64>,
+    /// Calls that there are in it.
+    pub limit: Option<u64>,
+    /// Calls that were left of the day.
+    pub daily_remaining: Option<u64>,
+    /// Calls that there are in a day.
+    pub daily_limit: Option<u64>,
+}
+
+impl RateLimits {
+    fn told_by(headers: &HeaderMap) -> Self {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        Self {
+            remaining: number("x-ratelimit-remaining"),
+            limit: number("x-ratelimit-max"),
+            daily_remaining: number("x-ratelimit-daily-remaining"),
+            daily_limit: number("x-ratelimit-limit-daily"),
+        }
+    }
+
+    fn least(self, other: Self) -> Self {
+        let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        Self {
+            remaining: least(self.remaining, other.remaining),
+            limit: least(self.limit, other.limit),
+            daily_remaining: least(self.daily_remaining, other.daily_remaining),
+            daily_limit: least(self.daily_limit, other.daily_limit),
+        }
+    }
+}
+
+/// Remembers it.
+#[derive(Debug)]
+pub(crate) struct RateBook(Mutex<(Instant, [RateLimits; 2])>);
+
+impl Default for RateBook {
+    fn default() -> Self {
+        Self(Mutex::new((Instant::now(), Default::default())))
+    }
+}
+
+impl RateBook {
+    pub(crate) fn note(&self, headers: &HeaderMap, now: Instant) {
+        self.turned(now, |[current, _]| *current = current.least(RateLimits::told_by(headers)));
+    }
+
+    pub(crate) fn least(&self, now: Instant) -> RateLimits {
+        self.turned(now, |[current, before]| current.least(*before))
+    }
+
+    /// Works on this minute and the one before.
+    fn turned<T>(&self, now: Instant, work: impl FnOnce(&mut [RateLimits; 2]) -> T) -> T {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, minutes) = &mut *book;
+        let age = now.saturating_duration_since(*began);
+        if age >= WINDOW {
+            let before = if age < WINDOW * 2 { minutes[0] } else { RateLimits::default() };
+            *minutes = [RateLimits::default(), before];
+            *began = now;
+        }
+        work(minutes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_the_last_minute_or_two_is_known() {
+        let book = RateBook::default();
+        let mut now = Instant::now();
+        let answer = |now: Instant, remaining: &str, daily: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-ratelimit-max", "100".parse().expect("a value"));
+            headers.insert("x-ratelimit-remaining", remaining.parse().expect("a value"));
+            headers.insert("x-ratelimit-daily-remaining", daily.parse().expect("a value"));
+            book.note(&headers, now);
+        };
+        let check = |now: Instant, remaining: Option<u64>, daily_remaining: Option<u64>| {
+            let least = book.least(now);
+            assert_eq!((least.remaining, least.daily_remaining), (remaining, daily_remaining));
+            assert_eq!((least.limit, least.daily_limit), (remaining.map(|_| 100), None));
+        };
+        check(now, None, None);
+        answer(now, "7", "199000");
+        answer(now, "99", "150000");
+        answer(now, "odd", "");
+        check(now, Some(7), Some(150_000));
+        now += WINDOW;
+        answer(now, "50", "140000");
+        check(now, Some(7), Some(140_000));
+        now += WINDOW;
+        check(now, Some(50), Some(140_000));
+        now += WINDOW * 2;
+        check(now, None, None);
+    }
+}
