@@ -20,6 +20,7 @@ export GHL_AUTH_CALLER_ROUNDS="${GHL_AUTH_CALLER_ROUNDS:-1000}"          # 64 ca
 export GHL_AUTH_REPORTS="${GHL_AUTH_REPORTS:-20000}"                     # of callers who saw a 401
 export GHL_AUTH_AUDIT_OPERATIONS="${GHL_AUTH_AUDIT_OPERATIONS:-10000}"   # random ones, in each way to audit
 export GHL_AUTH_AUDIT_KILLS="${GHL_AUTH_AUDIT_KILLS:-100}"               # while tokens leave
+export GHL_AUTH_FAILURES="${GHL_AUTH_FAILURES:-25}"                      # of each of eight system calls
 export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answers of full length, cut at each byte
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
 export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
@@ -38,6 +39,7 @@ done
 if [ $# -eq 0 ]; then
     cargo test -p ghl-auth --features break-rules --test commands -- --test-threads 1 audit:: crowds:: || failed=1
     cargo test -p server --lib of_many_keys || failed=1
+    cargo test -p ghl-auth --features break-rules --test canaries || failed=1
 fi
 
 printf '\n%-58s %7s %5s %9s\n' 'what was done' 'times' 'lost' 'took'

@@ -1,5 +1,10 @@
 //! The service, driven through everything it does.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sandbox::{Fault, FaultKind, Matcher, UserType};
@@ -7,7 +12,7 @@ use serde_json::json;
 
 use crate::search::Canaries;
 use crate::serving::{Listener, Service, document};
-use crate::support::{Home, KEY, Page, free_port, http, is_there};
+use crate::support::{Home, KEY, Page, Running, free_port, http, is_there, like};
 
 /// Another 32 bytes in base64.
 const OLD_KEY: &str = "c2l4dHkgZm91ciBiaXRzIHRpbWVzIGZvdXIgb2Ygb2w=";
@@ -438,4 +443,121 @@ fn the_environment_of_the_service_is_shown_to_root_alone() {
         assert!(std::fs::read(&environ).is_err());
     }
     service.stop();
+}
+
+/// Calls to the system that fail, each with an error that it may well give.
+const FAILING: [(&str, &str); 8] = [
+    ("pwrite64", "EIO"),
+    ("fsync", "EIO"),
+    ("fdatasync", "ENOSPC"),
+    ("openat", "EMFILE"),
+    ("write", "EPIPE"),
+    ("read", "EIO"),
+    ("sendto", "ECONNRESET"),
+    ("fcntl", "EAGAIN"),
+];
+
+/// The service with one of its calls failing from the `nth` on, as far as it gets. Whether it came to
+/// answer.
+fn with_a_failing_call(call: &str, error: &str, nth: usize) -> bool {
+    let mut canaries = Canaries::default();
+    let home = Home::new().sealed().log_in();
+    let home = home.set("GHL_AUTH_LOG", "trace").set("GHL_AUTH_LISTEN", "127.0.0.1:0");
+    canaries.plant(&home.sandbox.settings().client_secret);
+    canaries.plant(KEY.trim_end_matches('='));
+    let key = home.run(["keys", "create", "--name", "all", "--all"]).good().out.trim().to_owned();
+    canaries.plant(&key[13..]);
+    let ours = home.command(["serve"]);
+    let mut command = std::process::Command::new("strace");
+    let inject = format!("inject={call}:error={error}:when={nth}+");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    command.arg(ours.get_program()).arg("serve");
+    let mut running = Running::start(like(&ours, command));
+    let began = Instant::now();
+    let address = loop {
+        let said = running.said();
+        let address =
+            said.lines().find_map(|line| line.strip_prefix("Programs ask here: ").map(str::to_owned));
+        let ended = running.child.try_wait().expect("it is ours").is_some();
+        if address.is_some() || ended || began.elapsed() > Duration::from_secs(10) {
+            break address;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let location = home.location().to_owned();
+    let code = home.code(UserType::Location);
+    canaries.plant(&code);
+    let answered = address.is_some();
+    if let Some(address) = address {
+        let path = format!("{address}/v1/locations/{location}/token?minimum_life=86400");
+        let bearer = format!("Bearer {key}");
+        let requests = [("GET", path.clone(), ""), ("POST", format!("{address}/oauth/callback"), "code=")];
+        for (method, url, body) in requests {
+            let body = if body.is_empty() { String::new() } else { format!("{body}{code}") };
+            // It may not answer any more.
+            if let Some(page) = try_http(method, &url, &bearer, &body) {
+                let token = serde_json::from_str::<serde_json::Value>(&page).ok();
+                let token = token.and_then(|answer| answer["access_token"].as_str().map(str::to_owned));
+                let page = page.replace(&token.unwrap_or_else(|| "no token".into()), "");
+                canaries.are_not_in("an answer", page.as_bytes());
+            }
+        }
+    }
+    for token in [home.sandbox.current_access_token(&location), home.sandbox.current_refresh_token(&location)]
+    {
+        canaries.plant(&token.expect("alive"));
+    }
+    let children = format!("/proc/{0}/task/{0}/children", running.child.id());
+    let traced = std::fs::read_to_string(children).unwrap_or_default();
+    for child in traced.split_whitespace() {
+        std::process::Command::new("kill").args(["-KILL", child]).status().expect("kill is there");
+    }
+    running.until_it_ends();
+    canaries.are_not_in(&format!("what it said without {call} from {nth} on"), running.said().as_bytes());
+    canaries.are_not_under(&home.path("."), &[]);
+    answered
+}
+
+/// The body of an answer, if one comes soon.
+fn try_http(method: &str, url: &str, bearer: &str, body: &str) -> Option<String> {
+    let (address, path) = url.strip_prefix("http://")?.split_once('/')?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let length = body.len();
+    let head = format!(
+        "{method} /{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: {bearer}\r\nconnection: close\r\n"
+    );
+    write!(stream, "{head}content-length: {length}\r\n\r\n{body}").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+#[test]
+fn no_secret_is_told_when_the_system_fails_at_any_point() {
+    if !is_there("strace") {
+        eprintln!("strace is not there: failing calls are not tried");
+        return;
+    }
+    let points: usize = std::env::var("GHL_AUTH_FAILURES").map_or(2, |text| text.parse().expect("a number"));
+    let (next, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    if number >= points * FAILING.len() {
+                        return;
+                    }
+                    let (call, error) = FAILING[number % FAILING.len()];
+                    // At the start, and further and further on.
+                    let came_to_answer = with_a_failing_call(call, error, 20 + number / FAILING.len() * 7);
+                    answered.fetch_add(usize::from(came_to_answer), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let answered = answered.into_inner();
+    assert!(answered > 0 && answered < points * FAILING.len(), "{answered}: some fail early, some late");
 }

@@ -73,7 +73,7 @@ pub(crate) async fn run(
     let check = front.house.upkeep.check(&id, Trigger::Api).await;
     let check = check.map_err(|error| Problem::keeper(&front.house, &error))?;
     let (health, trace_id) = (check.health.as_str(), check.trace_id());
-    info!(%id, health, code = check.code, trace_id, request_id = request.0, "checked, as a program asked");
+    info!(%id, health, code = check.code, trace_id, request_id = request.as_str(), "checked, as a program asked");
     Ok(document(StatusCode::OK, &described(&check)))
 }
 
