@@ -92,7 +92,7 @@ impl Upkeep {
         }
     }
 
-    async fn standing(&self, subject: &Subject, now: Timestamp) -> Option<Standing> {
+    pub(crate) async fn standing(&self, subject: &Subject, now: Timestamp) -> Option<Standing> {
         match self.records.standings().await {
             Ok(all) => {
                 let known = all.into_iter().find(|standing| standing.subject == *subject);

@@ -26,6 +26,11 @@ struct Step {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
 /// Counts that only grow.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -34,6 +39,7 @@ pub(crate) struct Tally {
     durations: Histogram,
     steps: Family<Step, Histogram, fn() -> Histogram>,
     notices: Family<Told, Counter>,
+    anomalies: Family<Kind, Counter>,
 }
 
 impl Default for Tally {
@@ -44,6 +50,7 @@ impl Default for Tally {
             durations: durations(),
             steps: Family::new_with_constructor(durations),
             notices: Family::default(),
+            anomalies: Family::default(),
         }
     }
 }
@@ -58,6 +65,7 @@ impl Tally {
         registry.register("rounds", "Rounds that were made", self.rounds.clone());
         registry.register("checks", "Checks by the health they found", self.checks.clone());
         registry.register("notices", "Tries to deliver notices and heartbeats", self.notices.clone());
+        registry.register("key_anomalies", "Keys used as they never were before", self.anomalies.clone());
         registry.register_with_unit(
             "check_duration",
             "How long checks took",
@@ -97,6 +105,10 @@ impl Tally {
 
     pub(crate) fn round(&self) {
         self.rounds.inc();
+    }
+
+    pub(crate) fn anomaly(&self, kind: &'static str) {
+        self.anomalies.get_or_create(&Kind { kind }).inc();
     }
 
     pub(crate) fn notice(&self, way: &str, arrived: bool) {
