@@ -165,6 +165,32 @@ mod tests {
         assert!(seen > 50, "the sources were read");
     }
 
+    /// Titles are put together from what a notice tells and of whom.
+    #[test]
+    fn each_notice_has_a_title_in_each_language() {
+        let arguments = |name: &'static str| (name, Arg::from("x"));
+        for lang in [Lang::En, Lang::PtBr] {
+            let text = Text::new(lang);
+            let title = |key: String| {
+                let found = text.find(&key, &["name", "whose", "health"].map(arguments));
+                assert!(found.is_some_and(|title| title.starts_with("x: ")), "{lang:?}: {key}");
+            };
+            for kind in tokens::NoticeKind::ALL {
+                use tokens::NoticeKind::{Flapping, Late, Recovered, Reminder};
+                if kind != Late {
+                    title(format!("notice-{}", kind.as_str()));
+                }
+                if matches!(kind, Late | Recovered | Reminder | Flapping) {
+                    title(format!("notice-checks-{}", kind.as_str()));
+                }
+            }
+            let said = ["last", "due", "key", "count", "source"].map(arguments);
+            for key in ["late-checks", "key-many-reads", "key-new-source", "key-anomaly.action"] {
+                assert!(text.find(key, &said).is_some_and(|said| said.ends_with('.')), "{lang:?}: {key}");
+            }
+        }
+    }
+
     fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         let entries =
             std::fs::read_dir(folder).expect("the sources").map(|entry| entry.expect("an entry").path());

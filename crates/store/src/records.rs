@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, KeyId, KeyRecord, KeyUse, Maintenance, Visit,
+    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Visit,
 };
 use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
 
@@ -23,7 +23,8 @@ use crate::disk::{self, failed};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/records/001_records.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/records/001_records.sql"), include_str!("migrations/records/002_habits.sql")];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
@@ -164,6 +165,10 @@ impl Records for SqliteRecords {
 
     async fn audited(&self, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
         self.read(move |rows| rows::audited(rows, limit)).await
+    }
+
+    async fn habits(&self, since: Timestamp) -> Result<Vec<Habits>, StoreError> {
+        self.read(move |rows| rows::habits(rows, since)).await
     }
 
     async fn add_check(&self, check: &CheckRecord) -> Result<(), StoreError> {

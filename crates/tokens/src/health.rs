@@ -198,19 +198,22 @@ pub enum NoticeKind {
     Parked,
     /// Checks did not come when they were due.
     Late,
+    /// A key is used as it never was before.
+    Anomaly,
     /// Nothing happened: someone wants to see whether a notice arrives.
     Test,
 }
 
 impl NoticeKind {
     /// Every kind there is.
-    pub const ALL: [NoticeKind; 7] = [
+    pub const ALL: [NoticeKind; 8] = [
         Self::Trouble,
         Self::Recovered,
         Self::Reminder,
         Self::Flapping,
         Self::Parked,
         Self::Late,
+        Self::Anomaly,
         Self::Test,
     ];
 
@@ -223,6 +226,7 @@ impl NoticeKind {
             Self::Flapping => "flapping",
             Self::Parked => "parked",
             Self::Late => "late",
+            Self::Anomaly => "anomaly",
             Self::Test => "test",
         }
     }

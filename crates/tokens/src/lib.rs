@@ -12,6 +12,7 @@
 //! clock; no refreshed set is handed out before it is at rest; no answer of HighLevel's deletes one.
 
 mod admission;
+mod anomaly;
 mod clock;
 mod counters;
 mod error;
@@ -32,6 +33,7 @@ pub mod store;
 mod token_set;
 
 pub use admission::{Admission, InstallPolicy};
+pub use anomaly::{Anomaly, OF_LATE};
 pub use clock::{Clock, TestClock, Timestamp};
 pub use counters::{Counters, OUTCOMES};
 pub use error::KeeperError;

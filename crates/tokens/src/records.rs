@@ -39,6 +39,9 @@ pub trait Records: Send + Sync {
     /// The newest audit lines first, at most `limit`.
     async fn audited(&self, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
 
+    /// What each living key did since then, beside what it had done before.
+    async fn habits(&self, since: Timestamp) -> Result<Vec<Habits>, StoreError>;
+
     /// Adds a row to the history of checks.
     async fn add_check(&self, check: &CheckRecord) -> Result<(), StoreError>;
 
@@ -208,6 +211,23 @@ pub struct AuditLine {
     pub count: u64,
     /// The request, where each one has a line.
     pub request_id: Option<String>,
+}
+
+/// What a key did of late, beside what it had done before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// Which key.
+    pub key: KeyId,
+    /// What people call it.
+    pub name: String,
+    /// Whether it had taken any token before.
+    pub has_read: bool,
+    /// How many installations' tokens it took for the first time.
+    pub newly_read: usize,
+    /// Whether it had come from anywhere before.
+    pub has_come: bool,
+    /// From where it came for the first time, if from anywhere.
+    pub new_source: Option<String>,
 }
 
 /// Which checks are asked for.

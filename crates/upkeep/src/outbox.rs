@@ -50,10 +50,24 @@ impl Upkeep {
     pub async fn tell_parked(&self, id: &InstallationId) {
         let now = self.clock.now();
         let subject = Subject::Installation(id.clone());
-        let Some(standing) = self.standing(&subject, now).await else { return };
-        let next = Standing { revision: standing.revision + 1, ..standing };
-        let notice = self.notice(&next, NoticeKind::Parked, now);
-        self.put_out(&next, Some(&notice)).await;
+        self.tell_beside(&subject, now, |standing| self.notice(standing, NoticeKind::Parked, now)).await;
+    }
+
+    /// Tells of something about a subject that does not change how it stands.
+    pub(crate) async fn tell_beside(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        notice: impl Fn(&Standing) -> Notice,
+    ) {
+        // Another process may be noting something about it, too.
+        for _ in 0..5 {
+            let Some(standing) = self.standing(subject, now).await else { return };
+            let next = Standing { revision: standing.revision + 1, ..standing };
+            if self.put_out(&next, Some(&notice(&next))).await {
+                return;
+            }
+        }
     }
 
     async fn note(&self, subject: Subject, finding: &Finding) {
@@ -92,7 +106,7 @@ impl Upkeep {
         }
     }
 
-    async fn standing(&self, subject: &Subject, now: Timestamp) -> Option<Standing> {
+    pub(crate) async fn standing(&self, subject: &Subject, now: Timestamp) -> Option<Standing> {
         match self.records.standings().await {
             Ok(all) => {
                 let known = all.into_iter().find(|standing| standing.subject == *subject);

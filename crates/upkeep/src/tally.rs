@@ -26,6 +26,11 @@ struct Step {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
 /// Counts that only grow.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -34,6 +39,7 @@ pub(crate) struct Tally {
     durations: Histogram,
     steps: Family<Step, Histogram, fn() -> Histogram>,
     notices: Family<Told, Counter>,
+    anomalies: Family<Kind, Counter>,
 }
 
 fn durations() -> Histogram {
@@ -44,7 +50,7 @@ impl Tally {
     /// Nothing yet, by ways of these names. What can happen is told from the start: of a count that
     /// comes into being as 1, an alert rule sees no increase.
     pub(crate) fn of_ways(names: impl Iterator<Item = &'static str>) -> Self {
-        let (checks, notices) = (Family::default(), Family::default());
+        let (checks, notices, anomalies) = (Family::default(), Family::default(), Family::default());
         for health in Health::ALL {
             let _: &Counter = &checks.get_or_create(&Found { health: health.as_str() });
         }
@@ -54,7 +60,7 @@ impl Tally {
             }
         }
         let (durations, steps) = (durations(), Family::new_with_constructor(durations as fn() -> Histogram));
-        Self { rounds: Counter::default(), checks, durations, steps, notices }
+        Self { rounds: Counter::default(), checks, durations, steps, notices, anomalies }
     }
 
     /// Puts everything into a registry.
@@ -62,6 +68,7 @@ impl Tally {
         registry.register("rounds", "Rounds that were made", self.rounds.clone());
         registry.register("checks", "Checks by the health they found", self.checks.clone());
         registry.register("notices", "Tries to deliver notices and heartbeats", self.notices.clone());
+        registry.register("key_anomalies", "Keys used as they never were before", self.anomalies.clone());
         registry.register_with_unit(
             "check_duration",
             "How long checks took",
@@ -101,6 +108,10 @@ impl Tally {
 
     pub(crate) fn round(&self) {
         self.rounds.inc();
+    }
+
+    pub(crate) fn anomaly(&self, kind: &'static str) {
+        self.anomalies.get_or_create(&Kind { kind }).inc();
     }
 
     pub(crate) fn notice(&self, way: &str, arrived: bool) {

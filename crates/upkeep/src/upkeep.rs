@@ -27,8 +27,8 @@ use crate::tally::Tally;
 /// From one round to the next: what another process changed is seen within this time.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
 
-/// From one look for late checks to the next.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// From one look for late checks and odd uses of keys to the next; what is there is told in a minute.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Rounds that stop coming for this long are dead.
 const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
@@ -157,6 +157,7 @@ impl Upkeep {
                 looked_at = Instant::now();
                 self.watch_checks().await;
                 self.tell_what_is_due().await;
+                self.watch_keys().await;
             }
         }
     }

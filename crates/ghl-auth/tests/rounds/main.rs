@@ -9,6 +9,7 @@ mod support;
 mod clock;
 mod durable;
 mod hook;
+mod keys;
 mod late;
 mod telling;
 

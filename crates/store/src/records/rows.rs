@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, named_params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Maintenance,
-    Reach, Verb, Visit,
+    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
+    Maintenance, Reach, Verb, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
@@ -95,8 +95,40 @@ pub(super) fn note_uses(rows: &Transaction<'_>, uses: &[(KeyId, KeyUse)]) -> Don
     )?;
     for (id, used) in uses {
         statement.execute((&id.0, used.at.as_millis(), &used.source))?;
+        rows.prepare_cached("INSERT INTO sources VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?.execute((
+            &id.0,
+            &used.source,
+            used.at.as_millis(),
+        ))?;
     }
     Ok(())
+}
+
+pub(super) fn habits(rows: &Transaction<'_>, since: Timestamp) -> Done<Vec<Habits>> {
+    let mut statement = rows.prepare_cached(
+        "SELECT id, name,
+             (SELECT count(*) FROM (
+                 SELECT DISTINCT kind, id FROM audit WHERE at >= ?1 AND key = keys.id) AS recent
+              WHERE NOT EXISTS (
+                 SELECT * FROM audit WHERE key = keys.id AND kind = recent.kind AND id = recent.id
+                     AND at < ?1)) AS newly_read,
+             EXISTS (SELECT * FROM audit WHERE key = keys.id AND at < ?1) AS has_read,
+             (SELECT source FROM sources WHERE key = keys.id AND first_at >= ?1
+              ORDER BY first_at LIMIT 1) AS new_source,
+             EXISTS (SELECT * FROM sources WHERE key = keys.id AND first_at < ?1) AS has_come
+         FROM keys WHERE revoked_at IS NULL ORDER BY id",
+    )?;
+    let found = statement.query_map([since.as_millis()], |row| {
+        Ok(Habits {
+            key: KeyId(row.get("id")?),
+            name: row.get("name")?,
+            has_read: row.get("has_read")?,
+            newly_read: row.get("newly_read")?,
+            has_come: row.get("has_come")?,
+            new_source: row.get("new_source")?,
+        })
+    })?;
+    found.collect()
 }
 
 pub(super) fn audit(rows: &Transaction<'_>, lines: &[AuditLine]) -> Done<()> {
