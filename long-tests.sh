@@ -26,6 +26,7 @@ export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free 
 export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
 export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each token at rest before it is used
 export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
+timings="${GHL_AUTH_TIMINGS:-200000}"                                     # of wrong keys, on a quiet machine
 GHL_AUTH_RESULTS="$(mktemp)"
 export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
@@ -39,6 +40,8 @@ done
 if [ $# -eq 0 ]; then
     cargo test -p ghl-auth --features break-rules --test commands -- --test-threads 1 audit:: crowds:: || failed=1
     cargo test -p server --lib of_many_keys || failed=1
+    GHL_AUTH_TIMINGS="$timings" cargo test --release -p server --lib what_is_wrong_with_a_key || failed=1
+    GHL_AUTH_TIMINGS=$((timings / 20)) cargo test -p ghl-auth --features break-rules --test doors over_http_too || failed=1
     cargo test -p ghl-auth --features break-rules --test canaries || failed=1
 fi
 

@@ -169,20 +169,20 @@ impl Keys {
         Some(caller)
     }
 
-    /// Whether it may be a key that was made a moment ago: it has a key's form and checksum, and nobody
-    /// here knows it. From where too many wrong keys come, nothing is looked up.
+    /// Whether it may be a key that was made a moment ago: it has a key's form and checksum, and is not
+    /// known here. From where too many wrong keys come, nothing is looked up.
     pub(crate) fn may_be_new(&self, authorization: Option<&[u8]>, source: Source, now: Timestamp) -> bool {
         let text = authorization.and_then(bearer).unwrap_or_default();
-        let is_known = key::public_part(text).is_some_and(|id| self.known.load().contains_key(id));
-        !is_known && key::is_whole(text) && !self.wrong.are_too_many(source, now)
+        key::is_whole(text) && self.holder(text).is_none() && !self.wrong.are_too_many(source, now)
     }
 
+    /// Takes as long for a key of which nothing is known as for one that is half right.
     fn holder(&self, text: &[u8]) -> Option<Caller> {
         let known = self.known.load();
-        let key = known.get(key::public_part(text)?)?;
-        let hash = key::hash(text);
-        verify_slices_are_equal(&hash, &key.record.hash).ok()?;
-        Some(Caller { key: key.clone() })
+        let key = known.get(key::public_part(text)?);
+        let expected = key.map_or(&[0; 32], |key| &key.record.hash);
+        verify_slices_are_equal(&key::hash(text), expected).ok()?;
+        key.map(|key| Caller { key: key.clone() })
     }
 
     /// The uses since `since`.
@@ -309,6 +309,53 @@ mod tests {
         assert_eq!(ask(key.expose(), from(1), at(3)), Ok(()));
         assert_eq!(ask("ghlk_wrong", from(2), at(3)), Err(Unknown::WrongKey));
         assert_eq!(ask("ghlk_wrong", from(1), at(61)), Err(Unknown::WrongKey));
+    }
+
+    /// As many times as `GHL_AUTH_TIMINGS` says. Without it not at all: on a busy machine it says nothing.
+    #[test]
+    fn what_is_wrong_with_a_key_does_not_show_in_the_time_it_takes() {
+        let Ok(times) = std::env::var("GHL_AUTH_TIMINGS") else { return };
+        let times: usize = times.parse().expect("a number");
+        let right = ApiKey::generate();
+        let keys = Keys::default();
+        let others = (0..1000).map(|_| record(&ApiKey::generate(), Reach::All));
+        keys.replace(others.chain([record(&right, Reach::All)]).collect());
+        let altered = |place: usize| {
+            let mut text = right.expose().as_bytes().to_vec();
+            text[place] = if text[place] == b'A' { b'B' } else { b'A' };
+            text
+        };
+        // The public part, the beginning of the secret, its end, and the checksum.
+        let wrong = [5, 13, 55, 61].map(altered);
+        let mut took: [Vec<f64>; 4] = Default::default();
+        // Any order will do that nobody can foresee from the last few.
+        let mut order = 1_u64;
+        for _ in 0..times * wrong.len() {
+            order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let which = (order >> 33) as usize % wrong.len();
+            let began = std::time::Instant::now();
+            let found = std::hint::black_box(&keys).holder(std::hint::black_box(&wrong[which]));
+            took[which].push(began.elapsed().as_nanos() as f64);
+            assert!(found.is_none());
+        }
+        // What took longer than most was held up by something else.
+        let mut all: Vec<f64> = took.iter().flatten().copied().collect();
+        all.sort_by(f64::total_cmp);
+        let most = all[all.len() * 9 / 10];
+        let of = |class: &[f64]| {
+            let kept: Vec<f64> = class.iter().copied().filter(|nanos| *nanos <= most).collect();
+            let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+            let spread = kept.iter().map(|nanos| (nanos - mean).powi(2)).sum::<f64>() / kept.len() as f64;
+            (mean, spread / kept.len() as f64)
+        };
+        for one in 0..wrong.len() {
+            for other in one + 1..wrong.len() {
+                let ((mean, error), (mean_of_other, error_of_other)) = (of(&took[one]), of(&took[other]));
+                // Welch's t, as dudect has it.
+                let t = (mean - mean_of_other) / (error + error_of_other).sqrt();
+                assert!(t.abs() < 4.5, "{one} and {other}: {mean} and {mean_of_other} ns, t = {t}");
+            }
+        }
     }
 
     #[test]

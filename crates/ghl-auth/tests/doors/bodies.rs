@@ -171,12 +171,8 @@ fn what_is_not_quite_the_json_that_is_wanted_is_refused_quickly() {
     .into();
     for value in [
         "-1",
-        "-0",
-        "1.0",
         "1.5",
-        "1e0",
         "1e999",
-        "1e-999",
         "-1e999",
         "18446744073709551616",
         "99999999999999999999999",
@@ -206,7 +202,7 @@ fn what_is_not_quite_the_json_that_is_wanted_is_refused_quickly() {
     bad.extend([
         generation(&"9".repeat(most)),
         generation(&format!("1e{}", "9".repeat(most))),
-        generation(&format!("1.{}", "0".repeat(most))),
+        generation(&format!("1.{}", "1".repeat(most))),
         generation(&format!("\"{}\"", "a".repeat(most))),
         generation(&format!("\"{}\"", "\\ud800".repeat(most / 6))),
         "[".repeat(most),
@@ -228,6 +224,11 @@ fn what_is_not_quite_the_json_that_is_wanted_is_refused_quickly() {
         let answer = house.ask("POST", &path, &key, body);
         let what = body.chars().take(60).collect::<String>();
         assert_eq!((answer.status, answer.code().as_str()), (400, "bad_body"), "{what}: {}", answer.body);
+    }
+    // To JSON these are whole numbers: an old generation, so that the token of now is the answer.
+    for whole in ["0", "-0", "0.0", "0e9", "1e-999"] {
+        let answer = house.ask("POST", &path, &key, &generation(whole));
+        assert_eq!(answer.status, 200, "{whole}: {}", answer.body);
     }
     // Bytes that are no text.
     for odd in

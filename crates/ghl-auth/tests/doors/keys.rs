@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use tokens::records::{Reach, Verb};
 
 use crate::house::{House, block_on, now, these, until};
@@ -78,6 +79,64 @@ fn ten_thousand_wrong_keys_open_nothing_and_lock_nobody_out() {
     // Beside the key of this test none is known, so none was found.
     house.plant(&key[13..56]);
     house.end();
+}
+
+/// As many times as `GHL_AUTH_TIMINGS` says. Without it not at all: on a busy machine it says nothing.
+#[test]
+fn over_http_too_it_does_not_show_what_is_wrong_with_a_key() {
+    let Ok(times) = std::env::var("GHL_AUTH_TIMINGS") else { return };
+    let times: usize = times.parse().expect("a number");
+    let house = House::new();
+    let key = house.master_key();
+    let checked = |body: String| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
+        let check = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest.as_ref());
+        format!("{body}{}", &check[..6])
+    };
+    // With a public part that is known, and with one that is not, both of the right form.
+    let wrong = |class: usize, number: usize| match class {
+        0 => checked(format!("{}{number:0>43}", &key[..13])),
+        _ => checked(format!("ghlk_{:0>8}{number:0>43}", "unknown")),
+    };
+    let mut took: [Vec<u64>; 2] = Default::default();
+    let mut order = 1_u64;
+    // Fifteen from each source: the limit is not what is measured.
+    for tries in 0..times * 2 / 15 {
+        let source = Ipv4Addr::new(
+            127,
+            2 + (tries / 62_500) as u8,
+            (tries / 250 % 250) as u8,
+            (tries % 250) as u8 + 1,
+        );
+        let mut wire = Wire::over(from(source, &house.private));
+        for more in 0..15 {
+            order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let class = (order >> 33) as usize % 2;
+            let asked = bearer(&wrong(class, tries * 15 + more));
+            let asked = request("GET", &house.token_path(), &[("Authorization", &asked)], "");
+            let began = Instant::now();
+            wire.send(&asked).expect("it listens");
+            let answer = wire.answer(false).expect("an answer");
+            took[class].push(began.elapsed().as_nanos() as u64);
+            assert_eq!(answer.status, 401);
+        }
+    }
+    let z = rank_sum(&took[0], &took[1]);
+    // One run in a hundred fails by chance.
+    assert!(z.abs() < 2.576, "z = {z}");
+    house.end();
+}
+
+/// The standardised rank sum of Mann and Whitney: how surely one is slower than the other.
+fn rank_sum(one: &[u64], other: &[u64]) -> f64 {
+    let mut all: Vec<(u64, bool)> =
+        one.iter().map(|nanos| (*nanos, true)).chain(other.iter().map(|nanos| (*nanos, false))).collect();
+    all.sort_unstable();
+    let ranks: f64 =
+        all.iter().zip(1..).filter(|((_, ours), _)| *ours).map(|(_, rank)| f64::from(rank)).sum();
+    let (count, others) = (one.len() as f64, other.len() as f64);
+    let mean = count * (count + others + 1.0) / 2.0;
+    (ranks - mean) / (count * others * (count + others + 1.0) / 12.0).sqrt()
 }
 
 #[test]

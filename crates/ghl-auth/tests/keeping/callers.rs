@@ -80,12 +80,12 @@ async fn a_401_that_a_refresh_does_not_cure_costs_one_refresh_a_minute() {
 async fn what_someone_else_has_renewed_meanwhile_is_not_renewed_again() {
     for rest in Rest::ALL {
         let house = House::new(rest).await;
-        house.advance(HOUR * 13);
+        house.advance(HOUR * 16);
         let (one, two) = (house.keeper(), house.keeper());
         one.refresh_if_due(&house.id).await.expect("new tokens");
         let renewed = two.refresh_if_due(&house.id).await.expect("the new tokens");
         assert_eq!((renewed.version.generation, house.sandbox.counts().refreshes), (2, 1), "{rest:?}");
-        house.advance(HOUR * 15);
+        house.advance(HOUR * 16);
         let renewed = two.refresh_if_due(&house.id).await.expect("newer ones");
         assert_eq!((renewed.version.generation, house.sandbox.counts().refreshes), (3, 2), "{rest:?}");
         house.has_lost_nothing("being late").await;
