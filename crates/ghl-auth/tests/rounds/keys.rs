@@ -74,7 +74,7 @@ async fn a_key_that_does_what_it_never_did_is_told_once_a_day() {
     // Fifty that it never read.
     story.reads(&usual, 149..150).await;
     assert_eq!((look().await, look().await), (1, 1));
-    house.advance(Duration::from_secs(60));
+    house.advance(HOUR / 60);
     story.comes_from(&usual, "192.0.2.7").await;
     assert_eq!((look().await, look().await), (2, 2));
     let notices = records.notices(10).await.expect("the notices");
