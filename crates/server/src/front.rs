@@ -253,16 +253,16 @@ impl Front {
         let mut stream = Patient::new(stream);
         let read = match (face, self.house.audit) {
             (Face::Private, Audit::Counted) => {
-                match shortcut::converse(&self, &mut stream, source, &mut stop).await {
+                match shortcut::converse(&self, &mut stream, source, &router, &mut stop).await {
                     Some(read) => read,
                     None => return,
                 }
             }
             _ => Vec::new(),
         };
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (front, router) = (self.clone(), router.clone());
-            async move { Ok::<_, Infallible>(front.answer(request, source, face, router).await) }
+            async move { Ok::<_, Infallible>(front.answer(request.map(Body::new), source, face, router).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -280,9 +280,9 @@ impl Front {
     }
 
     /// One request.
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Body>,
         source: Source,
         face: Face,
         router: Router,
@@ -308,7 +308,7 @@ impl Front {
     }
 
     /// Looks at what a request must be before it is anybody's.
-    fn admit(&self, request: &Request<Incoming>, source: Source, face: Face) -> Result<(), StatusCode> {
+    fn admit(&self, request: &Request<Body>, source: Source, face: Face) -> Result<(), StatusCode> {
         if source != Source::Unix {
             hosts::check(request.headers(), &self.house.hosts)?;
         }
@@ -363,7 +363,7 @@ impl Front {
 
     async fn answer_by_route(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Body>,
         source: Source,
         face: Face,
         id: &RequestId,
@@ -371,7 +371,6 @@ impl Front {
         began: Instant,
     ) -> Answer {
         let method = request.method().clone();
-        let mut request = request.map(Body::new);
         request.extensions_mut().insert(source);
         request.extensions_mut().insert(face);
         request.extensions_mut().insert(id.clone());
@@ -404,7 +403,7 @@ impl Front {
     }
 }
 
-const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
 enum Stream {
     Tcp(tokio::net::TcpStream),

@@ -1,9 +1,10 @@
 //! The short way: a plain question for a token that is at hand, answered without a server around it.
 //!
 //! It is asked more often than everything else together: again and again, on a connection that is kept,
-//! one short head with nothing in it to interpret. Whatever is more than that, or in any doubt, or to be
-//! refused, is given on unanswered, with every byte of it, to the server proper, which stays with the
-//! connection from then on. So nothing here says no.
+//! one short head with nothing in it to interpret. Where the token is not at hand, or not to be had, the
+//! answer to the same question is found the usual way. Whatever is more than that, or in any doubt, is
+//! given on unanswered, with every byte of it, to the server proper, which stays with the connection from
+//! then on.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -11,7 +12,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::BodyExt as _;
 use tokens::Timestamp;
 use tokens::records::Verb;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -20,8 +25,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::auth::Source;
 use crate::copies::OPENING;
-use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, RequestId};
+use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, REQUEST_ID, RequestId};
 use crate::hosts;
+use crate::house::Face;
 
 /// Plain heads are much shorter.
 const LONGEST_HEAD: usize = 2048;
@@ -36,6 +42,7 @@ pub(crate) async fn converse(
     front: &Front,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     source: Source,
+    router: &Router,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<u8>> {
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
@@ -56,10 +63,17 @@ pub(crate) async fn converse(
                 continue;
             }
         }
-        let rest = question(&read).and_then(|question| front.answer_plain(&question, source, &mut head));
-        let Some(rest) = rest else { return Some(read) };
-        write(stream, &head.0, &rest).await.ok()?;
-        front.metrics.token_from_memory();
+        let Some(question) = question(&read) else { return Some(read) };
+        let rest = match front.answer_plain(&question, source, &mut head) {
+            Some(rest) => rest,
+            None => {
+                let Some(request) = question.request() else { return Some(read) };
+                let router = router.clone();
+                let answer = front.answer(request, source, Face::Private, router).await;
+                head.write_of(front.house.clock.now(), answer).await?
+            }
+        };
+        write(stream, &head.text, &rest).await.ok()?;
         read.clear();
         has_asked = true;
     }
@@ -80,6 +94,7 @@ impl Front {
         self.audit.count(&caller, &copy, now);
         let request_id = self.request_id(question.request_id);
         head.write(now, &request_id, copy.seconds_left(now), copy.rest());
+        self.metrics.token_from_memory();
         Some(copy.rest().clone())
     }
 }
@@ -91,6 +106,19 @@ struct Question<'a> {
     host: &'a [u8],
     authorization: &'a [u8],
     request_id: Option<&'a [u8]>,
+}
+
+impl Question<'_> {
+    /// The question as the routes take it.
+    fn request(&self) -> Option<Request<Body>> {
+        let mut request = Request::get(self.path)
+            .header(header::HOST, self.host)
+            .header(header::AUTHORIZATION, self.authorization);
+        if let Some(id) = self.request_id {
+            request = request.header(REQUEST_ID, id);
+        }
+        request.body(Body::empty()).ok()
+    }
 }
 
 /// Takes `read` for a plain question if it is one whole head of HTTP/1.1 with nothing behind it and no
@@ -138,33 +166,52 @@ fn makes_no_difference(name: &str, value: &[u8]) -> bool {
 
 /// The beginning of an answer: its head, and what of its body differs from second to second.
 #[derive(Default)]
-struct Head(Vec<u8>, Option<(i64, String)>);
+struct Head {
+    text: Vec<u8>,
+    /// The last second that was written as a date.
+    date: Option<(i64, String)>,
+}
 
 impl Head {
+    /// The head of an answer from memory.
     fn write(&mut self, now: Timestamp, request_id: &RequestId, seconds_left: u64, rest: &[u8]) {
-        let Self(head, date) = self;
+        let mut digits = itoa::Buffer::new();
+        let seconds_left = digits.format(seconds_left);
+        self.text.clear();
+        self.text.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
+        self.text.extend_from_slice(b"cache-control: no-store\r\nx-request-id: ");
+        self.text.extend_from_slice(request_id.as_bytes());
+        self.end(now, OPENING.len() + seconds_left.len() + rest.len());
+        self.text.extend_from_slice(OPENING.as_bytes());
+        self.text.extend_from_slice(seconds_left.as_bytes());
+    }
+
+    /// The head of an answer that was found the usual way, whose body is returned.
+    async fn write_of(&mut self, now: Timestamp, answer: Response<Body>) -> Option<Bytes> {
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        self.text.clear();
+        self.text.extend_from_slice(format!("HTTP/1.1 {}", parts.status).as_bytes());
+        for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
+            for part in [b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()] {
+                self.text.extend_from_slice(part);
+            }
+        }
+        self.end(now, body.len());
+        Some(body)
+    }
+
+    fn end(&mut self, now: Timestamp, length: usize) {
         let second = now.as_millis().div_euclid(1000);
-        let date = match date {
+        let date = match &mut self.date {
             Some((of, date)) if *of == second => date,
             date => &date.insert((second, http_date(second))).1,
         };
-        head.clear();
-        let mut digits = itoa::Buffer::new();
-        let seconds_left = digits.format(seconds_left);
-        let length = OPENING.len() + seconds_left.len() + rest.len();
-        for part in [
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\nx-request-id: ",
-            request_id.as_bytes(),
-            b"\r\ndate: ",
-            date.as_bytes(),
-            b"\r\ncontent-length: ",
-            itoa::Buffer::new().format(length).as_bytes(),
-            b"\r\n\r\n",
-            OPENING.as_bytes(),
-            seconds_left.as_bytes(),
-        ] {
-            head.extend_from_slice(part);
-        }
+        self.text.extend_from_slice(b"\r\ndate: ");
+        self.text.extend_from_slice(date.as_bytes());
+        self.text.extend_from_slice(b"\r\ncontent-length: ");
+        self.text.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        self.text.extend_from_slice(b"\r\n\r\n");
     }
 }
 

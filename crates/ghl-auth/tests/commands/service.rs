@@ -106,6 +106,21 @@ fn one_connection_may_ask_plainly_and_otherwise_in_any_order() {
         assert_eq!(seen, statuses, "{texts:?}");
     }
     assert!(memory() - before >= 18, "all that was answered with a token was at hand");
+    // What is not at hand, or not to be had, costs nobody the connection.
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let elsewhere = plain.replace(&location, "other");
+    for (text, status) in [(&plain, 200), (&refused, 401), (&elsewhere, 403), (&plain, 200)] {
+        stream.write_all(text.as_bytes()).expect("it reads");
+        assert_eq!(answer(&mut stream), status, "{text}");
+    }
+    service.home.run(["refresh"]).good();
+    service.until(|| document(&service.token(&key))["generation"] == 2);
+    let before = memory();
+    for _ in 0..10 {
+        stream.write_all(plain.as_bytes()).expect("it reads");
+        assert_eq!(answer(&mut stream), 200);
+    }
+    assert_eq!(memory() - before, 10, "and then it is at hand again");
     service.stop();
 }
 
