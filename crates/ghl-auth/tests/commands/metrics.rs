@@ -31,6 +31,8 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
     assert_eq!(service.get(&path, Some(&key)).status, 200);
     // Whoever guesses a key is counted.
     assert_eq!(service.get(&path, Some("ghlk_nonsense")).status, 401);
+    // HighLevel says what it leaves when the first check has asked it something.
+    service.until(|| service.get("/metrics", None).body.contains("ghl_auth_highlevel_daily_remaining "));
     let metrics = service.get("/metrics", None).body;
     assert!(metrics.contains("status=\"401\""), "{metrics}");
     let samples = metrics.lines().filter(|line| !line.starts_with('#'));
