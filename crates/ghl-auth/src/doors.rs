@@ -132,12 +132,15 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket)
 }
 
+/// Whether nobody listens at a socket file. One that is not ours to try is somebody's.
+fn is_dead(path: &Path) -> bool {
+    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// A socket file for the owner and the group. One that nobody listens at is taken away first.
 fn unix(path: &Path, to_become: Option<(u32, u32)>) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() && UnixStream::connect(path).is_err() => {
-            fs::remove_file(path)?;
-        }
+        Ok(found) if found.file_type().is_socket() && is_dead(path) => fs::remove_file(path)?,
         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

@@ -18,6 +18,11 @@ pub(crate) fn process() {
     MASK_BEFORE.get_or_init(|| before);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     #[cfg(target_os = "linux")]
+    keep_from_being_dumped();
+}
+
+/// Keeps others from looking into the process. Whoever becomes another user has to ask for it again.
+pub(crate) fn keep_from_being_dumped() {
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 

@@ -10,6 +10,8 @@ use std::path::Path;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setegid, seteuid, setgid, setgroups, setuid};
 
+use crate::harden;
+
 /// Who the program works as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorksAs {
@@ -55,6 +57,7 @@ pub(crate) fn acting_as<T>(user: u32, group: u32, work: impl FnOnce() -> T) -> R
     let done = seteuid(Uid::from_raw(user)).map(|()| work());
     seteuid(root.0)?;
     setegid(root.1)?;
+    harden::keep_from_being_dumped();
     done
 }
 
@@ -65,6 +68,7 @@ pub(crate) fn become_owner(tokens: &Path) -> Result<WorksAs, nix::Error> {
             setgroups(&[])?;
             setgid(Gid::from_raw(gid))?;
             setuid(Uid::from_raw(uid))?;
+            harden::keep_from_being_dumped();
             Ok(WorksAs::Owner(uid))
         }
         None if geteuid().is_root() => Ok(WorksAs::Root),

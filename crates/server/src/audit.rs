@@ -3,11 +3,11 @@
 //! Counted for each key, installation and minute and written each second, or one line written
 //! before each token leaves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use tokens::records::AuditLine;
-use tokens::{Records, StoreError, Timestamp};
+use tokens::records::{AuditLine, KeyId};
+use tokens::{InstallationId, Records, StoreError, Timestamp};
 
 use crate::auth::{Caller, KnownKey, held};
 use crate::copies::Copy;
@@ -19,7 +19,12 @@ const MINUTE: i64 = 60_000;
 #[derive(Default)]
 pub(crate) struct AuditBook {
     counts: Mutex<HashMap<(usize, usize), Count, foldhash::fast::RandomState>>,
+    /// What could not be written yet, by what makes one line.
+    unwritten: Mutex<BTreeMap<Line, u64>>,
 }
+
+/// A minute, a key, and which set of whose tokens.
+type Line = (Timestamp, KeyId, InstallationId, u64);
 
 struct Count {
     key: Arc<KnownKey>,
@@ -76,30 +81,31 @@ impl AuditBook {
     /// Writes down what was counted. What can't be written is counted on.
     pub(crate) async fn flush(&self, records: &dyn Records) -> Result<(), StoreError> {
         let counted = std::mem::take(&mut *held(&self.counts));
-        let lines: Vec<AuditLine> = counted.values().map(Count::line).collect();
+        let mut lines = std::mem::take(&mut *held(&self.unwritten));
+        for count in counted.values() {
+            *lines.entry(count.line()).or_default() += count.count;
+        }
         if lines.is_empty() {
             return Ok(());
         }
-        let written = records.audit(&lines).await;
+        let written = lines.iter().map(|((at, key, id, generation), count)| AuditLine {
+            at: *at,
+            key: key.clone(),
+            id: id.clone(),
+            generation: *generation,
+            count: *count,
+            request_id: None,
+        });
+        let written = records.audit(&written.collect::<Vec<_>>()).await;
         if written.is_err() {
-            let mut counts = held(&self.counts);
-            for (place, count) in counted {
-                counts.entry(place).and_modify(|since| since.count += count.count).or_insert(count);
-            }
+            *held(&self.unwritten) = lines;
         }
         written
     }
 }
 
 impl Count {
-    fn line(&self) -> AuditLine {
-        AuditLine {
-            at: self.minute,
-            key: self.key.record.id.clone(),
-            id: self.copy.id().clone(),
-            generation: self.copy.generation(),
-            count: self.count,
-            request_id: None,
-        }
+    fn line(&self) -> Line {
+        (self.minute, self.key.record.id.clone(), self.copy.id().clone(), self.copy.generation())
     }
 }

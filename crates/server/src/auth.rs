@@ -114,7 +114,7 @@ impl Caller {
         }
     }
 
-    /// Whether the key may do this for `id`. An admin key that reaches everything needs no other verb.
+    /// Whether the key may do this for `id`.
     pub(crate) fn may_for(&self, verb: Verb, id: &InstallationId) -> Result<(), Forbidden> {
         self.may(verb)?;
         match self.key.record.reach.covers(id) {

@@ -46,13 +46,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// How often other processes' changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// A store that takes longer to say what changed says nothing.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
+
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 const MOST_HEADERS: usize = 64;
 const MOST_HEADER_BYTES: usize = 32 * 1024;
 const LONGEST_TARGET: usize = 8 * 1024;
 
-/// How long a token lives at least, in seconds, where the caller does not say.
+/// How long a token lives at least, where the caller does not say.
 pub(crate) const MINIMUM_LIFE: Duration = Duration::from_secs(60);
 
 type Answer = Response<Body>;
@@ -142,22 +145,27 @@ impl Front {
         Ok(())
     }
 
-    /// What is done beside the answering, until `stop` turns true: other processes' changes are
-    /// looked for, and what was counted is written down.
-    pub async fn keep_up(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut mark = Mark::default();
-        let mut noted = self.house.clock.now();
-        let mut flushed = Instant::now();
-        loop {
-            let stopping = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => true,
-                () = sleep(LOOK_EVERY) => false,
-            };
+    /// What is done beside the answering, until `stop` turns true. None of it waits for another.
+    pub async fn keep_up(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        tokio::join!(self.keep_keys(stop.clone()), self.keep_copies(stop.clone()), self.keep_written(stop));
+    }
+
+    /// Takes the keys anew when any process has changed them.
+    async fn keep_keys(&self, mut stop: watch::Receiver<bool>) {
+        while !is_over_within(LOOK_EVERY, &mut stop).await {
             if let Err(error) = self.learn_keys().await {
                 warn!(%error, "the keys can't be read anew");
             }
-            match self.house.keeper.store().changes(mark).await {
-                Ok(changes) => {
+        }
+    }
+
+    /// Drops what any process has changed.
+    async fn keep_copies(&self, mut stop: watch::Receiver<bool>) {
+        let mut mark = Mark::default();
+        while !is_over_within(LOOK_EVERY, &mut stop).await {
+            let changes = timeout(SAID_WITHIN, self.house.keeper.store().changes(mark)).await;
+            let problem = match changes {
+                Ok(Ok(changes)) => {
                     match mark == Mark::default() {
                         // What changed before there was a mark, nobody knows.
                         true => self.copies.drop_all(),
@@ -165,37 +173,48 @@ impl Front {
                     }
                     mark = changes.mark;
                     self.metrics.store_answers(true);
+                    continue;
                 }
-                Err(error) => {
-                    warn!(%error, "the store does not say what changed");
-                    // What can't be compared any more is not handed out from memory.
-                    self.copies.drop_all();
-                    mark = Mark::default();
-                    self.metrics.store_answers(false);
-                }
-            }
-            if stopping || flushed.elapsed() >= FLUSH_EVERY {
-                flushed = Instant::now();
-                noted = self.write_down(noted).await;
-            }
-            if stopping {
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it takes too long".to_owned(),
+            };
+            warn!(problem, "the store does not say what changed");
+            // What can't be compared any more is not handed out from memory.
+            self.copies.drop_all();
+            mark = Mark::default();
+            self.metrics.store_answers(false);
+        }
+    }
+
+    /// Writes down what was counted: every second, and at the end.
+    async fn keep_written(&self, mut stop: watch::Receiver<bool>) {
+        let mut noted = self.house.clock.now();
+        loop {
+            let is_over = is_over_within(FLUSH_EVERY, &mut stop).await;
+            noted = self.write_down(noted).await;
+            if is_over {
                 return;
             }
         }
     }
 
+    /// Since when uses of keys wait to be noted.
     async fn write_down(&self, since: Timestamp) -> Timestamp {
         let now = self.house.clock.now();
         if let Err(error) = self.audit.flush(self.house.records.as_ref()).await {
             error!(%error, "who took which token can't be written down; it is counted on");
         }
         let uses = self.keys.uses(since);
-        if !uses.is_empty()
-            && let Err(error) = self.house.records.note_uses(&uses).await
-        {
-            warn!(%error, "the uses of keys can't be noted");
+        if uses.is_empty() {
+            return now;
         }
-        now
+        match self.house.records.note_uses(&uses).await {
+            Ok(()) => now,
+            Err(error) => {
+                warn!(%error, "the uses of keys can't be noted yet");
+                since
+            }
+        }
     }
 
     /// Answers on one listener until `stop` turns true, then ends the requests at hand.
@@ -272,6 +291,8 @@ impl Front {
             .serve_connection(TokioIo::new(Begun::new(read, stream)), service);
         tokio::pin!(connection);
         tokio::select! {
+            // What was read already is answered first.
+            biased;
             // What goes wrong on a connection is its client's business.
             _ = connection.as_mut() => return,
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
@@ -401,6 +422,11 @@ impl Front {
         );
         response
     }
+}
+
+/// Whether it is over, once `span` has passed or `stop` has turned true.
+async fn is_over_within(span: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    timeout(span, stop.wait_for(|stop| *stop)).await.is_ok()
 }
 
 pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");

@@ -33,7 +33,7 @@ use crate::house::Face;
 const LONGEST_HEAD: usize = 2048;
 const MOST_HEADERS: usize = 16;
 
-/// Who has asked before is waited for a while longer.
+/// Who was served before is waited for a while longer.
 const NEXT_WITHIN: Duration = Duration::from_secs(60);
 
 /// Answers plain questions on `stream`, for as long as nothing else is asked. What was read of anything
@@ -47,35 +47,43 @@ pub(crate) async fn converse(
 ) -> Option<Vec<u8>> {
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     // It is set anew when it has rung, not for each question.
-    let (mut patience, mut has_asked) = (pin!(sleep(HEADER_WITHIN)), false);
+    let (mut patience, mut was_served) = (pin!(sleep(HEADER_WITHIN)), false);
     let mut read = Vec::with_capacity(LONGEST_HEAD);
     let mut head = Head::default();
     loop {
-        tokio::select! {
+        let is_over = tokio::select! {
             biased;
-            length = stream.read_buf(&mut read) => if length.ok()? == 0 { return None },
-            _ = &mut stopped => return None,
+            length = stream.read_buf(&mut read) => if length.ok()? == 0 { return None } else { false },
+            _ = &mut stopped => true,
             () = &mut patience => {
-                if !std::mem::take(&mut has_asked) {
-                    return None;
-                }
                 patience.as_mut().reset(Instant::now() + NEXT_WITHIN);
-                continue;
+                match std::mem::take(&mut was_served) {
+                    true => continue,
+                    false => true,
+                }
             }
+        };
+        if is_over {
+            // TLS wants a goodbye; whoever is gone already needs none.
+            let _ = stream.shutdown().await;
+            return None;
         }
         let Some(question) = question(&read) else { return Some(read) };
         let rest = match front.answer_plain(&question, source, &mut head) {
-            Some(rest) => rest,
+            Some(rest) => {
+                was_served = true;
+                rest
+            }
             None => {
                 let Some(request) = question.request() else { return Some(read) };
                 let router = router.clone();
                 let answer = front.answer(request, source, Face::Private, router).await;
+                was_served |= answer.status().is_success();
                 head.write_of(front.house.clock.now(), answer).await?
             }
         };
         write(stream, &head.text, &rest).await.ok()?;
         read.clear();
-        has_asked = true;
     }
 }
 

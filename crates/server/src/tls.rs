@@ -3,9 +3,10 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
@@ -18,8 +19,24 @@ use crate::house::CertificateFiles;
 /// The newest certificate that could be read, for all threads of a listener.
 pub struct Certificate {
     files: CertificateFiles,
-    current: Mutex<(Option<[SystemTime; 2]>, TlsAcceptor)>,
+    current: Mutex<Current>,
 }
+
+/// What is in use.
+struct Current {
+    acceptor: TlsAcceptor,
+    /// The files that it was read from.
+    stamp: Stamp,
+    /// Newer files that could not be used, and when that was tried.
+    unfit: Option<(Stamp, Instant)>,
+}
+
+/// Tells one state of both files from another, who may read them included; none where one of them is
+/// not there.
+type Stamp = Option<[(u64, i64, i64); 2]>;
+
+/// New files that can't be used may be half written: they are tried again after this long.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,31 +47,36 @@ impl fmt::Debug for Certificate {
 impl Certificate {
     /// Reads the files. An error means that they can't be used.
     pub fn read(files: &CertificateFiles) -> io::Result<Self> {
-        let current = Mutex::new((changed_at(files), acceptor(files)?));
-        Ok(Self { files: files.clone(), current })
+        let stamp = stamp(files);
+        let current = Current { acceptor: acceptor(files)?, stamp, unfit: None };
+        Ok(Self { files: files.clone(), current: Mutex::new(current) })
     }
 
     /// Accepts connections with the certificate of now. New files that can't be used leave the old one
     /// in place.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let now = changed_at(&self.files);
+        let now = stamp(&self.files);
         let mut current = held(&self.current);
-        if now != current.0 {
-            current.0 = now;
+        let known = current.unfit.is_some_and(|(stamp, at)| stamp == now && at.elapsed() < TRY_EVERY);
+        if now != current.stamp && !known {
             match acceptor(&self.files) {
-                Ok(new) => {
+                Ok(acceptor) => {
                     tracing::info!("the certificate was read anew");
-                    current.1 = new;
+                    *current = Current { acceptor, stamp: now, unfit: None };
                 }
-                Err(error) => tracing::warn!(%error, "the new certificate can't be used; the old one stays"),
+                Err(error) => {
+                    tracing::warn!(%error, "the new certificate can't be used; the old one stays");
+                    current.unfit = Some((now, Instant::now()));
+                }
             }
         }
-        current.1.clone()
+        current.acceptor.clone()
     }
 }
 
-fn changed_at(files: &CertificateFiles) -> Option<[SystemTime; 2]> {
-    let of = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+fn stamp(files: &CertificateFiles) -> Stamp {
+    let of =
+        |path: &Path| fs::metadata(path).map(|found| (found.ino(), found.ctime(), found.ctime_nsec())).ok();
     Some([of(&files.certificate)?, of(&files.key)?])
 }
 

@@ -544,18 +544,29 @@ impl Parts {
         &self,
         of: Option<&InstallationId>,
     ) -> Result<Option<Installation>, KeeperError> {
-        let mut saved = None;
+        let (mut saved, mut problem) = (None, None);
         for (flight, landing) in self.store.landings().await? {
             if of.is_some() && landing.id.as_ref() != of {
                 continue;
             }
-            if let Some(installation) = self.replay(&flight, &landing).await? {
-                info!(id = %installation.id, "saved an answer that an earlier run could not save");
-                saved = Some(installation);
+            // One that can't be saved is in no other's way.
+            match self.replay(&flight, &landing).await {
+                Ok(Some(installation)) => {
+                    info!(id = %installation.id, "saved an answer that an earlier run could not save");
+                    saved = Some(installation);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    problem.get_or_insert(error);
+                    continue;
+                }
             }
             self.store.free(&flight).await?;
         }
-        Ok(saved)
+        match problem {
+            Some(error) => Err(error.into()),
+            None => Ok(saved),
+        }
     }
 
     async fn replay(&self, flight: &FlightId, landing: &Landing) -> Result<Option<Installation>, StoreError> {

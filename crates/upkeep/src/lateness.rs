@@ -4,10 +4,14 @@
 //! checked with when it ought to have been, whether this process was down, its rounds hang, or
 //! another process makes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokens::records::Maintenance;
-use tokens::{Finding, Health, InstallationId, LateCheck, Lateness, Standing, Subject, Timestamp, lateness};
+use tokens::{
+    Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Standing, StoreError, Subject,
+    Timestamp, lateness,
+};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -20,12 +24,19 @@ const STORE_WITHIN: Duration = Duration::from_secs(10);
 /// What late checks are called in a notice's `code`.
 const LATE: &str = "late";
 
+/// What a store that can't be read is called there.
+const STORE: &str = "store_unavailable";
+
 impl Upkeep {
     /// Looks whether checks came when they were due, and puts what there is to tell into the outbox.
     pub async fn watch_checks(&self) {
         let now = self.clock.now();
         let windows = self.maintenances(now).await;
-        let last_checks = self.last_checks(&windows).await;
+        let last_checks = match self.last_checks(&windows).await {
+            Ok(last_checks) => last_checks,
+            Err(error) => return self.note_store(Some(error)).await,
+        };
+        self.note_store(None).await;
         let standings = match self.records.standings().await {
             Ok(standings) => standings,
             Err(error) => return warn!(%error, "nobody can look for late checks"),
@@ -53,14 +64,39 @@ impl Upkeep {
     }
 
     /// When each installation was last checked, of those that were and are in no maintenance.
-    async fn last_checks(&self, windows: &[Maintenance]) -> Vec<(InstallationId, Timestamp)> {
-        let kept = match timeout(STORE_WITHIN, self.keeper.store().overview(None, usize::MAX)).await {
-            Ok(Ok(all)) => all,
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
+    async fn last_checks(
+        &self,
+        windows: &[Maintenance],
+    ) -> Result<Vec<(InstallationId, Timestamp)>, StoreError> {
+        let store = self.keeper.store();
+        let kept = timeout(STORE_WITHIN, store.overview(None, usize::MAX)).await;
+        let kept = kept.unwrap_or_else(|_| {
+            let source = Arc::from(Box::from("it takes too long"));
+            Err(StoreError::Database { doing: "read", place: "the store".to_owned(), source })
+        })?;
         let kept = kept.into_iter().map(|kept| (kept.id, kept.last_check.map(|check| check.at)));
         let checked = kept.chain(self.private_checked().await).filter_map(|(id, last)| Some((id, last?)));
-        checked.filter(|(id, _)| !is_silenced(windows, &Subject::Checks(Some(id.clone())))).collect()
+        Ok(checked.filter(|(id, _)| !is_silenced(windows, &Subject::Checks(Some(id.clone())))).collect())
+    }
+
+    /// A store that can't be read is the service's trouble, and so is its end: what is remembered of
+    /// notices rests elsewhere.
+    async fn note_store(&self, error: Option<StoreError>) {
+        let finding = match error {
+            Some(error) => {
+                let said = self.speech.keeper_error(&KeeperError::Store(error));
+                let whole = format!("{} {}", said.detail, said.action);
+                Finding { health: Health::Down, code: Some(STORE.to_owned()), said: Some(whole) }
+            }
+            None => {
+                let Some(now) = self.standing(&Subject::Service, self.clock.now()).await else { return };
+                if now.code.as_deref() != Some(STORE) {
+                    return;
+                }
+                Finding { health: Health::Operational, code: None, said: None }
+            }
+        };
+        self.note(Subject::Service, &finding).await;
     }
 
     async fn note_checks(&self, standing: &Standing, late: Option<LateCheck>, silenced: bool) {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use highlevel::Api;
 use tokens::records::{Delivery, LONGEST_WAIT, Maintenance};
 use tokens::{
-    CheckRecord, Finding, Health, InstallationId, Notice, NoticeKind, Standing, Subject, Timestamp,
+    CheckRecord, Finding, Health, InstallationId, KeeperError, Notice, NoticeKind, Standing, Subject,
+    Timestamp,
 };
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, warn};
 
 use crate::notify::{Beat, NotDelivered, Way, Words};
@@ -19,6 +21,8 @@ const OF_THE_SERVICE: &str = "invalid_client";
 
 /// A delivery is ours alone for this long.
 const LEASE: Duration = Duration::from_secs(2 * 60);
+/// It ends before the lease does.
+const DELIVER_WITHIN: Duration = Duration::from_secs(90);
 const AT_ONCE: usize = 20;
 
 /// What did not arrive for so long, and was tried so often, never will: the clock alone may be wrong.
@@ -68,9 +72,10 @@ impl Upkeep {
                 return;
             }
         }
+        error!(?subject, "nobody could be told: another process was always faster");
     }
 
-    async fn note(&self, subject: Subject, finding: &Finding) {
+    pub(crate) async fn note(&self, subject: Subject, finding: &Finding) {
         let now = self.clock.now();
         // Another process may be noting the same; then what it noted is where we go on from.
         for _ in 0..5 {
@@ -98,11 +103,23 @@ impl Upkeep {
                 continue;
             }
             let silenced = is_silenced(&windows, &standing.subject);
-            if let Some((next, kind)) = standing.later(now, self.settings.alerts, silenced) {
+            if let Some((next, kind)) = standing.later(now, self.settings.alerts, silenced)
+                && self.is_here(&standing.subject).await
+            {
                 let notice = self.notice(&next, kind, now);
                 // Where another process was faster, it has told it.
                 self.put_out(&next, Some(&notice)).await;
             }
+        }
+    }
+
+    /// Whether it is still there. Of what was removed, nobody is reminded.
+    async fn is_here(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Installation(id) if !self.is_meant(id) => {
+                !matches!(self.keeper.load(id).await, Err(KeeperError::NotConnected(_)))
+            }
+            _ => true,
         }
     }
 
@@ -192,7 +209,9 @@ impl Upkeep {
     }
 
     async fn deliver_and_note(&self, delivery: &Delivery) {
-        let delivered = self.deliver(delivery).await;
+        let delivered = timeout(DELIVER_WITHIN, self.deliver(delivery))
+            .await
+            .unwrap_or_else(|_| Err(NotDelivered { said: "it took too long".to_owned(), retry_after: None }));
         let now = self.clock.now();
         self.tally.notice(&delivery.way, delivered.is_ok());
         let noted = match delivered {
@@ -255,6 +274,9 @@ impl Upkeep {
         let mut outcomes = Vec::new();
         for way in &self.settings.ways {
             outcomes.push((Way::name(way), way.deliver(&notice, &words, name, now).await));
+        }
+        if self.settings.failure_tag.is_some() && self.settings.contact.is_some() {
+            outcomes.push((TAG, self.tag_trouble().await));
         }
         if let Some(heartbeat) = &self.settings.heartbeat {
             outcomes.push(("heartbeat", heartbeat.beat(Beat::Success, &run_id(), "").await));

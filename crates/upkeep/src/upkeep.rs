@@ -12,11 +12,11 @@ use highlevel::Client;
 use prometheus_client::registry::Registry;
 use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
-    Records, StepRecord, StoreError, Timestamp, Trigger, next_check_at,
+    Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_secs(5 * 60);
 const CHECKS_AT_ONCE: usize = 8;
 
 /// How many refreshes are begun at once; the Keeper lets fewer than that into the air.
-const REFRESHES_AT_ONCE: usize = 16;
+const REFRESHES_AT_ONCE: usize = 8;
 
 /// What is due beyond this many waits for the next round.
 const AT_MOST: usize = 1000;
@@ -114,32 +114,47 @@ impl Upkeep {
         Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
     }
 
-    /// Rounds until `stop` turns true. A round that has begun is ended, with its flights landed.
+    /// Rounds until `stop` turns true. Nothing is begun then, and what has begun is ended, with its
+    /// flights landed. Refreshes don't wait for checks: another process may have left one in the air.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         // What was missed while nobody ran shows only until it is made up for.
         self.watch_checks().await;
-        tokio::join!(self.make_rounds(stop.clone()), self.keep_telling(stop));
+        tokio::join!(
+            self.keep_fresh(stop.clone()),
+            self.keep_checking(stop.clone()),
+            self.keep_forgetting(stop.clone()),
+            self.keep_telling(stop)
+        );
     }
 
-    async fn make_rounds(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut forgot_at = (Instant::now(), self.clock.now());
+    async fn keep_fresh(&self, mut stop: watch::Receiver<bool>) {
         loop {
-            self.round().await;
-            let now = self.clock.now();
-            let (since, at) = (forgot_at.0.elapsed(), forgot_at.1);
-            if since >= FORGET_EVERY {
-                forgot_at = (Instant::now(), now);
-                // By a clock that has just jumped years ahead, all there is would be old.
-                let is_steady = now.apart(at + since) < FORGET_EVERY;
-                if is_steady
-                    && let Err(error) = self.records.forget(now - KEEP_CHECKS, now - KEEP_AUDIT).await
-                {
-                    warn!(%error, "what is old can't be forgotten");
-                }
+            self.refresh_what_is_due(&stop).await;
+            if is_over_within(ROUND_EVERY, &mut stop).await {
+                return;
             }
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = sleep(ROUND_EVERY) => {}
+        }
+    }
+
+    async fn keep_checking(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.check_what_is_due(&stop).await;
+            if is_over_within(ROUND_EVERY, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    async fn keep_forgetting(&self, mut stop: watch::Receiver<bool>) {
+        let mut before = (Instant::now(), self.clock.now());
+        while !is_over_within(FORGET_EVERY, &mut stop).await {
+            let (since, at) = (before.0.elapsed(), before.1);
+            let now = self.clock.now();
+            before = (Instant::now(), now);
+            // By a clock that has just jumped years ahead, all there is would be old.
+            let is_steady = now.apart(at + since) < FORGET_EVERY;
+            if is_steady && let Err(error) = self.records.forget(now - KEEP_CHECKS, now - KEEP_AUDIT).await {
+                warn!(%error, "what is old can't be forgotten");
             }
         }
     }
@@ -149,9 +164,8 @@ impl Upkeep {
         let mut looked_at = Instant::now();
         loop {
             self.deliver_due().await;
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = sleep(ROUND_EVERY) => {}
+            if is_over_within(ROUND_EVERY, &mut stop).await {
+                return;
             }
             if looked_at.elapsed() >= LOOK_EVERY {
                 looked_at = Instant::now();
@@ -164,15 +178,33 @@ impl Upkeep {
 
     /// One round.
     pub async fn round(self: &Arc<Self>) {
+        let (_never, stop) = watch::channel(false);
+        self.refresh_what_is_due(&stop).await;
+        self.check_what_is_due(&stop).await;
+    }
+
+    /// Saves what was left in the air, and refreshes what is due.
+    async fn refresh_what_is_due(&self, stop: &watch::Receiver<bool>) {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        if let Err(error) = self.do_what_is_due().await {
-            warn!(%error, "the store can't be read; the next round tries again");
+        match self.keeper.store().refresh_due(self.clock.now(), AT_MOST).await {
+            Ok(due) => self.refresh(due, stop).await,
+            Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
         }
         self.tally.round();
         let ended = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.round_ended.store(ended, Ordering::Relaxed);
+    }
+
+    async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
+        let now = self.clock.now();
+        let mut due = match self.keeper.store().check_due(self.settings.interval, now, AT_MOST).await {
+            Ok(due) => due,
+            Err(error) => return warn!(%error, "the store does not say what is to be checked"),
+        };
+        due.extend(self.private_due(now).await);
+        self.check_each(due, now, stop).await;
     }
 
     /// Who keeps the tokens.
@@ -193,23 +225,16 @@ impl Upkeep {
         Duration::from_millis(since.unsigned_abs()) < DEAD_AFTER
     }
 
-    async fn do_what_is_due(self: &Arc<Self>) -> Result<(), StoreError> {
-        let (store, now) = (self.keeper.store(), self.clock.now());
-        self.refresh(store.refresh_due(now, AT_MOST).await?).await;
-        let now = self.clock.now();
-        let mut due = store.check_due(self.settings.interval, now, AT_MOST).await?;
-        due.extend(self.private_due(now).await);
-        self.check_each(due, now).await;
-        Ok(())
-    }
-
-    /// Refreshes what is due. The Keeper sees to it that few are in the air at once; no more than a
-    /// few wait before it, because each that waits has its tokens in its hand.
-    async fn refresh(&self, due: Vec<InstallationId>) {
+    /// Refreshes what is due, as many at once as the Keeper lets into the air: what waits before it has
+    /// its tokens in its hand, and would take off after `stop`.
+    async fn refresh(&self, due: Vec<InstallationId>, stop: &watch::Receiver<bool>) {
         let mut flights = JoinSet::new();
         for id in due {
             if flights.len() >= REFRESHES_AT_ONCE {
                 flights.join_next().await;
+            }
+            if *stop.borrow() {
+                break;
             }
             let keeper = self.keeper.clone();
             flights.spawn(async move {
@@ -226,11 +251,19 @@ impl Upkeep {
     }
 
     /// Checks what is due, each by one process.
-    async fn check_each(self: &Arc<Self>, due: Vec<InstallationId>, now: Timestamp) {
+    async fn check_each(
+        self: &Arc<Self>,
+        due: Vec<InstallationId>,
+        now: Timestamp,
+        stop: &watch::Receiver<bool>,
+    ) {
         let mut checks = JoinSet::new();
         for id in due {
             if checks.len() >= CHECKS_AT_ONCE {
                 checks.join_next().await;
+            }
+            if *stop.borrow() {
+                break;
             }
             let upkeep = self.clone();
             checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
@@ -322,6 +355,11 @@ impl Upkeep {
             (InstallationId::Company(company), _) => Target::Company(company.clone()),
         }
     }
+}
+
+/// Whether it is over, once `span` has passed or `stop` has turned true.
+async fn is_over_within(span: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    timeout(span, stop.wait_for(|stop| *stop)).await.is_ok()
 }
 
 /// What stays of a check.

@@ -414,6 +414,7 @@ arg-shell = The shell.
 serve-private = Programs ask here: { $address }
 serve-public = Browsers come back here: { $address }/oauth/callback
 serve-stopping = Stopping: what is at hand is ended first. Once more to stop at once.
+serve-doors-stay = The service listens where it did: a new address or certificate file needs a restart.
 error-listen = { $address } can't be listened at: { $why }
     .action = Set GHL_AUTH_LISTEN or GHL_AUTH_PUBLIC_LISTEN to an address that is free and that this user may use.
 error-threads = No thread could be started: { $why }
@@ -475,7 +476,7 @@ var-GHL_AUTH_ALLOWED_INSTALLS = the locations and companies of the allowlist, se
 var-GHL_AUTH_AUDIT = how it is written down who took which token: counted or each
 
 help-serve = Keep every grant fresh by the clock, and hand tokens to any program on the machine.
-    .more = Stop it with Ctrl-C or SIGTERM; SIGHUP reads all settings and secrets anew.
+    .more = Stop it with Ctrl-C or SIGTERM; SIGHUP reads all settings and secrets anew, but for where it listens.
 help-keys = API keys for the programs that ask the service.
 help-keys-create = Make a key, and show it this once.
 help-keys-list = Show the keys: what they may do, for whom, and when they were last used.

@@ -414,6 +414,7 @@ arg-shell = O shell.
 serve-private = Os programas pedem aqui: { $address }
 serve-public = Os navegadores voltam aqui: { $address }/oauth/callback
 serve-stopping = Encerrando: o que está em andamento termina antes. Mais uma vez para parar já.
+serve-doors-stay = O serviço escuta onde escutava: um novo endereço ou arquivo de certificado exige reiniciar.
 error-listen = Não é possível escutar em { $address }: { $why }
     .action = Defina em GHL_AUTH_LISTEN ou GHL_AUTH_PUBLIC_LISTEN um endereço livre e que este usuário possa usar.
 error-threads = Nenhuma thread pôde ser iniciada: { $why }
@@ -475,7 +476,7 @@ var-GHL_AUTH_ALLOWED_INSTALLS = as locations e companies da lista de permitidas,
 var-GHL_AUTH_AUDIT = como se anota quem pegou qual token: counted ou each
 
 help-serve = Mantém cada autorização em dia pelo relógio e entrega tokens a qualquer programa da máquina.
-    .more = Pare com Ctrl-C ou SIGTERM; SIGHUP lê de novo todas as variáveis e segredos.
+    .more = Pare com Ctrl-C ou SIGTERM; SIGHUP lê de novo as variáveis e segredos, menos onde o serviço escuta.
 help-keys = Chaves de API para os programas que pedem ao serviço.
 help-keys-create = Cria uma chave e a mostra só desta vez.
 help-keys-list = Mostra as chaves: o que podem, para quem, e quando foram usadas pela última vez.

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
     let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
     announce(context, &doors, &sockets);
     systemd::ready();
-    watch(service, args, context, &sockets).await
+    watch(service, args, context, &doors, &sockets).await
 }
 
 pub(super) fn not_bound(context: &Context, taken: &Taken) -> Explained {
@@ -65,27 +65,54 @@ async fn watch(
     mut service: Service,
     args: &ServeArgs,
     context: &Context,
+    doors: &Doors,
     sockets: &Sockets,
 ) -> Result<Exit, Explained> {
     let text = &context.text;
     let mut hangups = signal(SignalKind::hangup()).ok();
     let mut pulse = systemd::watchdog_period().map(interval);
     let mut stop = pin!(asked_to_stop());
+    // A service that was replaced and is not at its end yet.
+    let mut ending = None;
     loop {
         tokio::select! {
             () = &mut stop => break,
-            () = hangup(&mut hangups) => {
-                systemd::reloading();
-                service = under_the_watchdog(&mut pulse, reload(service, args, context, sockets)).await;
-                systemd::ready();
+            () = hangup(&mut hangups) => {}
+            () = tick(&mut pulse) => {
+                if service.is_alive() {
+                    systemd::still_alive();
+                }
+                continue;
             }
-            () = tick(&mut pulse) => if service.is_alive() { systemd::still_alive() },
         }
+        systemd::reloading();
+        if let Some(new) = under_the_watchdog(&mut pulse, begin_anew(args, context, doors, sockets)).await {
+            let old = std::mem::replace(&mut service, new);
+            let mut end = Box::pin(timeout(STOP_WITHIN, old.stop()));
+            tokio::select! {
+                ended = under_the_watchdog(&mut pulse, &mut end) => if ended.is_err() {
+                    tracing::warn!("what was begun under the old settings takes long; the new ones are in use");
+                },
+                () = &mut stop => {
+                    ending = Some(end);
+                    break;
+                }
+            }
+        }
+        systemd::ready();
     }
     systemd::stopping();
     output::talk(&text.say("serve-stopping", &[]));
+    let end = async {
+        tokio::join!(service.stop(), async {
+            if let Some(ending) = ending {
+                // When its time is up, so is ours.
+                let _ = ending.await;
+            }
+        });
+    };
     tokio::select! {
-        stopped = timeout(STOP_WITHIN, service.stop()) => match stopped {
+        stopped = timeout(STOP_WITHIN, end) => match stopped {
             Ok(()) => Ok(Exit::Good),
             Err(_) => Err(Explained::new(text, "stop_took_too_long", Exit::Unreachable, &[])),
         },
@@ -118,9 +145,15 @@ async fn under_the_watchdog<T>(pulse: &mut Option<Interval>, work: impl Future<O
     }
 }
 
-/// Reads all settings and secrets anew. The new service begins on the same sockets before the old
-/// one ends, so that nobody is turned away; with settings that don't hold, the old one goes on.
-async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Sockets) -> Service {
+/// Reads the settings and secrets anew. The new service begins on the same sockets before the old one
+/// ends, so that nobody is turned away; with settings that don't hold there is none, and the old one
+/// goes on.
+async fn begin_anew(
+    args: &ServeArgs,
+    context: &Context,
+    bound: &Doors,
+    sockets: &Sockets,
+) -> Option<Service> {
     let begun = async {
         let source = Source::read(context.source.env_file().as_deref()).map_err(|unreadable| {
             let path = unreadable.path.display().to_string();
@@ -133,20 +166,20 @@ async fn reload(old: Service, args: &ServeArgs, context: &Context, sockets: &Soc
             let settings = Settings::read(config);
             Some((doors?, settings?))
         })?;
+        if !doors.are_at(bound) {
+            output::talk(&context.text.say("serve-doors-stay", &[]));
+        }
         Service::start(&anew, settings, sockets, doors.hosts).await
     };
     match begun.await {
         Ok(new) => {
-            if timeout(STOP_WITHIN, old.stop()).await.is_err() {
-                tracing::warn!("what was begun under the old settings takes long; the new ones are in use");
-            }
             tracing::info!("settings and secrets were read anew");
-            new
+            Some(new)
         }
         Err(error) => {
             output::error(&context.text, &error);
             tracing::warn!(code = error.code, "the service goes on with the settings it had");
-            old
+            None
         }
     }
 }

@@ -59,6 +59,13 @@ pub(crate) struct Doors {
     pub(crate) hosts: Vec<String>,
 }
 
+impl Doors {
+    /// Whether both are the same addresses, with the same certificate's files.
+    pub(crate) fn are_at(&self, other: &Self) -> bool {
+        (&self.private, &self.public, &self.tls) == (&other.private, &other.public, &other.tls)
+    }
+}
+
 impl Config<'_> {
     /// Where the service listens; beyond this machine only when that is `exposed` by name, and with TLS.
     pub(crate) fn doors(&mut self, exposed: bool) -> Option<Doors> {

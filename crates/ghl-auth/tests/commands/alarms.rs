@@ -147,8 +147,9 @@ fn each_way_is_tried_on_demand() {
         .set("GHL_NOTIFY_SLACK_URL", &format!("{}/slack", listener.address))
         .set("GHL_NOTIFY_DISCORD_URL", &format!("{}/discord", listener.address))
         .set("GHL_NOTIFY_TELEGRAM_URL", &format!("{}/bot/sendMessage?chat_id=1", listener.address))
+        .set("GHL_HEALTH_CHECK_FAILURE_TAG_NAME", "Status:Trouble")
         .set("GHL_HEARTBEAT_URL", &format!("{}/beat", listener.address));
-    home.run(["notify", "--test"]).good().answers("webhook: taken");
+    home.run(["notify", "--test"]).good().answers("webhook: taken").answers("tag: taken");
     let paths: Vec<String> = listener.taken().iter().map(|taken| taken.path.clone()).collect();
     assert_eq!(paths[..4], ["/hook?token=hidden", "/slack", "/discord", "/bot/sendMessage?chat_id=1"]);
     let member = |at: usize, name: &str| {

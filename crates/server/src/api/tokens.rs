@@ -60,9 +60,9 @@ async fn token(
     // Whoever says how long it has to live is answered from the store.
     let at_hand = raw_query.is_none().then(|| front.copies.at(&path_of(id))).flatten();
     if let Some(copy) = at_hand.filter(|copy| copy.is_good(front.house.clock.now(), minimum_life)) {
-        let answered = hand_out(front, caller, request, &copy).await;
+        let answer = hand_out(front, caller, request, &copy).await?;
         front.metrics.token_from_memory();
-        return answered;
+        return Ok(answer);
     }
     let as_of = front.copies.as_of();
     let served = front.house.keeper.token(id, minimum_life).await;

@@ -108,7 +108,7 @@ pub(super) fn habits(rows: &Transaction<'_>, since: Timestamp) -> Done<Vec<Habit
     let mut statement = rows.prepare_cached(
         "SELECT id, name,
              (SELECT count(*) FROM (
-                 SELECT DISTINCT kind, id FROM audit WHERE at >= ?1 AND key = keys.id) AS recent
+                 SELECT DISTINCT kind, id FROM audit WHERE at >= ?1 AND +key = keys.id) AS recent
               WHERE NOT EXISTS (
                  SELECT * FROM audit WHERE key = keys.id AND kind = recent.kind AND id = recent.id
                      AND at < ?1)) AS newly_read,

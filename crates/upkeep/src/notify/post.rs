@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnector;
@@ -84,6 +85,9 @@ impl Post {
     ) -> Result<(), NotDelivered> {
         let failed = |said: &str| NotDelivered { said: said.to_owned(), retry_after: None };
         self.guard_literal(to).map_err(failed)?;
+        if to.scheme() == Some(&Scheme::HTTP) {
+            self.guard_clear_text(to).await.map_err(failed)?;
+        }
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = method;
         *request.uri_mut() = to.clone();
@@ -113,6 +117,16 @@ impl Post {
         match good.is_empty() {
             true => Err(PRIVATE),
             false => Ok(good),
+        }
+    }
+
+    /// Clear text goes to private addresses only, however it was typed.
+    async fn guard_clear_text(&self, to: &Uri) -> Result<(), &'static str> {
+        let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let addresses = self.addresses(host, to.port_u16().unwrap_or(80)).await?;
+        match addresses.iter().any(|address| is_public(address.ip())) {
+            true => Err("in clear text nothing goes beyond the private network: its address needs https"),
+            false => Ok(()),
         }
     }
 
