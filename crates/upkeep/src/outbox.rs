@@ -115,12 +115,10 @@ impl Upkeep {
 
     /// Whether it is still there. Of what was removed, nobody is reminded.
     async fn is_here(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Installation(id) if !self.is_meant(id) => {
-                !matches!(self.keeper.load(id).await, Err(KeeperError::NotConnected(_)))
-            }
-            _ => true,
-        }
+        let Subject::Installation(id) = subject else { return true };
+        // A Private Integration Token's rests in no store.
+        let is_private = self.settings.private_token.is_some() && self.is_meant(id);
+        is_private || !matches!(self.keeper.load(id).await, Err(KeeperError::NotConnected(_)))
     }
 
     pub(crate) async fn standing(&self, subject: &Subject, now: Timestamp) -> Option<Standing> {

@@ -116,3 +116,24 @@ async fn in_a_maintenance_nobody_is_late() {
     upkeep.watch_checks().await;
     assert_eq!(told(&records).await, ["late:degraded"]);
 }
+
+#[tokio::test]
+async fn a_store_that_can_t_be_read_is_told_of_and_so_is_its_end() {
+    let house = House::new(Rest::Sqlite).await;
+    let (upkeep, records) = process(&house, Vec::new());
+    upkeep.round().await;
+    let rename = |from: &str, to: &str| {
+        let database = rusqlite::Connection::open(house.path()).expect("the database");
+        database.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).expect("renamed");
+    };
+    rename("installations", "elsewhere");
+    upkeep.watch_checks().await;
+    assert!(told(&records).await.is_empty(), "once is no outage");
+    upkeep.watch_checks().await;
+    upkeep.watch_checks().await;
+    assert_eq!(told(&records).await, ["trouble:down"]);
+    rename("elsewhere", "installations");
+    upkeep.watch_checks().await;
+    upkeep.watch_checks().await;
+    assert_eq!(told(&records).await, ["trouble:down", "recovered:operational"]);
+}

@@ -136,3 +136,16 @@ async fn what_was_kept_quiet_is_told_when_it_may_be_and_not_only_at_the_next_che
     upkeep.tell_what_is_due().await;
     assert_eq!(told(&records).await, ["trouble:suspended", "reminder:suspended"]);
 }
+
+#[tokio::test]
+async fn of_what_was_removed_nobody_is_reminded() {
+    let house = House::new(Rest::Sqlite).await;
+    let (upkeep, records) = process(&house, Vec::new());
+    suspend(&house);
+    upkeep.check(&house.id, Trigger::Clock).await.expect("a check");
+    assert_eq!(told(&records).await, ["trouble:suspended"]);
+    assert!(house.keeper().disconnect(&house.id).await.expect("removed"));
+    house.advance(HOUR * 25);
+    upkeep.tell_what_is_due().await;
+    assert_eq!(told(&records).await, ["trouble:suspended"]);
+}

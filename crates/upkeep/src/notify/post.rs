@@ -266,4 +266,14 @@ mod tests {
         assert_eq!(guarded.address("ftp://example.com/"), Err(BadAddress::NoUrl));
         assert_eq!(guarded.address("example"), Err(BadAddress::NoUrl));
     }
+
+    #[tokio::test]
+    async fn clear_text_goes_to_private_addresses_only() {
+        let post = Post::new(true);
+        let may = async |text: &str| post.guard_clear_text(&text.parse().expect("an address")).await.is_ok();
+        assert!(
+            may("http://127.0.0.1:9/").await && may("http://[::1]:9/").await && may("http://10.0.0.1/").await
+        );
+        assert!(!may("http://8.8.8.8/").await && !may("http://[2606:4700::1111]/").await);
+    }
 }
