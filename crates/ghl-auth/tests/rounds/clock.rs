@@ -8,7 +8,7 @@ use upkeep::Upkeep;
 
 use crate::hook::Hook;
 use crate::support::{DAY, HOUR, House, REDIRECT_URI, Rest, short_tokens, times};
-use crate::{process, told};
+use crate::{process, process_before, settings, told};
 
 const ROUND: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -207,4 +207,24 @@ async fn a_reminder_is_no_storm_while_the_clock_goes_to_and_fro() {
         story.house.advance(MINUTE);
     }
     assert_eq!(told(&story.records).await, ["trouble:suspended"]);
+}
+
+#[tokio::test]
+async fn what_has_begun_is_ended_at_a_stop_and_nothing_more_begins() {
+    let story = Story::with(20, None).await;
+    // No check is due for a while, and every refresh is.
+    let settings = upkeep::Settings { interval: DAY * 2, ..settings(&story.house, Vec::new()) };
+    let (upkeep, _) = process_before(&story.house, settings, &story.house.sandbox.base_url());
+    upkeep.round().await;
+    story.house.advance(HOUR * 16);
+    let before = story.house.sandbox.counts().rotations;
+    story.house.sandbox.hold(sandbox::Matcher::Refresh);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn(upkeep.run(stopped));
+    story.house.sandbox.until_held(8).await;
+    stop.send_replace(true);
+    story.house.sandbox.release();
+    running.await.expect("it ends");
+    let landed = story.house.sandbox.counts().rotations - before;
+    assert_eq!(landed, 8, "what was in the air has landed");
 }
