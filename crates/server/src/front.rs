@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::{error, info, warn};
+use upkeep::is_over_within;
 
 use crate::audit::AuditBook;
 use crate::auth::{Caller, Keys, Source, Unknown};
@@ -422,11 +423,6 @@ impl Front {
         );
         response
     }
-}
-
-/// Whether it is over, once `span` has passed or `stop` has turned true.
-async fn is_over_within(span: Duration, stop: &mut watch::Receiver<bool>) -> bool {
-    timeout(span, stop.wait_for(|stop| *stop)).await.is_ok()
 }
 
 pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");

@@ -16,4 +16,4 @@ pub use notify::{
     BadAddress, BadSecret, BadServer, Heartbeat, MailAddress, MailServer, NotDelivered, Post, Way,
 };
 pub use speech::{Said, Speech};
-pub use upkeep::{Settings, Upkeep, record};
+pub use upkeep::{Settings, Upkeep, is_over_within, record};

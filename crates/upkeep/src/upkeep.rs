@@ -358,7 +358,7 @@ impl Upkeep {
 }
 
 /// Whether it is over, once `span` has passed or `stop` has turned true.
-async fn is_over_within(span: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+pub async fn is_over_within(span: Duration, stop: &mut watch::Receiver<bool>) -> bool {
     timeout(span, stop.wait_for(|stop| *stop)).await.is_ok()
 }
 
