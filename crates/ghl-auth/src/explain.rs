@@ -133,6 +133,10 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
             new("no_room_for", Exit::Usage, &[place(at), ("what", (*what).into())])
         }
         StoreError::LeaseLost => new("lease_lost", Exit::Unreachable, &[]),
+        StoreError::Standby { place: at, why } => {
+            new("store_standby", Exit::Usage, &[place(at), ("why", why.as_str().into())])
+        }
+        StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
     }
 }
 

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highlevel::{AppCredentials, Client, Consent, OAuth};
+use tokens::store::Listing;
 use tokens::{
-    AuthorizationCode, Clock, InstallationId, Issuer, Keeper, RawAnswer, Reading, Records, RefreshToken,
-    Store, Timestamp, Timing, Unanswered,
+    AccessToken, AuthorizationCode, Clock, CompanyId, InstallationId, Issuer, Keeper, LocationId, RawAnswer,
+    Reading, Records, RefreshToken, Store, Timestamp, Timing, Unanswered,
 };
 
 use crate::config::{ApiSettings, Config, Fault, Meant, Source, StoreSettings};
@@ -194,7 +195,7 @@ impl Context {
             Meant::AnyCompany => "company",
             Meant::AnyLocation => "location",
         };
-        let all = store.overview(None, usize::MAX).await.map_err(|error| self.store_error(&error))?;
+        let all = store.overview(&Listing::ALL).await.map_err(|error| self.store_error(&error))?;
         let mut ids = all.into_iter().map(|installation| installation.id).filter(|id| id.kind() == kind);
         match (ids.next(), ids.next()) {
             (Some(only), None) => Ok(only),
@@ -228,6 +229,14 @@ impl Issuer for NoApp {
 
     async fn exchange(&self, _: &AuthorizationCode) -> Result<RawAnswer, Unanswered> {
         Err(Unanswered::NotSent(NO_APP.into()))
+    }
+
+    async fn mint(&self, _: &CompanyId, _: &AccessToken, _: &LocationId) -> Result<RawAnswer, Unanswered> {
+        Err(Unanswered::NotSent(NO_APP.into()))
+    }
+
+    fn read_minted(&self, _: &RawAnswer, _: &CompanyId, _: Timestamp) -> Reading {
+        Reading::Unclear(NO_APP.into())
     }
 
     fn read(&self, _: &RawAnswer, _: Timestamp) -> Reading {

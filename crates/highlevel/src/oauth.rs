@@ -12,8 +12,8 @@ use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokens::{
-    AnswerBody, AuthorizationCode, ClientSecret, InstallationId, Issuer, RawAnswer, Reading, RefreshToken,
-    Refusal, Timestamp, Unanswered,
+    AccessToken, AnswerBody, AuthorizationCode, ClientSecret, CompanyId, Grant, InstallationId, Issuer,
+    LocationId, RawAnswer, Reading, RefreshToken, Refusal, Timestamp, Unanswered,
 };
 
 use crate::client::{Call, Client, Dialect, Silence};
@@ -21,6 +21,9 @@ use crate::wire;
 
 /// A late answer to a refresh still counts, so it is waited for longer than any other.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// The media type of every request here.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What RFC 3986 leaves as it is in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -126,23 +129,24 @@ impl OAuth {
         user_type: &str,
     ) -> Result<RawAnswer, Unanswered> {
         let dialect = self.client.dialect();
-        let answer = self
-            .client
-            .send(Call {
-                method: Method::POST,
-                path: "/oauth/token",
-                bearer: None,
-                version: (dialect == Dialect::V3).then_some(dialect),
-                content_type: Some("application/x-www-form-urlencoded"),
-                body: self.form(grant, secret, user_type),
-                answer_within: ANSWER_WITHIN,
-            })
-            .await
-            .map_err(|silence| match silence {
-                Silence::NotSent(why) => Unanswered::NotSent(wire::one_line(&why)),
-                Silence::Lost(why) => Unanswered::Lost(wire::one_line(&why)),
-                Silence::TimedOut => Unanswered::Lost("no answer in time".into()),
-            })?;
+        let call = Call {
+            method: Method::POST,
+            path: "/oauth/token",
+            bearer: None,
+            version: (dialect == Dialect::V3).then_some(dialect),
+            content_type: Some(FORM),
+            body: self.form(grant, secret, user_type),
+            answer_within: ANSWER_WITHIN,
+        };
+        self.post(call).await
+    }
+
+    async fn post(&self, call: Call<'_>) -> Result<RawAnswer, Unanswered> {
+        let answer = self.client.send(call).await.map_err(|silence| match silence {
+            Silence::NotSent(why) => Unanswered::NotSent(wire::one_line(&why)),
+            Silence::Lost(why) => Unanswered::Lost(wire::one_line(&why)),
+            Silence::TimedOut => Unanswered::Lost("no answer in time".into()),
+        })?;
         let body = AnswerBody::new(String::from_utf8_lossy(&answer.body));
         Ok(RawAnswer { status: answer.status.as_u16(), body })
     }
@@ -183,17 +187,50 @@ impl Issuer for OAuth {
         self.ask(&[("grant_type", "authorization_code"), ("code", code.expose())], self.app.user_type).await
     }
 
+    /// `POST /oauth/locationToken`, in v3 `/oauth/location-token` (scope `oauth.write`); both spell
+    /// the two ids alike.
+    async fn mint(
+        &self,
+        company: &CompanyId,
+        access: &AccessToken,
+        location: &LocationId,
+    ) -> Result<RawAnswer, Unanswered> {
+        let dialect = self.client.dialect();
+        let ids = [("companyId", company.as_str()), ("locationId", location.as_str())];
+        let call = Call {
+            method: Method::POST,
+            path: match dialect {
+                Dialect::Dated => "/oauth/locationToken",
+                Dialect::V3 => "/oauth/location-token",
+            },
+            bearer: Some(access),
+            version: Some(dialect),
+            content_type: Some(FORM),
+            body: form_urlencoded::Serializer::new(String::new()).extend_pairs(ids).finish(),
+            answer_within: ANSWER_WITHIN,
+        };
+        self.post(call).await
+    }
+
+    fn read_minted(&self, answer: &RawAnswer, company: &CompanyId, received_at: Timestamp) -> Reading {
+        reading(answer, |body| wire::minted_reply(body, company, received_at))
+    }
+
     fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
-        if answer.is_success() {
-            return match wire::token_reply(answer.body.expose(), received_at) {
-                Ok(grant) => Reading::Granted(Box::new(grant)),
-                Err(why) => Reading::Unclear(why),
-            };
-        }
-        match refusal(answer) {
-            Some(refusal) => Reading::Refused(refusal),
-            None => Reading::Unclear(describe(answer)),
-        }
+        reading(answer, |body| wire::token_reply(body, received_at))
+    }
+}
+
+fn reading(answer: &RawAnswer, grant_in: impl FnOnce(&str) -> Result<Grant, String>) -> Reading {
+    if answer.is_success() {
+        return match grant_in(answer.body.expose()) {
+            Ok(grant) => Reading::Granted(Box::new(grant)),
+            Err(why) => Reading::Unclear(why),
+        };
+    }
+    match refusal(answer) {
+        Some(refusal) => Reading::Refused(refusal),
+        None => Reading::Unclear(describe(answer)),
     }
 }
 

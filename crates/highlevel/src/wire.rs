@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Map, Value};
 use tokens::{
-    AccessToken, Grant, InstallationId, RefreshBy, RefreshToken, ReplyMembers, Timestamp, TokenSet,
+    AccessToken, CompanyId, Grant, InstallationId, RefreshBy, RefreshToken, ReplyMembers, Timestamp, TokenSet,
 };
 
 use crate::jwt::Claims;
@@ -27,6 +27,23 @@ const RENAMED: [(&str, &str); 4] = [
 /// Understands a reply of `/oauth/token`, in either dialect. Only the two tokens are essential;
 /// whatever else is missing or odd is made up for.
 pub(crate) fn token_reply(body: &str, received_at: Timestamp) -> Result<Grant, String> {
+    let (access, refresh, reply) = parts(body)?;
+    Ok(grant(access, RefreshBy::Own(refresh?), reply, received_at))
+}
+
+/// Understands a reply of `/oauth/locationToken`, in either dialect. A refresh token may be missing
+/// (HighLevel's `oauth.json` has none, its samples do): then the next one is minted, too.
+pub(crate) fn minted_reply(body: &str, company: &CompanyId, received_at: Timestamp) -> Result<Grant, String> {
+    let (access, refresh, mut reply) = parts(body)?;
+    let refresh_by = refresh.map_or_else(|_| RefreshBy::Company(company.clone()), RefreshBy::Own);
+    reply.entry("companyId").or_insert_with(|| company.as_str().into());
+    Ok(grant(access, refresh_by, reply, received_at))
+}
+
+/// The access token, the refresh token or what is odd about it, and everything else.
+type Parts = (String, Result<RefreshToken, String>, Map<String, Value>);
+
+fn parts(body: &str) -> Result<Parts, String> {
     let mut reply: Map<String, Value> =
         serde_json::from_str(body).map_err(|_| "the token reply is not a whole JSON object".to_owned())?;
     for (theirs, ours) in RENAMED {
@@ -41,7 +58,11 @@ pub(crate) fn token_reply(body: &str, received_at: Timestamp) -> Result<Grant, S
         Some(Value::String(text)) if is_token(&Value::String(text.clone())) => Ok(text),
         _ => Err(format!("the token reply has no usable `{name}`")),
     };
-    let (access, refresh) = (token("access_token")?, token("refresh_token")?);
+    let (access, refresh) = (token("access_token")?, token("refresh_token").map(RefreshToken::new));
+    Ok((access, refresh, reply))
+}
+
+fn grant(access: String, refresh_by: RefreshBy, reply: Map<String, Value>, received_at: Timestamp) -> Grant {
     let claims = Claims::of(&access);
     let expires_at = lifetime(reply.get("expires_in"))
         .map(|life| received_at + life)
@@ -49,14 +70,14 @@ pub(crate) fn token_reply(body: &str, received_at: Timestamp) -> Result<Grant, S
         .unwrap_or(received_at + LIFE_UNTOLD);
     let tokens = TokenSet {
         access: AccessToken::new(access),
-        refresh_by: RefreshBy::Own(RefreshToken::new(refresh)),
+        refresh_by,
         issued_at: received_at,
         expires_at,
         scopes: scopes(reply.get("scope")),
         company: text(&reply, "companyId").and_then(|id| id.parse().ok()),
         members: ReplyMembers::new(Value::Object(reply.clone()).to_string()),
     };
-    Ok(Grant { id: whose(&reply, &claims), tokens })
+    Grant { id: whose(&reply, &claims), tokens }
 }
 
 fn is_token(value: &Value) -> bool {

@@ -51,7 +51,8 @@ pub(crate) fn connect(
         Some(found) => {
             let Version { epoch, generation } = found.version;
             let version = Version { epoch: epoch + 1, generation: generation + 1 };
-            Outcome::Changed(Box::new(renewed(found, version, tokens, now)))
+            let renewed = renewed(found, version, tokens, now);
+            Outcome::Changed(Box::new(Installation { connected_at: now, unlisted_at: None, ..renewed }))
         }
         None => Outcome::Changed(Box::new(Installation {
             id: id.clone(),
@@ -61,6 +62,9 @@ pub(crate) fn connect(
             connection: Connection::Connected,
             intent: None,
             last_check: None,
+            connected_at: now,
+            name: None,
+            unlisted_at: None,
         })),
     }
 }

@@ -193,11 +193,14 @@ fn adopt(
     let installation = Installation {
         id,
         version,
+        connected_at: tokens.issued_at,
         tokens,
         previous: None,
         connection: Connection::Connected,
         intent: None,
         last_check: None,
+        name: None,
+        unlisted_at: None,
     };
     Ok((installation, digest))
 }
@@ -245,6 +248,10 @@ impl OwnInstallation {
             connection: self.connection.into_connection()?,
             intent: self.intent.map(|intent| Intent { since: Timestamp::from_millis(intent.since) }),
             last_check: None,
+            // A file remembers its present set only.
+            connected_at: issued_at,
+            name: None,
+            unlisted_at: None,
         })
     }
 }

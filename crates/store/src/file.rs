@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
 use tokens::store::{
-    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
-    Parked, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
+    Listing, Mark, Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, Intent, LastCheck, Overview, RefreshToken, Store, StoreError,
@@ -78,6 +78,17 @@ impl FileStore {
         Ok(Self(Arc::new(inner)))
     }
 
+    /// The installation that the file holds, if it holds one.
+    async fn kept(&self) -> Result<Option<Installation>, StoreError> {
+        let found = if self.0.data.is_rewritten_in_place() {
+            self.apart(Inner::look).await?
+        } else {
+            self.0.look()?
+        };
+        let installation = found.and_then(|(document, _)| document.installation);
+        Ok(installation.map(|installation| self.0.with_check(installation)))
+    }
+
     async fn apart<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
@@ -90,44 +101,59 @@ impl FileStore {
 #[async_trait]
 impl Store for FileStore {
     async fn load(&self, id: &InstallationId) -> Result<Option<Installation>, StoreError> {
-        Ok(self.list().await?.into_iter().find(|installation| installation.id == *id))
+        Ok(self.kept().await?.filter(|installation| installation.id == *id))
     }
 
-    async fn list(&self) -> Result<Vec<Installation>, StoreError> {
-        let found = if self.0.data.is_rewritten_in_place() {
-            self.apart(Inner::look).await?
-        } else {
-            self.0.look()?
-        };
-        let installation = found.and_then(|(document, _)| document.installation);
-        Ok(installation.map(|installation| self.0.with_check(installation)).into_iter().collect())
-    }
-
-    async fn overview(
+    async fn list(
         &self,
         after: Option<&InstallationId>,
         limit: usize,
-    ) -> Result<Vec<Overview>, StoreError> {
-        let all = self.list().await?;
-        let behind = all.iter().filter(|installation| after.is_none_or(|after| installation.id > *after));
-        Ok(behind.map(Installation::overview).take(limit).collect())
+    ) -> Result<Vec<Installation>, StoreError> {
+        let kept = self.kept().await?;
+        let behind = kept.filter(|installation| after.is_none_or(|after| installation.id > *after));
+        Ok(behind.into_iter().take(limit).collect())
     }
 
-    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
-        let all = self.overview(None, usize::MAX).await?;
-        let due = all.into_iter().filter(|it| it.is_refresh_due(now));
-        Ok(due.map(|it| it.id).take(limit).collect())
+    async fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, StoreError> {
+        Ok(listing.pick(self.kept().await?.as_ref().map(Installation::overview)))
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        let mut counts = Counts::default();
+        if let Some(kept) = self.kept().await? {
+            counts.count(&kept.overview());
+        }
+        Ok(counts)
+    }
+
+    async fn refresh_due(
+        &self,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        let kept = self.kept().await?.map(|kept| kept.overview());
+        let due = kept.filter(|it| it.is_refresh_due(now)).map(|it| {
+            let at = it.refresh_due_at().unwrap_or(Timestamp::from_millis(i64::MIN));
+            Due { at, id: it.id }
+        });
+        Ok(due.filter(|_| after.is_none()).into_iter().take(limit).collect())
     }
 
     async fn check_due(
         &self,
         interval: Duration,
         now: Timestamp,
+        after: Option<&Due>,
         limit: usize,
-    ) -> Result<Vec<InstallationId>, StoreError> {
-        let all = self.overview(None, usize::MAX).await?;
-        let due = all.into_iter().filter(|it| it.check_due_at(interval, now) <= now);
-        Ok(due.map(|it| it.id).take(limit).collect())
+    ) -> Result<Vec<Due>, StoreError> {
+        let kept = self.kept().await?.map(|kept| kept.overview());
+        let due = kept.map(|it| Due { at: it.check_due_at(interval, now), id: it.id });
+        Ok(due.filter(|due| due.at <= now && after.is_none()).into_iter().take(limit).collect())
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {

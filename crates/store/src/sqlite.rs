@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::store::{
-    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
-    Parked, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
+    Listing, Mark, Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
@@ -86,30 +86,47 @@ impl Store for SqliteStore {
         self.read(move |rows| rows.load(&id)).await
     }
 
-    async fn list(&self) -> Result<Vec<Installation>, StoreError> {
-        self.read(|rows| rows.list()).await
-    }
-
-    async fn overview(
+    async fn list(
         &self,
         after: Option<&InstallationId>,
         limit: usize,
-    ) -> Result<Vec<Overview>, StoreError> {
+    ) -> Result<Vec<Installation>, StoreError> {
         let after = after.cloned();
-        self.read(move |rows| rows.overview(after.as_ref(), limit)).await
+        self.read(move |rows| rows.list(after.as_ref(), limit)).await
     }
 
-    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
-        self.read(move |rows| rows.refresh_due(now, limit)).await
+    async fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, StoreError> {
+        let listing = listing.clone();
+        self.read(move |rows| rows.overview(&listing)).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.read(|rows| rows.counts()).await
+    }
+
+    async fn refresh_due(
+        &self,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.refresh_due(now, after.as_ref(), limit)).await
     }
 
     async fn check_due(
         &self,
         interval: Duration,
         now: Timestamp,
+        after: Option<&Due>,
         limit: usize,
-    ) -> Result<Vec<InstallationId>, StoreError> {
-        self.read(move |rows| rows.check_due(interval, now, limit)).await
+    ) -> Result<Vec<Due>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.check_due(interval, now, after.as_ref(), limit)).await
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {

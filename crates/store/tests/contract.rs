@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sample::*;
 use store::{Keys, StoreUrl};
-use tokens::store::{Claim, Committed, FlightId, IntentThen, LEASE};
+use tokens::store::{Claim, Committed, FlightId, IntentThen, LEASE, Listing};
 use tokens::{
     Broken, Connection, Health, Installation, Intent, LastCheck, Store, StoreError, Timestamp, Version,
 };
@@ -120,14 +120,14 @@ fn what_is_connected_is_there_for_the_next_process() {
     run(async |name, house| {
         let store = house.open();
         assert!(store.load(&location()).await.unwrap().is_none(), "{name}");
-        assert!(store.list().await.unwrap().is_empty(), "{name}");
+        assert!(store.list(None, 9).await.unwrap().is_empty(), "{name}");
         let (store, installation) = connected(house).await;
         assert_eq!(installation.version, Version { epoch: 1, generation: 1 }, "{name}");
         assert_same(&loaded(&store).await, &installation);
         drop(store);
         let store = house.open();
         assert_same(&loaded(&store).await, &installation);
-        assert_eq!(store.list().await.unwrap().len(), 1, "{name}");
+        assert_eq!(store.list(None, 9).await.unwrap().len(), 1, "{name}");
         assert!(store.load(&company()).await.unwrap().is_none(), "{name}");
         assert!(store.load(&other_location()).await.unwrap().is_none(), "{name}");
     });
@@ -384,6 +384,9 @@ fn connected_elsewhere() -> Installation {
         connection: Connection::Connected,
         intent: None,
         last_check: None,
+        connected_at: START,
+        name: None,
+        unlisted_at: None,
     }
 }
 
@@ -422,8 +425,8 @@ fn what_a_check_found_is_noted() {
 /// What is told of them without their secrets is what is told with them.
 async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
     const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
-    let all = store.list().await.unwrap();
-    let told = store.overview(None, usize::MAX).await.unwrap();
+    let all = store.list(None, 9).await.unwrap();
+    let told = store.overview(&Listing::ALL).await.unwrap();
     assert_eq!(told, all.iter().map(Installation::overview).collect::<Vec<_>>(), "{name}");
     for overview in &told {
         let due = overview.refresh_due_at().unwrap_or(START);
@@ -432,7 +435,8 @@ async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
         let back = [HALF_A_DAY / 24, HALF_A_DAY / 2, HALF_A_DAY * 2, HALF_A_DAY * 2 * 3653];
         let set_back = back.map(|span| overview.issued_at - span - moment);
         for now in [due, due - moment, later(10_000_000)].into_iter().chain(set_back) {
-            let listed = store.refresh_due(now, 10).await.unwrap().contains(&overview.id);
+            let listed =
+                store.refresh_due(now, None, 10).await.unwrap().iter().any(|due| due.id == overview.id);
             assert_eq!(listed, overview.is_refresh_due(now), "{name}: {overview:?} at {now:?}");
         }
         let checked = overview.last_check.as_ref().map_or(START, |check| check.at);
@@ -442,14 +446,15 @@ async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
         let ahead = [1, 60, 61, 299, 301, 12 * 3600, 12 * 3600 + 1].map(|s| checked - Duration::from_secs(s));
         let moments = around.into_iter().chain(ahead);
         for (now, interval) in moments.flat_map(|now| interval.map(|interval| (now, interval))) {
-            let listed = store.check_due(interval, now, 10).await.unwrap().contains(&overview.id);
+            let listed = store.check_due(interval, now, None, 10).await.unwrap();
+            let listed = listed.iter().any(|due| due.id == overview.id);
             let due = overview.check_due_at(interval, now) <= now;
             assert_eq!(listed, due, "{name}: {overview:?} at {now:?} every {interval:?}");
         }
     }
-    assert!(store.overview(None, 0).await.unwrap().is_empty(), "{name}");
-    assert!(store.refresh_due(later(10_000_000), 0).await.unwrap().is_empty(), "{name}");
-    assert!(store.check_due(HALF_A_DAY, later(10_000_000), 0).await.unwrap().is_empty(), "{name}");
+    assert!(store.overview(&Listing::first(0)).await.unwrap().is_empty(), "{name}");
+    assert!(store.refresh_due(later(10_000_000), None, 0).await.unwrap().is_empty(), "{name}");
+    assert!(store.check_due(HALF_A_DAY, later(10_000_000), None, 0).await.unwrap().is_empty(), "{name}");
 }
 
 #[test]

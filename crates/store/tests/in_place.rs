@@ -100,6 +100,9 @@ async fn an_unreadable_file_is_kept_within_itself() {
         connection: tokens::Connection::Connected,
         intent: None,
         last_check: None,
+        connected_at: START,
+        name: None,
+        unlisted_at: None,
     };
     store.land(&flight("code"), &landing(&*store, &installation, START)).await.unwrap();
     store.connect(&location(), &installation.tokens, START).await.unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use sample::*;
 use store::{Keys, StoreUrl};
-use tokens::store::Committed;
+use tokens::store::{Committed, Due, Listing};
 use tokens::{InstallationId, Store, StoreError};
 
 fn in_folder() -> (tempfile::TempDir, PathBuf) {
@@ -63,7 +63,7 @@ async fn a_key_is_asked_for_before_anything_is_made() {
 async fn installations_are_listed_in_the_order_of_their_ids() {
     let (_folder, path) = in_folder();
     let keys = filled(&path).await;
-    let listed = open(&path, &keys).unwrap().list().await.unwrap();
+    let listed = open(&path, &keys).unwrap().list(None, 9).await.unwrap();
     let ids: Vec<InstallationId> = listed.into_iter().map(|installation| installation.id).collect();
     assert_eq!(ids, [location(), other_location(), company()]);
     assert!(ids.is_sorted());
@@ -75,24 +75,26 @@ async fn how_many_stand_is_told_page_by_page_and_nothing_is_opened_for_it() {
     let keys = filled(&path).await;
     execute(&path, "UPDATE sets SET sealed = x'00'");
     let store = open(&path, &keys).unwrap();
-    let all = store.overview(None, usize::MAX).await.unwrap();
+    let all = store.overview(&Listing::ALL).await.unwrap();
     let ids: Vec<InstallationId> = all.iter().map(|overview| overview.id.clone()).collect();
     assert_eq!(ids, [location(), other_location(), company()]);
     assert_eq!(all[0].company, Some("AAAAAAAAAAAAAAAAAAAA".parse().unwrap()));
-    let mut page = store.overview(None, 2).await.unwrap();
+    let mut page = store.overview(&Listing::first(2)).await.unwrap();
     assert_eq!(page, all[..2]);
     for expected in [&all[2..], &[]] {
-        let last = page.last().unwrap().id.clone();
-        page = store.overview(Some(&last), 2).await.unwrap();
+        let after = page.last().cloned();
+        page = store.overview(&Listing { after, ..Listing::first(2) }).await.unwrap();
         assert_eq!(page, expected);
         page = all[2..].to_vec();
     }
     let dues: Vec<_> = all.iter().map(|overview| overview.refresh_due_at().unwrap()).collect();
     let mut by_due: Vec<_> = dues.iter().zip(&ids).collect();
     by_due.sort();
-    let due = store.refresh_due(*by_due[1].0, 3).await.unwrap();
-    assert_eq!(due, [by_due[0].1.clone(), by_due[1].1.clone()], "what was due first comes first");
-    assert_eq!(store.refresh_due(*by_due[2].0, 1).await.unwrap(), [by_due[0].1.clone()]);
+    let due = store.refresh_due(*by_due[1].0, None, 3).await.unwrap();
+    let whose = |due: Vec<Due>| due.into_iter().map(|due| due.id).collect::<Vec<_>>();
+    assert_eq!(whose(due), [by_due[0].1.clone(), by_due[1].1.clone()], "what was due first comes first");
+    let first = store.refresh_due(*by_due[2].0, None, 1).await.unwrap();
+    assert_eq!(whose(first), [by_due[0].1.clone()]);
 }
 
 #[tokio::test]
@@ -116,7 +118,7 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
     let new = new_key();
     let both = Keys { current: Some(new.clone()), old: vec![old.current.clone().unwrap()] };
     let store = open(&path, &both).unwrap();
-    assert_eq!(store.list().await.unwrap().len(), 3);
+    assert_eq!(store.list(None, 9).await.unwrap().len(), 3);
     let found = store.load(&location()).await.unwrap().unwrap();
     assert!(found.tokens == seen.tokens && found.previous.is_some());
     let stored: Vec<u8> = Connection::open(&path)
@@ -140,7 +142,7 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
     drop((store, with_old_key));
 
     assert!(matches!(refusal(&path, &old), StoreError::WrongKey { .. }));
-    assert_eq!(open(&path, &sealed_by(&new)).unwrap().list().await.unwrap().len(), 3);
+    assert_eq!(open(&path, &sealed_by(&new)).unwrap().list(None, 9).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -233,7 +235,7 @@ async fn a_damaged_database_is_an_error_and_never_an_empty_store() {
         damaged[page * 4096 + 100..(page + 1) * 4096].fill(0xa5);
         std::fs::write(&path, damaged).unwrap();
         let listed = match open(&path, &keys) {
-            Ok(store) => store.list().await,
+            Ok(store) => store.list(None, 9).await,
             Err(error) => Err(error),
         };
         match listed {
@@ -247,7 +249,7 @@ async fn a_damaged_database_is_an_error_and_never_an_empty_store() {
     for length in [1, 100, 4096, whole.len() / 2] {
         std::fs::write(&path, &whole[..length]).unwrap();
         let listed = match open(&path, &keys) {
-            Ok(store) => store.list().await,
+            Ok(store) => store.list(None, 9).await,
             Err(error) => Err(error),
         };
         assert!(listed.is_err(), "cut to {length}");
@@ -326,10 +328,10 @@ async fn whoever_reads_waits_for_nobody_who_writes() {
     let set = tokens(&id, "1", START);
     let mut writing = ask(store.connect(&id, &set, START));
     assert!(store.load(&company()).await.unwrap().is_some());
-    assert_eq!(store.list().await.unwrap().len(), 3);
-    assert_eq!(store.overview(None, 9).await.unwrap().len(), 3);
-    assert!(store.refresh_due(START, 9).await.unwrap().is_empty());
-    assert_eq!(store.check_due(DAY, START, 9).await.unwrap().len(), 3);
+    assert_eq!(store.list(None, 9).await.unwrap().len(), 3);
+    assert_eq!(store.overview(&Listing::first(9)).await.unwrap().len(), 3);
+    assert!(store.refresh_due(START, None, 9).await.unwrap().is_empty());
+    assert_eq!(store.check_due(DAY, START, None, 9).await.unwrap().len(), 3);
     assert!(store.parked().await.unwrap().is_empty());
     store.changes(Default::default()).await.unwrap();
     let context = &mut std::task::Context::from_waker(std::task::Waker::noop());

@@ -148,6 +148,12 @@ pub struct Installation {
     pub intent: Option<Intent>,
     /// What the last check found.
     pub last_check: Option<LastCheck>,
+    /// When this epoch began: what happened before it says nothing about it.
+    pub connected_at: Timestamp,
+    /// What people call it, where HighLevel's list said so.
+    pub name: Option<String>,
+    /// Since when HighLevel's list of installed locations has been without it.
+    pub unlisted_at: Option<Timestamp>,
 }
 
 /// An installation as it stands, without its secrets: what a look at many of them needs.
@@ -171,12 +177,19 @@ pub struct Overview {
     pub intent: Option<Intent>,
     /// What the last check found.
     pub last_check: Option<LastCheck>,
+    /// When this epoch began.
+    pub connected_at: Timestamp,
+    /// What people call it, where HighLevel's list said so.
+    pub name: Option<String>,
+    /// Since when HighLevel's list of installed locations has been without it.
+    pub unlisted_at: Option<Timestamp>,
 }
 
 impl Installation {
     /// How it stands.
     pub fn overview(&self) -> Overview {
         let Self { id, version, tokens, connection, intent, last_check, .. } = self;
+        let Self { connected_at, name, unlisted_at, .. } = self;
         Overview {
             id: id.clone(),
             version: *version,
@@ -187,6 +200,9 @@ impl Installation {
             connection: connection.clone(),
             intent: *intent,
             last_check: last_check.clone(),
+            connected_at: *connected_at,
+            name: name.clone(),
+            unlisted_at: *unlisted_at,
         }
     }
 }

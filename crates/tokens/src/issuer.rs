@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::installation::InstallationId;
-use crate::secret::{AnswerBody, AuthorizationCode, RefreshToken};
+use crate::installation::{CompanyId, InstallationId, LocationId};
+use crate::secret::{AccessToken, AnswerBody, AuthorizationCode, RefreshToken};
 use crate::token_set::Grant;
 
 /// HighLevel's authorisation server, as far as the Keeper speaks to it.
@@ -18,6 +18,19 @@ pub trait Issuer: Send + Sync {
 
     /// Sends one `authorization_code` request, once.
     async fn exchange(&self, code: &AuthorizationCode) -> Result<RawAnswer, Unanswered>;
+
+    /// Asks once for a token of a location, with the access token of its company. Nothing is used up
+    /// by it.
+    async fn mint(
+        &self,
+        company: &CompanyId,
+        access: &AccessToken,
+        location: &LocationId,
+    ) -> Result<RawAnswer, Unanswered>;
+
+    /// Understands the answer to `mint`: a set without a refresh token of its own is bought with the
+    /// company's grant the next time, too.
+    fn read_minted(&self, answer: &RawAnswer, company: &CompanyId, received_at: Timestamp) -> Reading;
 
     /// Understands an answer that came at `received_at`.
     fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading;

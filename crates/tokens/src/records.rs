@@ -96,6 +96,34 @@ pub trait Records: Send + Sync {
     /// Visits that expired by `now` are not found.
     async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError>;
 
+    /// Puts an event of HighLevel's into the queue. Durable when it returns. `false` when one of the same
+    /// id came within 7 days.
+    async fn queue_event(&self, _event: &QueuedEvent) -> Result<bool, StoreError> {
+        Err(no_queue())
+    }
+
+    /// Takes events that are due to be acted on, what came first first, at most `limit`, for us alone
+    /// until `lease_until`.
+    async fn claim_events(
+        &self,
+        _now: Timestamp,
+        _lease_until: Timestamp,
+        _limit: usize,
+    ) -> Result<Vec<QueuedEvent>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// An event was acted on, with this outcome in a word: of it only its id, kind, times and outcome are
+    /// kept.
+    async fn event_done(&self, _id: &str, _now: Timestamp, _outcome: &str) -> Result<(), StoreError> {
+        Err(no_queue())
+    }
+
+    /// An event could not be acted on yet; it is tried again at `until`.
+    async fn put_off_event(&self, _id: &str, _until: Timestamp, _said: &str) -> Result<(), StoreError> {
+        Err(no_queue())
+    }
+
     /// Takes a turn at something of which there may be only one at a time, like one installation's
     /// check, until `until`. `false` when someone else has it; a turn that lasts for more than twice
     /// as long from `now` is from a clock that was ahead.
@@ -103,6 +131,25 @@ pub trait Records: Send + Sync {
 
     /// Forgets checks, delivered notices, visits, turns and audit lines from before these instants.
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
+}
+
+fn no_queue() -> StoreError {
+    StoreError::NoRoomFor { place: "the records".to_owned(), what: "events" }
+}
+
+/// A webhook of HighLevel's on its way to whoever acts on it. Its signature was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedEvent {
+    /// HighLevel's `webhookId`, or a digest of the body where it has none.
+    pub id: String,
+    /// HighLevel's `type`.
+    pub kind: String,
+    /// The body, word for word.
+    pub body: String,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// How often it was tried before.
+    pub attempts: u32,
 }
 
 /// The public part of an API key, by which it is found and called.

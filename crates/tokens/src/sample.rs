@@ -25,5 +25,8 @@ pub(crate) fn installation() -> Installation {
         connection: Connection::Connected,
         intent: None,
         last_check: None,
+        connected_at: issued_at,
+        name: None,
+        unlisted_at: None,
     }
 }

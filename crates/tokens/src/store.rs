@@ -22,28 +22,39 @@ pub trait Store: Send + Sync {
     /// The installation as it is now, or none.
     async fn load(&self, id: &InstallationId) -> Result<Option<Installation>, StoreError>;
 
-    /// All installations with their secrets, in the order of their ids: a lot, where there are many.
-    async fn list(&self) -> Result<Vec<Installation>, StoreError>;
-
-    /// How the installations stand, in the order of their ids, from the first one behind `after` on,
-    /// `limit` at most. Opens nothing that is sealed.
-    async fn overview(
+    /// Installations with their secrets, in the order of their ids, from the first one behind `after`
+    /// on, `limit` at most.
+    async fn list(
         &self,
         after: Option<&InstallationId>,
         limit: usize,
-    ) -> Result<Vec<Overview>, StoreError>;
+    ) -> Result<Vec<Installation>, StoreError>;
 
-    /// Whose refresh is due, by `Overview::is_refresh_due`, what was due first first, `limit` at most.
-    /// Opens nothing that is sealed, and costs what there is to do, however many are kept.
-    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError>;
+    /// How those installations stand that the listing asks for, in its order. Opens nothing that is
+    /// sealed.
+    async fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, StoreError>;
 
-    /// Whose check is due, by `Overview::check_due_at`, at the same cost.
+    /// How many installations stand how. Opens nothing that is sealed.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Whose refresh is due, by `Overview::is_refresh_due`, what was due first first, from the first one
+    /// behind `after` on, `limit` at most. Opens nothing that is sealed, and costs what there is to do,
+    /// however many are kept.
+    async fn refresh_due(
+        &self,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError>;
+
+    /// Whose check is due, by `Overview::check_due_at`, in the same way and at the same cost.
     async fn check_due(
         &self,
         interval: Duration,
         now: Timestamp,
+        after: Option<&Due>,
         limit: usize,
-    ) -> Result<Vec<InstallationId>, StoreError>;
+    ) -> Result<Vec<Due>, StoreError>;
 
     /// A keyed digest that tells refresh tokens apart without telling them.
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint;
@@ -88,9 +99,108 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Installation, StoreError>;
 
+    /// Begins to keep an installation that is not kept yet, as a location whose token was minted. One
+    /// that is kept already stays as it is. What is kept then; none where it was taken out of service
+    /// at `asked_at` or later, which wins.
+    async fn adopt(
+        &self,
+        _id: &InstallationId,
+        _tokens: &TokenSet,
+        _asked_at: Timestamp,
+        _now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        Err(self.no_room_for("a second installation"))
+    }
+
     /// Takes an installation out of service. Its tokens are kept, sealed, for 30 days; a flight in
     /// the air finds it gone. Whether there was one.
     async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Takes out of service what HighLevel said, at `at`, was uninstalled: the installation, and with a
+    /// company all its locations, in one transaction, each as `remove` does. What was connected later
+    /// than `at` is left alone; a grant that was parked before it is dropped. That it was uninstalled is
+    /// noted for 30 days also where nothing was kept. Whom it took out of service.
+    async fn uninstalled(
+        &self,
+        _id: &InstallationId,
+        _at: Timestamp,
+        _now: Timestamp,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        Err(self.no_room_for("events"))
+    }
+
+    /// What is out of service and kept for its 30 days, in the order of the ids. One that was only
+    /// noted, because nothing was kept, has no tokens.
+    async fn removed(
+        &self,
+        _after: Option<&InstallationId>,
+        _limit: usize,
+    ) -> Result<Vec<Removed>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// When an installation was taken out of service, if it is.
+    async fn removed_at(&self, _id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// Takes an installation back into service, with the tokens that it had, as a new epoch. None when
+    /// none was taken out within 30 days, or it had no tokens.
+    async fn restore(
+        &self,
+        _id: &InstallationId,
+        _now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        Ok(None)
+    }
+
+    /// Notes what HighLevel's own list says of installations; those not kept are passed over. Changes
+    /// nothing about tokens, and is not worth a flush.
+    async fn note_listed(&self, _notes: &[ListedNote]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Why this store is on standby, if it is: another one keeps these grants, so no refresh is begun
+    /// and no grant is taken in.
+    async fn standby(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
+    /// Puts the store on standby, durably, or takes it back. Fails while a flight of any process holds
+    /// a lease, so that none is in the air when it is on standby.
+    async fn set_standby(&self, _why: Option<&str>) -> Result<(), StoreError> {
+        Err(self.no_room_for("a standby"))
+    }
+
+    /// Puts installations as they are, versions, previous sets and all, each unless the store has it at
+    /// that version or a later one: what a migration, a restore and an import are made of. Leases and
+    /// intents are not carried over. How many were put.
+    async fn put(&self, _installations: &[Installation]) -> Result<usize, StoreError> {
+        Err(self.no_room_for("many installations"))
+    }
+
+    /// Puts what was out of service, as it was, unless the store keeps or has removed the same already.
+    async fn put_removed(&self, _removed: &[Removed]) -> Result<(), StoreError> {
+        Err(self.no_room_for("what was removed"))
+    }
+
+    /// What is parked, with its tokens.
+    async fn parked_grants(&self) -> Result<Vec<(Parked, TokenSet)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Seals up to `limit` records anew that rest under another than the current key. How many are left.
+    async fn reseal(&self, _limit: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    /// An error that says what this store has no room for.
+    fn no_room_for(&self, what: &'static str) -> StoreError {
+        StoreError::NoRoomFor { place: self.place(), what }
+    }
+
+    /// What to call this store to people: a path, or an address without its password.
+    fn place(&self) -> String;
 
     /// Whether a grant can be kept without being served. A file has room for one installation only.
     fn can_park(&self) -> bool;
@@ -112,11 +222,212 @@ pub trait Store: Send + Sync {
     /// mark of now. Cheap: it is asked several times a second. Notes, leases and intents don't count.
     async fn changes(&self, since: Mark) -> Result<Changes, StoreError>;
 
+    /// Like `changes`, once something has changed or `at_most` is over.
+    async fn await_changes(&self, since: Mark, at_most: Duration) -> Result<Changes, StoreError> {
+        tokio::time::sleep(at_most).await;
+        self.changes(since).await
+    }
+
     /// Notes what a check found. Not worth failing for, and not worth a disk flush.
     async fn note_check(&self, id: &InstallationId, check: &LastCheck) -> Result<(), StoreError>;
 
     /// What someone should know about how safe this store is, one code each; empty when all is well.
     fn weaknesses(&self) -> Vec<Weakness>;
+}
+
+/// Which installations are asked for, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Only a company and its locations.
+    pub company: Option<CompanyId>,
+    /// Only those that stand so.
+    pub standing: Option<Stand>,
+    /// Only those whose id or name has this in it, whatever its case.
+    pub text: Option<String>,
+    /// In which order.
+    pub order: Order,
+    /// From the first one behind this on.
+    pub after: Option<Overview>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+impl Listing {
+    /// All of them, in the order of their ids.
+    pub const ALL: Self =
+        Self { company: None, standing: None, text: None, order: Order::Id, after: None, limit: usize::MAX };
+
+    /// The first `limit` of them, in the order of their ids.
+    pub fn first(limit: usize) -> Self {
+        Self { limit, ..Self::ALL }
+    }
+
+    /// Whether `it` is asked for, limit and order aside.
+    pub fn covers(&self, it: &Overview) -> bool {
+        let of_company = |company: &CompanyId| match &it.id {
+            InstallationId::Company(id) => id == company,
+            InstallationId::Location(_) => it.company.as_ref() == Some(company),
+        };
+        let has = |text: &String| {
+            let text = text.to_lowercase();
+            let name = it.name.as_deref().unwrap_or_default().to_lowercase();
+            it.id.as_str().to_lowercase().contains(&text) || name.contains(&text)
+        };
+        self.company.as_ref().is_none_or(of_company)
+            && self.standing.is_none_or(|stand| stand == Stand::of(it))
+            && self.text.as_ref().is_none_or(has)
+    }
+
+    /// Picks and sorts from all there are: for stores that hold few.
+    pub fn pick(&self, all: impl IntoIterator<Item = Overview>) -> Vec<Overview> {
+        let mut found: Vec<Overview> = all
+            .into_iter()
+            .filter(|it| {
+                self.covers(it) && self.after.as_ref().is_none_or(|after| self.order.is_before(after, it))
+            })
+            .collect();
+        found.sort_by(|one, other| self.order.key(one).cmp(&self.order.key(other)));
+        found.truncate(self.limit);
+        found
+    }
+}
+
+/// In which order installations are listed; those of the same instant in the order of their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Locations before companies, each by id.
+    Id,
+    /// Whose token ends first.
+    ExpiresAt,
+    /// Who was checked longest ago; those never checked first.
+    CheckedAt,
+}
+
+impl Order {
+    fn key(self, it: &Overview) -> (i64, &InstallationId) {
+        let at = match self {
+            Self::Id => 0,
+            Self::ExpiresAt => it.expires_at.as_millis(),
+            Self::CheckedAt => it.last_check.as_ref().map_or(i64::MIN, |check| check.at.as_millis()),
+        };
+        (at, &it.id)
+    }
+
+    fn is_before(self, one: &Overview, other: &Overview) -> bool {
+        self.key(one) < self.key(other)
+    }
+}
+
+/// How an installation stands, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stand {
+    /// `Connection::Connected`.
+    Connected,
+    /// `Connection::Uncertain`.
+    Uncertain,
+    /// `Connection::Suspended`.
+    Suspended,
+    /// `Connection::Broken`.
+    Broken,
+}
+
+impl Stand {
+    /// Every way to stand.
+    pub const ALL: [Self; 4] = [Self::Connected, Self::Uncertain, Self::Suspended, Self::Broken];
+
+    /// How `it` stands.
+    pub fn of(it: &Overview) -> Self {
+        match &it.connection {
+            Connection::Connected => Self::Connected,
+            Connection::Uncertain { .. } => Self::Uncertain,
+            Connection::Suspended { .. } => Self::Suspended,
+            Connection::Broken(_) => Self::Broken,
+        }
+    }
+
+    /// The word for it at rest, in JSON and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Uncertain => "uncertain",
+            Self::Suspended => "suspended",
+            Self::Broken => "broken",
+        }
+    }
+
+    /// The inverse of `as_str`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stand| stand.as_str() == word)
+    }
+}
+
+/// How many installations there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Locations, however they stand.
+    pub locations: u64,
+    /// Companies, however they stand.
+    pub companies: u64,
+    /// Of both: connected.
+    pub connected: u64,
+    /// Of both: uncertain.
+    pub uncertain: u64,
+    /// Of both: suspended.
+    pub suspended: u64,
+    /// Of both: broken.
+    pub broken: u64,
+    /// Of both: not in HighLevel's list any more.
+    pub unlisted: u64,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub fn count(&mut self, it: &Overview) {
+        match it.id {
+            InstallationId::Location(_) => self.locations += 1,
+            InstallationId::Company(_) => self.companies += 1,
+        }
+        match Stand::of(it) {
+            Stand::Connected => self.connected += 1,
+            Stand::Uncertain => self.uncertain += 1,
+            Stand::Suspended => self.suspended += 1,
+            Stand::Broken => self.broken += 1,
+        }
+        self.unlisted += u64::from(it.unlisted_at.is_some());
+    }
+}
+
+/// Something of an installation that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Since when; the beginning of time where it is due at once.
+    pub at: Timestamp,
+    /// Whose it is.
+    pub id: InstallationId,
+}
+
+/// An installation out of service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Whose grant it was.
+    pub id: InstallationId,
+    /// Which set of tokens it had.
+    pub version: Version,
+    /// Its tokens; none where it was only noted that it was uninstalled.
+    pub tokens: Option<TokenSet>,
+    /// When it was taken out.
+    pub at: Timestamp,
+}
+
+/// What HighLevel's list of installed locations says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedNote {
+    /// Of which.
+    pub id: InstallationId,
+    /// What people call it; none leaves the name as it is.
+    pub name: Option<String>,
+    /// Since when it is missing from the list; none when it is in it.
+    pub unlisted_at: Option<Timestamp>,
 }
 
 /// A moment in the life of a store. Marks of different stores say nothing to each other.
@@ -377,4 +688,18 @@ pub enum StoreError {
     /// Another flight has taken the lease over.
     #[error("another process has taken over the refresh")]
     LeaseLost,
+    /// Another store keeps these grants.
+    #[error("`{place}` is on standby: {why}")]
+    Standby {
+        /// The path or address.
+        place: String,
+        /// Why it is.
+        why: String,
+    },
+    /// It only follows another database.
+    #[error("`{place}` is a standby of another database, and takes no writes")]
+    ReadOnly {
+        /// The address.
+        place: String,
+    },
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokens::records::Maintenance;
+use tokens::store::Listing;
 use tokens::{
     Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Standing, StoreError, Subject,
     Timestamp, lateness,
@@ -69,7 +70,7 @@ impl Upkeep {
         windows: &[Maintenance],
     ) -> Result<Vec<(InstallationId, Timestamp)>, StoreError> {
         let store = self.keeper.store();
-        let kept = timeout(STORE_WITHIN, store.overview(None, usize::MAX)).await;
+        let kept = timeout(STORE_WITHIN, store.overview(&Listing::ALL)).await;
         let kept = kept.unwrap_or_else(|_| {
             let source = Arc::from(Box::from("it takes too long"));
             Err(StoreError::Database { doing: "read", place: "the store".to_owned(), source })

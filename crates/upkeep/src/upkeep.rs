@@ -188,8 +188,8 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        match self.keeper.store().refresh_due(self.clock.now(), AT_MOST).await {
-            Ok(due) => self.refresh(due, stop).await,
+        match self.keeper.store().refresh_due(self.clock.now(), None, AT_MOST).await {
+            Ok(due) => self.refresh(due.into_iter().map(|due| due.id).collect(), stop).await,
             Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
         }
         self.tally.round();
@@ -199,10 +199,11 @@ impl Upkeep {
 
     async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
         let now = self.clock.now();
-        let mut due = match self.keeper.store().check_due(self.settings.interval, now, AT_MOST).await {
+        let due = match self.keeper.store().check_due(self.settings.interval, now, None, AT_MOST).await {
             Ok(due) => due,
             Err(error) => return warn!(%error, "the store does not say what is to be checked"),
         };
+        let mut due: Vec<InstallationId> = due.into_iter().map(|due| due.id).collect();
         due.extend(self.private_due(now).await);
         self.check_each(due, now, stop).await;
     }

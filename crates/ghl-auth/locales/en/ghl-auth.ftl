@@ -226,6 +226,10 @@ error-store_too_new = { $place } was written by a newer version of ghl-auth.
     .action = Use that version. Nothing was changed.
 error-store_poisoned = { $place } failed to reach the disk, so what the system says of it can't be trusted any more.
     .action = Check the disk and start again.
+error-store_standby = { $place } is on standby: { $why }. Nothing is refreshed or taken in there, so that two programs never use one grant.
+    .action = Use the store that keeps these grants now. If this one is to keep them from now on, and the other is out of use for good, run: ghl-auth restore --take-over
+error-store_read_only = { $place } is a standby of another database and takes no writes.
+    .action = Name the primary in GHL_STORE (with several hosts, add target_session_attrs=read-write).
 error-lease_lost = Another process has taken over the refresh.
     .action = Run this again: it will find the other's tokens.
 error-spooled = The new tokens are safe in a file beside the store, which can't take them yet: { $why }

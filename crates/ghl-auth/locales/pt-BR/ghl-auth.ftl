@@ -226,6 +226,10 @@ error-store_too_new = { $place } foi escrito por uma versão mais nova do ghl-au
     .action = Use essa versão. Nada foi mudado.
 error-store_poisoned = { $place } não chegou ao disco, e já não se pode confiar no que o sistema diz dele.
     .action = Verifique o disco e comece de novo.
+error-store_standby = { $place } está em espera: { $why }. Nada é renovado nem recebido ali, para que dois programas nunca usem a mesma autorização.
+    .action = Use o armazenamento que guarda essas autorizações agora. Se é este que deve guardá-las daqui em diante, e o outro saiu de uso para sempre, execute: ghl-auth restore --take-over
+error-store_read_only = { $place } é uma réplica de outro banco de dados e não aceita escritas.
+    .action = Indique o primário em GHL_STORE (com vários hosts, acrescente target_session_attrs=read-write).
 error-lease_lost = Outro processo assumiu a renovação.
     .action = Execute de novo: os tokens do outro serão encontrados.
 error-spooled = Os novos tokens estão seguros num arquivo ao lado do armazenamento, que ainda não pode recebê-los: { $why }

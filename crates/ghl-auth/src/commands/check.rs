@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use store::StoreUrl;
-use tokens::store::Weakness;
+use tokens::store::{Listing, Weakness};
 use tokens::{CheckRecord, Installation, InstallationId, Keeper, KeeperError, LastCheck, Store, Trigger};
 use tokio::time::Instant;
 use upkeep::{Access, Check, CheckError, Event, Report, StepName, Target, Warning};
@@ -131,7 +131,7 @@ pub(crate) async fn first_code(
 
 /// Where there are only tokens of another location or class than the one meant, says whose.
 async fn name_another(context: &Context, store: &dyn Store, id: &InstallationId) -> Result<(), Explained> {
-    let others = store.overview(None, 1).await.map_err(|error| context.store_error(&error))?;
+    let others = store.overview(&Listing::first(1)).await.map_err(|error| context.store_error(&error))?;
     let Some(other) = others.first() else { return Ok(()) };
     let text = &context.text;
     let code = if other.id.kind() == id.kind() { "another_location" } else { "another_class" };

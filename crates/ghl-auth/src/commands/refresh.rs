@@ -1,6 +1,7 @@
 //! `refresh`: new tokens now, however fresh the present ones are.
 
 use serde_json::{Value, json};
+use tokens::store::Listing;
 use tokens::{Installation, InstallationId, KeeperError};
 
 use crate::cli::RefreshArgs;
@@ -25,7 +26,7 @@ pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, E
     let (store, _) = context.open_store(&settings, Some(&meant)).await?;
     let ids: Vec<InstallationId> = match args.all {
         true => {
-            let all = store.overview(None, usize::MAX).await.map_err(|error| context.store_error(&error))?;
+            let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
             all.into_iter().map(|installation| installation.id).collect()
         }
         false => vec![context.which(store.as_ref(), args.which.named(), &meant).await?],

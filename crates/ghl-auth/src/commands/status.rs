@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
+use tokens::store::Listing;
 use tokens::{Clock, Connection, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
@@ -15,7 +16,7 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
     context.warn_of_source();
     let settings = context.settings(|config| config.store())?;
     let (store, _) = context.open_store(&settings, None).await?;
-    let all = store.overview(None, usize::MAX).await.map_err(|error| context.store_error(&error))?;
+    let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
     let now = SystemClock.now();
     if args.json {
         let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();

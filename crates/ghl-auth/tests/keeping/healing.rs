@@ -271,7 +271,7 @@ async fn a_refused_client_stops_all_refreshes_and_changes_no_installation() {
         keeper.connect(&tokens::AuthorizationCode::new(code)).await.expect("a grant");
     }
     let store = house.store();
-    let before = store.list().await.expect("readable");
+    let before = store.list(None, 1000).await.expect("readable");
     assert_eq!(before.len(), 25);
     house.advance(DAY);
     house.sandbox.fault(Fault::new(FaultKind::RefusedClient).on(Matcher::Refresh));
@@ -282,7 +282,7 @@ async fn a_refused_client_stops_all_refreshes_and_changes_no_installation() {
         assert!(matches!(error, KeeperError::InvalidClient { .. }), "{error}");
     }
     assert_eq!(house.sandbox.counts().refreshes, 1, "nothing was sent after the refusal");
-    for (before, after) in before.iter().zip(store.list().await.expect("readable")) {
+    for (before, after) in before.iter().zip(store.list(None, 1000).await.expect("readable")) {
         assert!(before.tokens == after.tokens && before.version == after.version);
         assert_eq!((&before.connection, before.intent), (&after.connection, after.intent), "{}", before.id);
     }

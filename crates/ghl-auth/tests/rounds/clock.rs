@@ -45,7 +45,7 @@ impl Story {
     }
 
     async fn all(&self) -> Vec<Installation> {
-        self.store.list().await.expect("the store")
+        self.store.list(None, 1000).await.expect("the store")
     }
 
     /// Time goes by here and at HighLevel, and each five seconds there is a round.

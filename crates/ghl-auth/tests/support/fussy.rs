@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::store::{
-    Changes, Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing, Mark,
-    Parked, Weakness,
+    Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
+    Listing, Mark, Parked, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
@@ -50,29 +50,53 @@ impl Store for Fussy {
         self.store.load(id).await
     }
 
-    async fn list(&self) -> Result<Vec<Installation>, StoreError> {
-        self.store.list().await
-    }
-
-    async fn overview(
+    async fn list(
         &self,
         after: Option<&InstallationId>,
         limit: usize,
-    ) -> Result<Vec<Overview>, StoreError> {
-        self.store.overview(after, limit).await
+    ) -> Result<Vec<Installation>, StoreError> {
+        self.store.list(after, limit).await
     }
 
-    async fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, StoreError> {
-        self.store.refresh_due(now, limit).await
+    async fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, StoreError> {
+        self.store.overview(listing).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.store.counts().await
+    }
+
+    async fn refresh_due(
+        &self,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        self.store.refresh_due(now, after, limit).await
     }
 
     async fn check_due(
         &self,
         interval: Duration,
         now: Timestamp,
+        after: Option<&Due>,
         limit: usize,
-    ) -> Result<Vec<InstallationId>, StoreError> {
-        self.store.check_due(interval, now, limit).await
+    ) -> Result<Vec<Due>, StoreError> {
+        self.store.check_due(interval, now, after, limit).await
+    }
+
+    async fn adopt(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        asked_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        self.store.adopt(id, tokens, asked_at, now).await
+    }
+
+    fn place(&self) -> String {
+        self.store.place()
     }
 
     fn fingerprint(&self, token: &RefreshToken) -> Fingerprint {

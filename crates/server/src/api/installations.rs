@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
+use tokens::store::Listing;
 use tokens::{CompanyId, Connection, Health, KeeperError, Overview, Timestamp};
 
 use super::{InPath, document, id_in_path};
@@ -16,7 +17,7 @@ use crate::error::Problem;
 use crate::front::Front;
 
 pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
-    let all = front.house.keeper.store().overview(None, usize::MAX).await;
+    let all = front.house.keeper.store().overview(&Listing::ALL).await;
     let all = all.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
     let now = front.house.clock.now();
     let within = all.iter().filter(|installation| caller.key.record.reach.covers(&installation.id));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, named_params};
-use tokens::store::{Claim, ClaimRequest, Commit, Committed, IntentThen, LEASE};
+use tokens::store::{Claim, ClaimRequest, Commit, Committed, Counts, Due, IntentThen, LEASE, Listing, Order};
 use tokens::{
     CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
     StoreError, Timestamp, TokenSet, Version,
@@ -19,7 +19,8 @@ use crate::seal::Place;
 const COLUMNS: &str =
     "kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
     since, attempts, retry_at, said, issued_at, expires_at, scopes, company, intent_since,
-    lease_flight, lease_until, checked_at, check_health, check_code, check_said";
+    lease_flight, lease_until, checked_at, check_health, check_code, check_said, connected_at, name,
+    unlisted_at";
 
 /// A row as it lies there.
 #[derive(Clone)]
@@ -35,6 +36,9 @@ struct Stored {
     intent: Option<Intent>,
     lease: Option<(String, i64)>,
     last_check: Option<LastCheck>,
+    connected_at: Timestamp,
+    name: Option<String>,
+    unlisted_at: Option<Timestamp>,
 }
 
 /// Which set was there before, and until when it is kept.
@@ -93,6 +97,9 @@ impl Stored {
             intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
             lease: lease.0.zip(lease.1),
             last_check,
+            connected_at: instant("connected_at")?,
+            name: row.get("name")?,
+            unlisted_at: row.get::<_, Option<i64>>("unlisted_at")?.map(Timestamp::from_millis),
         })
     }
 
@@ -115,6 +122,9 @@ impl Stored {
             connection: self.connection.into_connection()?,
             intent: self.intent,
             last_check: self.last_check,
+            connected_at: self.connected_at,
+            name: self.name,
+            unlisted_at: self.unlisted_at,
         })
     }
 }
@@ -179,25 +189,55 @@ impl Rows<'_> {
             None => None,
         };
         let connection = stored.connection.into_connection().map_err(|odd| self.odd(&stored.id, odd))?;
-        let Stored { id, version, intent, last_check, .. } = stored;
-        Ok(Installation { id, version, tokens, previous, connection, intent, last_check })
+        let Stored { id, version, intent, last_check, connected_at, name, unlisted_at, .. } = stored;
+        Ok(Installation {
+            id,
+            version,
+            tokens,
+            previous,
+            connection,
+            intent,
+            last_check,
+            connected_at,
+            name,
+            unlisted_at,
+        })
     }
 
     pub(super) fn load(&self, id: &InstallationId) -> Result<Option<Installation>, Failure> {
         self.find(id)?.map(|stored| self.open(stored)).transpose()
     }
 
-    pub(super) fn list(&self) -> Result<Vec<Installation>, Failure> {
-        self.stored(None, usize::MAX)?.into_iter().map(|stored| self.open(stored)).collect()
-    }
-
-    pub(super) fn overview(
+    pub(super) fn list(
         &self,
         after: Option<&InstallationId>,
         limit: usize,
-    ) -> Result<Vec<Overview>, Failure> {
-        let stored = self.stored(after, limit)?.into_iter();
-        stored.map(|stored| Ok(self.overview_of(stored)?)).collect()
+    ) -> Result<Vec<Installation>, Failure> {
+        self.stored(after, limit)?.into_iter().map(|stored| self.open(stored)).collect()
+    }
+
+    pub(super) fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, Failure> {
+        if listing.company.is_none()
+            && listing.standing.is_none()
+            && listing.text.is_none()
+            && listing.order == Order::Id
+        {
+            let after = listing.after.as_ref().map(|after| &after.id);
+            let stored = self.stored(after, listing.limit)?.into_iter();
+            return stored.map(|stored| Ok(self.overview_of(stored)?)).collect();
+        }
+        let stored = self.stored(None, usize::MAX)?.into_iter();
+        let all: Vec<Overview> =
+            stored.map(|stored| Ok(self.overview_of(stored)?)).collect::<Result<_, Failure>>()?;
+        Ok(listing.pick(all))
+    }
+
+    pub(super) fn counts(&self) -> Result<Counts, Failure> {
+        let mut counts = Counts::default();
+        for it in self.overview(&Listing::ALL)? {
+            counts.count(&it);
+        }
+        Ok(counts)
     }
 
     fn overview_of(&self, stored: Stored) -> Result<Overview, StoreError> {
@@ -226,23 +266,31 @@ impl Rows<'_> {
         Ok(found)
     }
 
-    pub(super) fn refresh_due(&self, now: Timestamp, limit: usize) -> Result<Vec<InstallationId>, Failure> {
+    pub(super) fn refresh_due(
+        &self,
+        now: Timestamp,
+        after: Option<&Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, Failure> {
         let mut statement = self.transaction.prepare_cached(REFRESH_DUE)?;
-        let due = statement.query_map((now.as_millis(), limited(limit)), whose)?;
-        Ok(due.collect::<Result<_, _>>()?)
+        let due = statement.query_map((now.as_millis(), limited(limit)), due)?;
+        let due = due.collect::<Result<Vec<_>, _>>()?;
+        Ok(due.into_iter().filter(|due| after.is_none_or(|after| due.at > after.at)).collect())
     }
 
     pub(super) fn check_due(
         &self,
         interval: Duration,
         now: Timestamp,
+        after: Option<&Due>,
         limit: usize,
-    ) -> Result<Vec<InstallationId>, Failure> {
+    ) -> Result<Vec<Due>, Failure> {
         let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
         let after_a_failure = millis(interval.min(tokens::AFTER_A_FAILED_CHECK));
         let mut statement = self.transaction.prepare_cached(CHECK_DUE)?;
         let asked = (now.as_millis(), millis(interval), after_a_failure, limited(limit));
-        Ok(statement.query_map(asked, whose)?.collect::<Result<_, _>>()?)
+        let due = statement.query_map(asked, due)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(due.into_iter().filter(|due| after.is_none_or(|after| due.at > after.at)).collect())
     }
 
     /// The row that a claim may have, or why it may not.
@@ -403,10 +451,10 @@ impl Rows<'_> {
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation,
                  previous_until, state, since, attempts, retry_at, said, issued_at, expires_at, scopes, company,
-                 fingerprint, refresh_due_at, changed)
+                 fingerprint, refresh_due_at, changed, connected_at, name, unlisted_at)
              VALUES (:kind, :id, :epoch, :generation, :previous_epoch, :previous_generation,
                  :previous_until, :state, :since, :attempts, :retry_at, :said, :issued_at, :expires_at, :scopes,
-                 :company, :fingerprint, :due, :changed)
+                 :company, :fingerprint, :due, :changed, :connected_at, :name, :unlisted_at)
              ON CONFLICT (kind, id) DO UPDATE SET
                  epoch = excluded.epoch, generation = excluded.generation,
                  previous_epoch = excluded.previous_epoch, previous_generation = excluded.previous_generation,
@@ -415,6 +463,8 @@ impl Rows<'_> {
                  issued_at = excluded.issued_at, expires_at = excluded.expires_at, scopes = excluded.scopes,
                  company = excluded.company, fingerprint = excluded.fingerprint,
                  refresh_due_at = excluded.refresh_due_at, changed = excluded.changed,
+                 connected_at = excluded.connected_at, name = excluded.name,
+                 unlisted_at = excluded.unlisted_at,
                  intent_since = NULL, lease_flight = NULL, lease_until = NULL",
         )?;
         statement.execute(named_params! {
@@ -437,6 +487,9 @@ impl Rows<'_> {
             ":fingerprint": sealed.fingerprint,
             ":due": due.map(Timestamp::as_millis),
             ":changed": self.next_change()?,
+            ":connected_at": installation.connected_at.as_millis(),
+            ":name": installation.name,
+            ":unlisted_at": installation.unlisted_at.map(Timestamp::as_millis),
         })?;
         Ok(())
     }
@@ -482,6 +535,8 @@ impl Rows<'_> {
             prepared.filter(|prepared| prepared.replaced == stored.version)
         {
             installation.last_check = stored.last_check.clone();
+            installation.name = stored.name.clone();
+            installation.unlisted_at = stored.unlisted_at;
             self.save(&installation, Some(stored), false, &sealed)?;
             return Ok(Committed::Saved(installation));
         }
@@ -619,6 +674,12 @@ impl Rows<'_> {
         self.transaction.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
+}
+
+/// What is due, and since when: at once where there is no instant.
+fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
+    let at: Option<i64> = row.get(2)?;
+    Ok(Due { at: Timestamp::from_millis(at.unwrap_or(i64::MIN)), id: whose(row)? })
 }
 
 /// The inverse of `number`; what was altered to be negative opens no seal anyway.
