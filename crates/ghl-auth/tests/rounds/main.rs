@@ -65,6 +65,7 @@ fn settings(house: &House, ways: Vec<Way>) -> Settings {
         contact: None,
         tag: None,
         failure_tag: None,
+        app_id: None,
         private_token: None,
         microservice_name: "JARDINS".into(),
         link: None,
