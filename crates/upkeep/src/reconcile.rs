@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::upkeep::{Upkeep, is_over_within};
 
 /// How often it is seen whether a company's list is to be read.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// From one time that a company's list is read to the next.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -95,34 +95,43 @@ impl Upkeep {
             return;
         }
         let mut next: BTreeMap<CompanyId, (Version, Instant)> = BTreeMap::new();
-        while !is_over_within(LOOK_EVERY, &mut stop).await {
-            let companies = match self.keeper.store().companies().await {
-                Ok(companies) => companies,
-                Err(error) => {
-                    warn!(%error, "the store does not say which companies are kept");
-                    continue;
-                }
-            };
-            next.retain(|company, _| companies.contains(company));
-            for company in companies {
-                if *stop.borrow() {
-                    return;
-                }
-                let id = InstallationId::Company(company.clone());
-                let Ok(kept) = self.keeper.load(&id).await else { continue };
-                // A new authorisation may bring other locations: it is looked at at once.
-                let is_due = next
-                    .get(&company)
-                    .is_none_or(|(seen, at)| seen.epoch != kept.version.epoch || *at <= Instant::now());
-                if kept.is_broken() || !is_due {
-                    continue;
-                }
-                let pause = match self.reconcile_in_turn(&company, &kept, &stop).await {
-                    true => RECONCILE_EVERY,
-                    false => AGAIN_AFTER,
-                };
-                next.insert(company, (kept.version, Instant::now() + pause));
+        loop {
+            match self.keeper.store().companies().await {
+                Ok(companies) => self.reconcile_each(companies, &mut next, &stop).await,
+                Err(error) => warn!(%error, "the store does not say which companies are kept"),
             }
+            if is_over_within(LOOK_EVERY, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    async fn reconcile_each(
+        &self,
+        companies: Vec<CompanyId>,
+        next: &mut BTreeMap<CompanyId, (Version, Instant)>,
+        stop: &watch::Receiver<bool>,
+    ) {
+        next.retain(|company, _| companies.contains(company));
+        for company in companies {
+            if *stop.borrow() {
+                return;
+            }
+            let Ok(kept) = self.keeper.load(&InstallationId::Company(company.clone())).await else {
+                continue;
+            };
+            // A new authorisation may bring other locations: it is looked at at once.
+            let is_due = next
+                .get(&company)
+                .is_none_or(|(seen, at)| seen.epoch != kept.version.epoch || *at <= Instant::now());
+            if kept.is_broken() || !is_due {
+                continue;
+            }
+            let pause = match self.reconcile_in_turn(&company, &kept, stop).await {
+                true => RECONCILE_EVERY,
+                false => AGAIN_AFTER,
+            };
+            next.insert(company, (kept.version, Instant::now() + pause));
         }
     }
 

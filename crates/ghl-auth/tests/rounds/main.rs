@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agencies;
 mod clock;
 mod durable;
 mod hook;
