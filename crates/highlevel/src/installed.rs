@@ -140,6 +140,28 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_names_the_approved_locations_or_none() {
+        let check = |members: &str, expected: &[&str]| {
+            let tokens = TokenSet {
+                access: tokens::AccessToken::new("a"),
+                refresh_by: tokens::RefreshBy::Own(tokens::RefreshToken::new("r")),
+                issued_at: Timestamp::from_millis(0),
+                expires_at: Timestamp::from_millis(1),
+                scopes: String::new(),
+                company: None,
+                members: tokens::ReplyMembers::new(members),
+            };
+            let approved = approved_locations(&tokens);
+            assert_eq!(approved.iter().map(LocationId::as_str).collect::<Vec<_>>(), expected, "{members}");
+        };
+        check(r#"{"approvedLocations":["L1","L2"]}"#, &["L1", "L2"]);
+        check(r#"{"approvedLocations":["no/id",7,"L1"]}"#, &["L1"]);
+        check(r#"{"approvedLocations":null}"#, &[]);
+        check("{}", &[]);
+        check("", &[]);
+    }
+
+    #[test]
     fn the_list_ends_with_an_empty_page_or_where_v3_says() {
         let check = |value: Value| assert_eq!(page(&value, 40).next, None, "{value}");
         check(json!({ "locations": [], "count": 40 }));

@@ -77,6 +77,10 @@ impl Keeper {
     pub(crate) async fn mint_unknown(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
         let not_connected = || KeeperError::NotConnected(id.clone());
         let InstallationId::Location(location) = id else { return Err(not_connected()) };
+        // A file has room for its company alone.
+        if !self.parts.store.can_park() {
+            return Err(not_connected());
+        }
         let companies = self.parts.store.companies().await?;
         if companies.is_empty() || self.parts.store.removed_at(id).await?.is_some() {
             return Err(not_connected());

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highlevel::{Api, InstalledLocation, PageStart, approved_locations};
+use highlevel::{Api, Client, InstalledLocation, PageStart, approved_locations};
 use tokens::store::{ListedNote, Listing, Stand};
 use tokens::{
-    CompanyId, Installation, InstallationId, KeeperError, LocationId, Overview, Timestamp, Version,
+    CompanyId, Installation, InstallationId, KeeperError, LocationId, Overview, Timestamp, TokenSet, Version,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -176,7 +176,8 @@ impl Upkeep {
     ) -> Result<Reconciled, Unreconciled> {
         let id = InstallationId::Company(company.clone());
         let served = self.keeper.fresh_token(&id, LONG_ENOUGH, || {}).await?;
-        let listed = self.listed(company, &served.installation).await?;
+        let app_id = self.settings.app_id.as_deref().unwrap_or_default();
+        let listed = listed(&self.client, app_id, company, &served.installation.tokens).await?;
         let mut done = Reconciled { listed: listed.len(), ..Reconciled::default() };
         let todo = self.compared(company, &listed).await?;
         let mut notes = Vec::new();
@@ -221,31 +222,6 @@ impl Upkeep {
         Ok(done)
     }
 
-    /// All pages of the list, and whom the company's own reply calls approved.
-    async fn listed(
-        &self,
-        company: &CompanyId,
-        kept: &Installation,
-    ) -> Result<BTreeMap<LocationId, InstalledLocation>, Unreconciled> {
-        let api = Api::new(self.client.clone(), kept.tokens.access.clone());
-        let app_id = self.settings.app_id.as_deref().unwrap_or_default();
-        let mut listed = BTreeMap::new();
-        let mut from: Option<PageStart> = None;
-        for _ in 0..PAGES_AT_MOST {
-            let page = api.installed_locations(company, app_id, from.as_ref()).await?.value;
-            listed.extend(page.locations.into_iter().map(|location| (location.id.clone(), location)));
-            from = page.next;
-            if from.is_none() {
-                for id in approved_locations(&kept.tokens) {
-                    let approved = InstalledLocation { id: id.clone(), name: None, installed_at: None };
-                    listed.entry(id).or_insert(approved);
-                }
-                return Ok(listed);
-            }
-        }
-        Err(Unreconciled::Endless)
-    }
-
     /// What is listed beside what is kept.
     async fn compared(
         &self,
@@ -282,6 +258,32 @@ impl Upkeep {
         }
         Ok(todo)
     }
+}
+
+/// The locations of a company by their ids: all pages of HighLevel's list, and whom the company's own
+/// token reply calls approved.
+pub async fn listed(
+    client: &Client,
+    app_id: &str,
+    company: &CompanyId,
+    tokens: &TokenSet,
+) -> Result<BTreeMap<LocationId, InstalledLocation>, Unreconciled> {
+    let api = Api::new(client.clone(), tokens.access.clone());
+    let mut listed = BTreeMap::new();
+    let mut from: Option<PageStart> = None;
+    for _ in 0..PAGES_AT_MOST {
+        let page = api.installed_locations(company, app_id, from.as_ref()).await?.value;
+        listed.extend(page.locations.into_iter().map(|location| (location.id.clone(), location)));
+        from = page.next;
+        if from.is_none() {
+            for id in approved_locations(tokens) {
+                let approved = InstalledLocation { id: id.clone(), name: None, installed_at: None };
+                listed.entry(id).or_insert(approved);
+            }
+            return Ok(listed);
+        }
+    }
+    Err(Unreconciled::Endless)
 }
 
 /// What is to be done about a location that is kept.

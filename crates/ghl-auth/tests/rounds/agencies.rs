@@ -51,8 +51,7 @@ fn process(house: &House, dialect: Dialect) -> Arc<Upkeep> {
         store::open_with_records(&house.url(), &house.keys(), None).expect("a store");
     let base = house.sandbox.base_url();
     let client = Client::new(base.parse().expect("an address"), dialect, None).expect("a client");
-    let secret = house.sandbox.settings().client_secret.clone();
-    let keeper = house.keeper_of(store, support::roomy(), &base, &secret);
+    let keeper = house.keeper_speaking(store, client.clone());
     let app_id = Some(highlevel::app_id(&house.sandbox.settings().client_id).to_owned());
     let settings = upkeep::Settings { app_id, meant: None, ..settings(house, Vec::new()) };
     Upkeep::new(keeper, records, client, house.clock.clone(), Arc::new(Plain), settings)

@@ -157,6 +157,16 @@ impl House {
 
     pub fn keeper_of(&self, store: Arc<dyn Store>, timing: Timing, base: &str, secret: &str) -> Keeper {
         let client = Client::new(base.parse().expect("an address"), Dialect::Dated, None).expect("a client");
+        self.keeper_by(store, timing, client, secret)
+    }
+
+    /// A keeper that speaks HighLevel's dialect as `client` does.
+    pub fn keeper_speaking(&self, store: Arc<dyn Store>, client: Client) -> Keeper {
+        let secret = self.sandbox.settings().client_secret.clone();
+        self.keeper_by(store, roomy(), client, &secret)
+    }
+
+    fn keeper_by(&self, store: Arc<dyn Store>, timing: Timing, client: Client, secret: &str) -> Keeper {
         let app = AppCredentials {
             client_id: self.sandbox.settings().client_id.clone(),
             client_secrets: vec![ClientSecret::new(secret)],
