@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokens::{Clock as _, Connection, InstallationId, Keeper, KeeperError, RefreshBy};
 use tokio::task::JoinSet;
 
-use crate::support::{DAY, HOUR, House, PAST_THE_WINDOW};
+use crate::support::{DAY, HOUR, House, PAST_THE_WINDOW, Rest, times};
 
 fn agency(locations: usize) -> Settings {
     let scopes = ["contacts.readonly", "contacts.write", "oauth.readonly", "oauth.write"];
@@ -237,4 +237,69 @@ async fn an_answer_about_another_location_is_not_taken() {
     let error = keeper.token(&asked, HOUR).await.expect_err("not ours");
     assert!(matches!(error, KeeperError::NotMinted { .. }), "{error}");
     assert!(keeper.load(&other).await.is_err() && keeper.load(&asked).await.is_err());
+}
+
+/// T-131: as in October 2024, HighLevel hands out pairs that are no good, and the pair before is used up.
+#[tokio::test]
+async fn bad_pairs_are_healed_by_the_company_and_without_one_exactly_those_need_a_person() {
+    let count = times("GHL_AUTH_BAD_PAIRS", 30);
+    let house = House::of_company(agency(count)).await;
+    let keeper = house.keeper();
+    let hit = hand_out_bad_pairs(&house, &keeper).await;
+    for (place, id) in house.locations().iter().enumerate() {
+        let kept = keeper.load(id).await.expect("kept");
+        assert_eq!(kept.previous.is_some(), hit.contains(&place), "the good pair before is kept for a day");
+        if !hit.contains(&place) {
+            continue;
+        }
+        if place % 90 == 0 {
+            // A company may ask 100 times in ten seconds.
+            house.advance(Duration::from_secs(11));
+        }
+        // Whoever uses it meets a 401 and says so.
+        let healed = keeper.refused(id, kept.version.generation).await.expect("healed");
+        assert!(house.sandbox.is_valid_access_token(healed.tokens.access.expose()));
+    }
+    for id in house.locations() {
+        assert_eq!(connection(&keeper, &id).await, Connection::Connected);
+    }
+
+    // The same, with a grant for each location and none of the company's.
+    let house = House::empty(Rest::Sqlite, agency(count));
+    let keeper = house.keeper();
+    for id in house.sandbox.location_ids() {
+        let code = house.sandbox.approve_location(&id, crate::support::REDIRECT_URI);
+        keeper.connect(&tokens::AuthorizationCode::new(code)).await.expect("a grant");
+    }
+    let hit = hand_out_bad_pairs(&house, &keeper).await;
+    for (place, id) in house.locations().iter().enumerate() {
+        let generation = keeper.load(id).await.expect("kept").version.generation;
+        let outcome = keeper.refused(id, generation).await;
+        match hit.contains(&place) {
+            true => assert!(matches!(outcome, Err(KeeperError::NeedsPerson { .. })), "{outcome:?}"),
+            false => assert!(outcome.is_ok(), "{outcome:?}"),
+        }
+    }
+}
+
+/// Every third location is refreshed into a pair that is no good. Which ones.
+async fn hand_out_bad_pairs(house: &House, keeper: &Keeper) -> Vec<usize> {
+    for (place, id) in house.locations().iter().enumerate() {
+        if place % 90 == 89 {
+            house.advance(Duration::from_secs(11));
+        }
+        keeper.token(id, HOUR).await.expect("a token");
+    }
+    house.advance(HOUR * 2);
+    let fields = [("access_token", "not.a.token"), ("refresh_token", "nor.is.this")];
+    let fields: Map<String, Value> =
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let hit: Vec<usize> = (0..house.locations().len()).step_by(3).collect();
+    house.sandbox.fault(Fault::new(FaultKind::FieldsSet { fields }).on(Matcher::Refresh).until_cleared());
+    for place in &hit {
+        keeper.refresh(&house.locations()[*place]).await.expect("a pair that looks well");
+    }
+    house.sandbox.clear_faults();
+    house.advance(HOUR * 2);
+    hit
 }
