@@ -13,7 +13,7 @@ use tracing::info;
 use crate::clock::Timestamp;
 use crate::error::KeeperError;
 use crate::installation::{CompanyId, Installation, InstallationId, LocationId};
-use crate::issuer::{RawAnswer, Reading, Refusal, Unanswered};
+use crate::issuer::{Reading, Refusal};
 use crate::keeper::{Air, Keeper, Parts, Served, landed};
 use crate::token_set::Grant;
 
@@ -165,12 +165,12 @@ impl Parts {
         let keeper = Keeper { parts: self.clone() };
         let id = InstallationId::Company(company.clone());
         let Served { installation, .. } = served(&keeper, &id).await.map_err(trouble)?;
-        let mut reading = self.ask_for(company, &installation, location).await;
+        let (mut reading, mut is_plain_no) = self.ask_for(company, &installation, location).await;
         if let Reading::Refused(Refusal::InvalidToken(said)) = &reading {
             info!(%id, said, "HighLevel refuses the company's token; refreshing it");
             let generation = installation.version.generation;
             let renewed = keeper.refused(&id, generation).await.map_err(trouble)?;
-            reading = self.ask_for(company, &renewed, location).await;
+            (reading, is_plain_no) = self.ask_for(company, &renewed, location).await;
         }
         match reading {
             Reading::Granted(grant) => match &grant.id {
@@ -187,16 +187,26 @@ impl Parts {
             Reading::Refused(refusal) => {
                 Err(KeeperError::NotMinted { location: location.clone(), said: refusal.to_string() })
             }
-            Reading::Unclear(said) => Err(KeeperError::NotMinted { location: location.clone(), said }),
+            Reading::Unclear(said) if is_plain_no => {
+                Err(KeeperError::NotMinted { location: location.clone(), said })
+            }
+            Reading::Unclear(said) => Err(KeeperError::Unanswered { said }),
         }
     }
 
-    async fn ask_for(&self, company: &CompanyId, kept: &Installation, location: &LocationId) -> Reading {
-        let answer: Result<RawAnswer, Unanswered> =
-            self.issuer.mint(company, &kept.tokens.access, location).await;
-        match answer {
-            Ok(answer) => self.issuer.read_minted(&answer, company, self.clock.now()),
-            Err(unanswered) => Reading::Unclear(unanswered.to_string()),
+    /// What HighLevel answers, and whether it is one that asking again would not change.
+    async fn ask_for(
+        &self,
+        company: &CompanyId,
+        kept: &Installation,
+        location: &LocationId,
+    ) -> (Reading, bool) {
+        match self.issuer.mint(company, &kept.tokens.access, location).await {
+            Ok(answer) => {
+                let reading = self.issuer.read_minted(&answer, company, self.clock.now());
+                (reading, matches!(answer.status, 400..=499) && !matches!(answer.status, 408 | 429))
+            }
+            Err(unanswered) => (Reading::Unclear(unanswered.to_string()), false),
         }
     }
 }

@@ -162,6 +162,7 @@ async fn a_company_token_that_highlevel_refuses_is_refreshed_once_and_asked_with
     house.sandbox.fault(Fault::new(scope).on(Matcher::Mint).times(1));
     house.advance(HOUR);
     let error = keeper.token(&house.locations()[1], HOUR).await.expect_err("no scope");
+    assert!(matches!(error, KeeperError::NotMinted { .. }));
     assert!(error.to_string().contains("not authorized for this scope"), "{error}");
     assert_eq!(house.sandbox.counts().rotations, 1);
 }
@@ -225,6 +226,22 @@ async fn a_location_that_is_not_active_waits_for_it() {
     for location in [&known, &unknown] {
         keeper.token(location, HOUR).await.expect("it is active again");
     }
+}
+
+/// An outage is no refusal: nobody is told to authorise for it, and the next caller asks again.
+#[tokio::test]
+async fn a_location_that_can_t_be_had_during_an_outage_is_had_after_it() {
+    let house = House::of_company(agency(1)).await;
+    let keeper = house.keeper();
+    let location = &house.locations()[0];
+    for trouble in
+        [FaultKind::status(503, ""), FaultKind::RateLimited { retry_after: None }, FaultKind::LoseAnswer]
+    {
+        house.sandbox.fault(Fault::new(trouble).on(Matcher::Mint).times(1));
+        let error = keeper.token(location, HOUR).await.expect_err("an outage");
+        assert!(matches!(error, KeeperError::Unanswered { .. }), "{error}");
+    }
+    keeper.token(location, HOUR).await.expect("a token");
 }
 
 #[tokio::test]
