@@ -127,13 +127,12 @@ fn watch(sandbox: &Sandbox, count: u64) {
 
 fn start(mut command: Command) -> (Child, String) {
     let mut service = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let lines = BufReader::new(service.stdout.take().unwrap()).lines();
-    for line in lines {
-        if let Some((_, address)) = line.unwrap().split_once("Programs ask here: http://") {
-            return (service, address.trim().to_owned());
-        }
-    }
-    panic!("the service says no address");
+    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let address = |line: std::io::Result<String>| {
+        line.unwrap().split_once("Programs ask here: http://").map(|(_, address)| address.trim().to_owned())
+    };
+    let address = lines.find_map(address);
+    (service, address.expect("the service says no address"))
 }
 
 #[derive(Default)]
