@@ -132,7 +132,7 @@ mod tests {
             installed_at: Some(Timestamp::from_millis(1_767_323_045_000)),
         };
         let dated = page(&json!({ "locations": [item, gone, odd], "count": 9 }), 20);
-        assert_eq!(dated.locations, [one.clone()]);
+        assert_eq!(dated.locations, std::slice::from_ref(&one));
         assert_eq!(dated.next, Some(PageStart::Skip(23)), "whatever the count says");
         let v3 =
             page(&json!({ "items": [item], "pagination": { "hasNextPage": true, "nextPageToken": "t" } }), 0);
