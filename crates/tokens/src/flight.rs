@@ -482,10 +482,12 @@ impl Flight {
             }
             if self.parts.can_mint(&seen).await {
                 info!(id = %self.id, "HighLevel calls the refresh token dead; asking with the company's grant");
-                return match self.mint(&seen).await {
-                    Ok(grant) => self.commit(claim, &seen, grant).await,
-                    Err(error) => self.not_minted(claim, &seen, error).await,
-                };
+                match self.mint(&seen).await {
+                    Ok(grant) => return self.commit(claim, &seen, grant).await,
+                    // HighLevel has said no to both: the app is gone from there.
+                    Err(KeeperError::NotMinted { .. }) => {}
+                    Err(error) => return self.not_minted(claim, &seen, error).await,
+                }
             }
         }
         let broken = Broken { since: self.parts.clock.now(), said };

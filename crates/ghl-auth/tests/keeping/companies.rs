@@ -228,6 +228,20 @@ async fn a_location_that_is_not_active_waits_for_it() {
     }
 }
 
+#[tokio::test]
+async fn a_location_from_which_the_app_is_gone_needs_a_person() {
+    let house = House::of_company(agency(1)).await;
+    let keeper = house.keeper();
+    let location = &house.locations()[0];
+    keeper.token(location, HOUR).await.expect("a token");
+    house.sandbox.uninstall(location.as_str());
+    house.advance(DAY - HOUR);
+    let error = keeper.refresh(location).await.expect_err("neither brings a token");
+    assert!(matches!(error, KeeperError::NeedsPerson { .. }), "{error}");
+    let stands = connection(&keeper, location).await;
+    assert!(matches!(stands, Connection::Broken(_)), "{stands:?}");
+}
+
 /// An outage is no refusal: nobody is told to authorise for it, and the next caller asks again.
 #[tokio::test]
 async fn a_location_that_can_t_be_had_during_an_outage_is_had_after_it() {
