@@ -166,6 +166,10 @@ impl Flight {
         if let KeeperError::Suspended { said, .. } = error {
             return self.suspended(claim, seen, said, IntentThen::Ended).await;
         }
+        if let (Connection::Broken(broken), KeeperError::NotMinted { .. }) = (&seen.connection, &error) {
+            self.settle(claim, &seen.connection, IntentThen::Ended).await;
+            return Err(KeeperError::NeedsPerson { id: self.id.clone(), broken: broken.clone() });
+        }
         // The error says more than what is noted.
         let _ = self.silence(claim, seen, error.to_string()).await;
         Err(error)

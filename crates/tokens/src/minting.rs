@@ -85,11 +85,10 @@ impl Keeper {
         if companies.is_empty() || self.parts.store.removed_at(id).await?.is_some() {
             return Err(not_connected());
         }
-        let now = self.parts.clock.now();
-        let unminted = self.parts.unminted.lock().unwrap_or_else(PoisonError::into_inner).said(location, now);
-        if let Some(said) = unminted {
+        if let Some(said) = self.parts.refused_a_moment_ago(location) {
             return Err(KeeperError::NotMinted { location: location.clone(), said });
         }
+        let now = self.parts.clock.now();
         self.begin(id.clone(), location.clone(), companies, now).await
     }
 
@@ -102,6 +101,10 @@ impl Keeper {
     ) -> Result<Installation, KeeperError> {
         let parts = self.parts.clone();
         let arrival = self.parts.launch(Air::Refresh(id.clone()), async move {
+            // Someone may have begun it since it was looked for.
+            if let Some(kept) = parts.store.load(&id).await? {
+                return Ok(kept);
+            }
             let grant = parts.mint_from_any(&companies, &location).await?;
             let now = parts.clock.now();
             let adopted = parts.patiently(|| parts.store.adopt(&id, &grant.tokens, asked_at, now)).await?;
@@ -112,12 +115,17 @@ impl Keeper {
 }
 
 impl Parts {
-    /// Whether a company is kept whose grant can bring this location's next token.
+    /// Whether a company is kept whose grant can bring this location's next token, as far as HighLevel
+    /// has not said otherwise a moment ago.
     pub(crate) async fn can_mint(&self, installation: &Installation) -> bool {
-        let (InstallationId::Location(_), Some(company)) = (&installation.id, installation.tokens.parent())
+        let (InstallationId::Location(location), Some(company)) =
+            (&installation.id, installation.tokens.parent())
         else {
             return false;
         };
+        if self.refused_a_moment_ago(location).is_some() {
+            return false;
+        }
         let company = self.store.load(&InstallationId::Company(company.clone())).await;
         // One that can't be read now may be well: better to ask again than to give up.
         company.map_or(true, |company| company.is_some_and(|company| !company.is_broken()))
@@ -139,15 +147,21 @@ impl Parts {
                 Err(error) => return Err(error),
             }
         }
-        let error = refused.unwrap_or_else(|| {
+        Err(refused.unwrap_or_else(|| {
             let said = "no company is kept".to_owned();
             KeeperError::NotMinted { location: location.clone(), said }
-        });
-        if let KeeperError::NotMinted { location, said } = &error {
-            let mut unminted = self.unminted.lock().unwrap_or_else(PoisonError::into_inner);
-            unminted.remember(location, self.clock.now(), said.clone());
-        }
-        Err(error)
+        }))
+    }
+
+    fn refused_a_moment_ago(&self, location: &LocationId) -> Option<String> {
+        let unminted = self.unminted.lock().unwrap_or_else(PoisonError::into_inner);
+        unminted.said(location, self.clock.now())
+    }
+
+    fn not_minted(&self, location: &LocationId, said: String) -> KeeperError {
+        let mut unminted = self.unminted.lock().unwrap_or_else(PoisonError::into_inner);
+        unminted.remember(location, self.clock.now(), said.clone());
+        KeeperError::NotMinted { location: location.clone(), said }
     }
 
     /// Asks HighLevel for a location's token with its company's, which is refreshed if need be; once
@@ -173,23 +187,19 @@ impl Parts {
             (reading, is_plain_no) = self.ask_for(company, &renewed, location).await;
         }
         match reading {
-            Reading::Granted(grant) => match &grant.id {
-                Some(InstallationId::Location(of)) if of != location => {
-                    let said = format!("HighLevel answered with a token of location {of}");
-                    Err(KeeperError::NotMinted { location: location.clone(), said })
+            Reading::Granted(grant) => {
+                match &grant.id {
+                    Some(InstallationId::Location(of)) if of != location => Err(self
+                        .not_minted(location, format!("HighLevel answered with a token of location {of}"))),
+                    _ => Ok(*grant),
                 }
-                _ => Ok(*grant),
-            },
+            }
             Reading::Refused(Refusal::NotActive(said)) => {
                 let id = InstallationId::Location(location.clone());
                 Err(KeeperError::Suspended { id, since: self.clock.now(), said })
             }
-            Reading::Refused(refusal) => {
-                Err(KeeperError::NotMinted { location: location.clone(), said: refusal.to_string() })
-            }
-            Reading::Unclear(said) if is_plain_no => {
-                Err(KeeperError::NotMinted { location: location.clone(), said })
-            }
+            Reading::Refused(refusal) => Err(self.not_minted(location, refusal.to_string())),
+            Reading::Unclear(said) if is_plain_no => Err(self.not_minted(location, said)),
             Reading::Unclear(said) => Err(KeeperError::Unanswered { said }),
         }
     }

@@ -238,8 +238,18 @@ async fn a_location_from_which_the_app_is_gone_needs_a_person() {
     house.advance(DAY - HOUR);
     let error = keeper.refresh(location).await.expect_err("neither brings a token");
     assert!(matches!(error, KeeperError::NeedsPerson { .. }), "{error}");
+    // Whoever asks on costs HighLevel one request a minute, and no refresh.
+    house.advance(DAY);
+    let (requests, refreshes) = (house.sandbox.counts().requests, house.sandbox.counts().refreshes);
+    for _ in 0..20 {
+        let error = keeper.token(location, HOUR).await.expect_err("it is gone");
+        assert!(matches!(error, KeeperError::NeedsPerson { .. }), "{error}");
+    }
     let stands = connection(&keeper, location).await;
     assert!(matches!(stands, Connection::Broken(_)), "{stands:?}");
+    // The company's own refresh after a day, and one question for the location.
+    assert_eq!(house.sandbox.counts().requests, requests + 2);
+    assert_eq!(house.sandbox.counts().refreshes, refreshes + 1);
 }
 
 /// An outage is no refusal: nobody is told to authorise for it, and the next caller asks again.
