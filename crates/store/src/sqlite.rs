@@ -6,6 +6,7 @@
 
 mod database;
 mod installations;
+mod listing;
 mod migrate;
 mod parked;
 mod readers;
