@@ -189,7 +189,8 @@ pub trait Store: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Seals up to `limit` records anew that rest under another than the current key. How many are left.
+    /// Seals up to `limit` records anew that rest under another than the current key. How many are left;
+    /// an error that names one of them where only those are left that don't open.
     async fn reseal(&self, _limit: usize) -> Result<usize, StoreError> {
         Ok(0)
     }

@@ -546,29 +546,6 @@ impl Rows<'_> {
         }
         Ok(())
     }
-
-    /// Seals every set under the current key, and takes its fingerprint anew; the rest stays as it is.
-    pub(super) fn seal_sets_anew(&self) -> Result<usize, Failure> {
-        let mut statement = self.transaction.prepare("SELECT kind, id, epoch, generation FROM sets")?;
-        let all: Vec<(InstallationId, Version)> = statement
-            .query_map([], |row| {
-                let version = Version { epoch: counter(row.get(2)?), generation: counter(row.get(3)?) };
-                Ok((whose(row)?, version))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (id, version) in &all {
-            let tokens = self.set(id, *version)?;
-            self.put_set(id, *version, &self.sealed_set(id, *version, &tokens)?)?;
-            let fingerprint = self.fingerprint(&tokens);
-            let sql = "UPDATE installations SET fingerprint = ?5
-                WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
-            let (epoch, generation) = (number(version.epoch), number(version.generation));
-            let mut statement = self.transaction.prepare_cached(sql)?;
-            statement.execute((id.kind(), id.as_str(), epoch, generation, fingerprint))?;
-        }
-        self.seal_rest_anew()?;
-        Ok(all.len())
-    }
 }
 
 // What a migration fills in.
