@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokens::records::{CheckQuery, Maintenance};
 use tokens::store::{Listing, Order};
 use tokens::{
-    CompanyId, Connection, Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Overview,
-    Standing, StoreError, Subject, Timestamp, Version, lateness, tolerated_delay,
+    CompanyId, Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Overview, Standing,
+    StoreError, Subject, Timestamp, lateness, tolerated_delay,
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -198,19 +198,5 @@ fn is_late(last: Timestamp, interval: Duration, now: Timestamp) -> bool {
 /// be many that never were.
 fn behind_those_never_checked() -> Overview {
     let last_of_all = CompanyId::from_str(&"z".repeat(64)).expect("64 letters are an id");
-    let at = Timestamp::from_millis(0);
-    Overview {
-        id: InstallationId::Company(last_of_all),
-        version: Version { epoch: 0, generation: 0 },
-        issued_at: at,
-        expires_at: at,
-        scopes: String::new(),
-        company: None,
-        connection: Connection::Connected,
-        intent: None,
-        last_check: None,
-        connected_at: at,
-        name: None,
-        unlisted_at: None,
-    }
+    Listing::place(Order::CheckedAt, None, InstallationId::Company(last_of_all))
 }

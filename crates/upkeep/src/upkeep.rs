@@ -127,6 +127,7 @@ impl Upkeep {
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
             self.keep_reconciled(stop.clone()),
+            self.keep_sealed(stop.clone()),
             self.keep_telling(stop)
         );
     }
