@@ -7,9 +7,11 @@
 mod agencies;
 mod database;
 mod installations;
+mod listing;
 mod migrate;
 mod parked;
 mod readers;
+mod reseal;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use crate::seal::Sealer;
 use crate::spool::Spool;
 use database::{Failure, Rows};
 use readers::Readers;
+use reseal::Walk;
 use writer::{Worth, Writer};
 
 /// A `sqlite:` store.
@@ -38,6 +41,8 @@ pub(crate) struct SqliteStore {
     path: PathBuf,
     sealer: Arc<Sealer>,
     spool: Arc<Spool>,
+    /// How far sealing anew has come.
+    walk: tokio::sync::Mutex<Option<Walk>>,
     // Dropped in this order: whoever closes the database last puts its log back into it.
     readers: Readers,
     writer: Writer,
@@ -52,6 +57,7 @@ impl SqliteStore {
             path: path.to_owned(),
             spool: Arc::new(Spool::beside(path, sealer.clone())),
             sealer,
+            walk: tokio::sync::Mutex::default(),
             readers: Readers::of(shared.clone()),
             writer: Writer::start(connection, shared)?,
         })
@@ -229,6 +235,10 @@ impl Store for SqliteStore {
     async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
         let id = id.clone();
         self.write(move |rows| rows.remove(&id, now)).await
+    }
+
+    async fn reseal(&self, limit: usize) -> Result<usize, StoreError> {
+        self.seal_anew(limit).await
     }
 
     fn can_park(&self) -> bool {

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use sample::*;
 use store::{Keys, StoreUrl};
-use tokens::store::{Claim, Committed, FlightId, IntentThen, LEASE, Listing};
+use tokens::store::{
+    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Order, Stand,
+};
 use tokens::{
-    Broken, Connection, Health, Installation, Intent, LastCheck, Store, StoreError, Timestamp, Version,
+    Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Store,
+    StoreError, Timestamp, Version,
 };
 
 /// How a store is opened; again and again, as each process does.
@@ -64,8 +67,12 @@ fn houses() -> Vec<(&'static str, House)> {
 }
 
 fn run(story: impl AsyncFn(&str, &House)) {
+    run_in(houses(), story);
+}
+
+fn run_in(houses: Vec<(&'static str, House)>, story: impl AsyncFn(&str, &House)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for (name, house) in houses() {
+    for (name, house) in houses {
         runtime.block_on(story(name, &house));
         everything_is_private(house.folder.path());
     }
@@ -110,6 +117,8 @@ fn assert_same(one: &Installation, other: &Installation) {
         same_tokens(&one.tokens, &other.tokens);
     }
 }
+
+const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
 
 fn later(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
@@ -424,7 +433,6 @@ fn what_a_check_found_is_noted() {
 
 /// What is told of them without their secrets is what is told with them.
 async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
-    const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
     let all = store.list(None, 9).await.unwrap();
     let told = store.overview(&Listing::ALL).await.unwrap();
     assert_eq!(told, all.iter().map(Installation::overview).collect::<Vec<_>>(), "{name}");
@@ -488,6 +496,158 @@ fn how_they_stand_and_what_is_due_is_told_without_their_secrets() {
         assert_told_alike(&store, name).await;
         assert_told_alike(&house.open(), name).await;
     });
+}
+
+/// Forty installations of two companies that stand in every way, checked at every time, some never;
+/// several of one instant.
+async fn crowd(store: &Arc<dyn Store>) -> Vec<InstallationId> {
+    let companies: [CompanyId; 2] =
+        ["AAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaa"].map(|id| id.parse().unwrap());
+    let locations =
+        (0..38).map(|number| InstallationId::Location(format!("loc{number:02}").parse().unwrap()));
+    let ids: Vec<_> = locations.chain(companies.clone().map(InstallationId::Company)).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let at = later(60 * (number as u64 % 7));
+        let mut set = tokens(id, "1", at);
+        set.company = match id {
+            InstallationId::Company(company) => Some(company.clone()),
+            InstallationId::Location(_) => companies.get(number % 3).cloned(),
+        };
+        let kept = store.connect(id, &set, at).await.unwrap();
+        if number % 4 > 0 {
+            let health = if number % 3 == 0 { Health::Down } else { Health::Operational };
+            let check = LastCheck { at: later(3600 * (number as u64 % 5)), health, code: None, said: None };
+            store.note_check(id, &check).await.unwrap();
+        }
+        let (since, said) = (later(7), "why".to_owned());
+        let retry_at = later(3600 * (number as u64 % 3));
+        let connection = match number % 6 {
+            0 => Connection::Uncertain { since, attempts: 1, retry_at, said },
+            1 => Connection::Suspended { since, attempts: 1, retry_at, said },
+            2 => Connection::Broken(Broken { since, said }),
+            _ => continue,
+        };
+        let flying = claim(&kept, &format!("c{number}"), later(8));
+        store.claim(&flying).await.unwrap();
+        let intent = if number % 5 == 0 { IntentThen::StaysOpen } else { IntentThen::Ended };
+        store.settle(&flying, &connection, intent).await.unwrap();
+    }
+    let named = |number: usize, name: &str| ListedNote {
+        id: ids[number].clone(),
+        name: Some(name.to_owned()),
+        unlisted_at: (number == 4).then(|| later(9)),
+    };
+    store
+        .note_listed(&[named(3, "Padaria AÇÃO"), named(4, "Loc 05"), named(39, "The Agency")])
+        .await
+        .unwrap();
+    ids
+}
+
+/// Everything in the order of the pages, and never the same twice.
+async fn paged(store: &Arc<dyn Store>, listing: &Listing, size: usize) -> Vec<tokens::Overview> {
+    let mut all: Vec<tokens::Overview> = Vec::new();
+    loop {
+        let after = all.last().cloned();
+        let page = store.overview(&Listing { after, limit: size, ..listing.clone() }).await.unwrap();
+        assert!(page.len() <= size);
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+        assert!(all.len() <= 40, "{listing:?} goes round in circles");
+    }
+}
+
+#[test]
+fn many_are_listed_page_by_page_in_every_order_and_by_every_filter() {
+    many(async |name, store| {
+        crowd(store).await;
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(all.len(), 40, "{name}");
+        let companies = [None, Some("AAAAAAAAAAAAAAAAAAAA"), Some("aaaaaaaaaaaaaaaaaaaa"), Some("nobody")];
+        let texts =
+            [None, Some("LOC1"), Some("padaria ação"), Some("agency"), Some(""), Some("%"), Some("05")];
+        let stands = [None].into_iter().chain(Stand::ALL.map(Some));
+        for (company, standing) in
+            companies.iter().flat_map(|company| stands.clone().map(move |it| (company, it)))
+        {
+            for (text, order) in texts
+                .iter()
+                .flat_map(|text| [Order::Id, Order::ExpiresAt, Order::CheckedAt].map(|order| (text, order)))
+            {
+                let company = company.map(|id| id.parse().unwrap());
+                let text = text.map(str::to_owned);
+                let listing = Listing { company, standing, text, order, ..Listing::ALL };
+                let expected = listing.pick(all.clone());
+                assert_eq!(store.overview(&listing).await.unwrap(), expected, "{name}: {listing:?}");
+                for size in [1, 3] {
+                    assert_eq!(paged(store, &listing, size).await, expected, "{name}: {listing:?} by {size}");
+                }
+            }
+        }
+        let mut counts = Counts::default();
+        all.iter().for_each(|it| counts.count(it));
+        assert_eq!(store.counts().await.unwrap(), counts, "{name}");
+    });
+}
+
+#[test]
+fn what_is_due_is_told_page_by_page_each_once_what_was_due_first_first() {
+    many(async |name, store| {
+        crowd(store).await;
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        let hours = |hours: i64| Timestamp::from_millis(START.as_millis() + hours * 3_600_000);
+        for now in [hours(-30), hours(-3), hours(0), hours(1), hours(2), hours(13), hours(40)] {
+            for size in [1, 4, 100] {
+                let told =
+                    all_due(size, async |after| store.refresh_due(now, after, size).await.unwrap()).await;
+                let due = all.iter().filter(|it| it.is_refresh_due(now));
+                assert_eq!(sorted(&told), sorted_ids(due), "{name}: refreshes at {now:?} by {size}");
+                for interval in [Duration::from_secs(3600), HALF_A_DAY] {
+                    let told = all_due(size, async |after| {
+                        store.check_due(interval, now, after, size).await.unwrap()
+                    })
+                    .await;
+                    let due = all.iter().filter(|it| it.check_due_at(interval, now) <= now);
+                    assert_eq!(sorted(&told), sorted_ids(due), "{name}: checks at {now:?} by {size}");
+                }
+            }
+        }
+    });
+}
+
+async fn all_due(size: usize, ask: impl AsyncFn(Option<&Due>) -> Vec<Due>) -> Vec<Due> {
+    let mut all: Vec<Due> = Vec::new();
+    loop {
+        let page = ask(all.last()).await;
+        assert!(page.len() <= size);
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+        assert!(all.len() <= 40, "it goes round in circles");
+    }
+    assert!(all.is_sorted_by_key(|due| (due.at, due.id.clone())), "{all:?}");
+    all
+}
+
+fn sorted(due: &[Due]) -> Vec<InstallationId> {
+    let mut ids: Vec<_> = due.iter().map(|due| due.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+fn sorted_ids<'a>(all: impl Iterator<Item = &'a tokens::Overview>) -> Vec<InstallationId> {
+    let mut ids: Vec<_> = all.map(|it| it.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+/// A story for stores that have room for many.
+fn many(story: impl AsyncFn(&str, &Arc<dyn Store>)) {
+    let with_room = houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite));
+    run_in(with_room.collect(), async |name, house| story(name, &house.open()).await);
 }
 
 #[test]

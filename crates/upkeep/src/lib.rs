@@ -8,6 +8,7 @@ mod lateness;
 mod notify;
 mod outbox;
 mod reconcile;
+mod sealing;
 mod speech;
 mod tally;
 mod upkeep;

@@ -12,6 +12,7 @@ mod durable;
 mod hook;
 mod keys;
 mod late;
+mod many;
 mod telling;
 
 use std::sync::Arc;

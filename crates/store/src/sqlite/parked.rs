@@ -46,7 +46,7 @@ impl Rows<'_> {
         self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str())).map(drop)
     }
 
-    fn parked_place(&self, id: &InstallationId) -> Place {
+    pub(super) fn parked_place(&self, id: &InstallationId) -> Place {
         Place::field(self.store_id, id, NO_VERSION, "parked")
     }
 
@@ -61,31 +61,6 @@ impl Rows<'_> {
         let plain = row::to_bytes(&TokensAtRest::from(tokens));
         let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
         self.sealer.seal(&self.parked_place(id), &plain).ok_or_else(missing)
-    }
-
-    /// Seals what is parked and what was removed under the current key.
-    pub(super) fn seal_rest_anew(&self) -> Result<(), Failure> {
-        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM parked")? {
-            let anew = self.sealed_parked(&id, &self.opened_parked(&id, &sealed)?)?;
-            let sql = "UPDATE parked SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
-            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
-        }
-        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM removed")? {
-            let version = self.version_when_removed(&id)?.unwrap_or(NO_VERSION);
-            let place = Place::field(self.store_id, &id, version, "tokens");
-            let at = || format!("{}: {id}", self.path.display());
-            let plain = self.sealer.open(&place, &sealed).map_err(|why| why.at(at()))?;
-            let anew = self.sealer.seal(&place, &plain);
-            let sql = "UPDATE removed SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
-            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
-        }
-        Ok(())
-    }
-
-    fn sealed_in(&self, sql: &str) -> Result<Vec<(InstallationId, Vec<u8>)>, Failure> {
-        let mut statement = self.transaction.prepare(sql)?;
-        let rows = statement.query_map([], |row| Ok((whose(row)?, row.get(2)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
