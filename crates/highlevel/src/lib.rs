@@ -11,6 +11,7 @@ mod jwt;
 mod locations;
 mod oauth;
 mod rate;
+mod webhook;
 mod wire;
 
 pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
@@ -19,3 +20,7 @@ pub use error::{Failure, FailureKind};
 pub use locations::Location;
 pub use oauth::{AppCredentials, Consent, OAuth, app_id};
 pub use rate::RateLimits;
+pub use webhook::{
+    Event, Happening, Install, InvalidWebhookKey, OddEvent, PUBLISHED_KEY, PUBLISHED_RSA_KEY, Unverified,
+    Verified, WebhookKeys,
+};
