@@ -6,6 +6,7 @@
 
 mod database;
 mod installations;
+mod leaving;
 mod migrate;
 mod parked;
 mod readers;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::store::{
     Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
-    Listing, Mark, Parked, Weakness,
+    Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
     Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
@@ -203,6 +204,35 @@ impl Store for SqliteStore {
     async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
         let id = id.clone();
         self.write(move |rows| rows.remove(&id, now)).await
+    }
+
+    async fn uninstalled(
+        &self,
+        id: &InstallationId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.uninstalled(&id, at, now)).await
+    }
+
+    async fn removed(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Removed>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.removed(after.as_ref(), limit)).await
+    }
+
+    async fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows.removed_at(&id)).await
+    }
+
+    async fn restore(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.restore(&id, now)).await
     }
 
     fn can_park(&self) -> bool {
