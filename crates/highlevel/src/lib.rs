@@ -7,6 +7,7 @@
 mod client;
 mod contacts;
 mod error;
+mod installed;
 mod jwt;
 mod locations;
 mod oauth;
@@ -17,6 +18,7 @@ mod wire;
 pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
 pub use contacts::Contact;
 pub use error::{Failure, FailureKind};
+pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locations};
 pub use locations::Location;
 pub use oauth::{AppCredentials, Consent, OAuth, app_id};
 pub use rate::RateLimits;

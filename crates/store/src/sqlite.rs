@@ -4,6 +4,7 @@
 //! whoever asked is still waiting; an answer of `Ok` means that it is on the disk, and that whoever
 //! reads from then on finds it.
 
+mod agencies;
 mod database;
 mod installations;
 mod leaving;
@@ -19,11 +20,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::store::{
     Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
-    Listing, Mark, Parked, Removed, Weakness,
+    ListedNote, Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
-    Timestamp, TokenSet,
+    CompanyId, Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store,
+    StoreError, Timestamp, TokenSet,
 };
 
 use crate::disk::apart;
@@ -124,6 +125,26 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Due>, StoreError> {
         let after = after.cloned();
         self.read(move |rows| rows.check_due(interval, now, after.as_ref(), limit)).await
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        self.read(|rows| rows.companies()).await
+    }
+
+    async fn adopt(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        asked_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        let (id, tokens) = (id.clone(), tokens.clone());
+        self.write(move |rows| rows.adopt(&id, &tokens, asked_at, now)).await
+    }
+
+    async fn note_listed(&self, notes: &[ListedNote]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.writer.write(Worth::NoFlush, move |rows| rows.note_listed(&notes)).await
     }
 
     fn place(&self) -> String {

@@ -37,6 +37,16 @@ pub trait Store: Send + Sync {
     /// How many installations stand how. Opens nothing that is sealed.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
+    /// The companies that are kept: few beside their locations.
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        let all = self.overview(&Listing::ALL).await?;
+        let companies = all.into_iter().filter_map(|it| match it.id {
+            InstallationId::Company(id) => Some(id),
+            InstallationId::Location(_) => None,
+        });
+        Ok(companies.collect())
+    }
+
     /// Whose refresh is due, by `Overview::is_refresh_due`, what was due first first, from the first one
     /// behind `after` on, `limit` at most. Opens nothing that is sealed, and costs what there is to do,
     /// however many are kept.

@@ -7,6 +7,7 @@ mod keys;
 mod lateness;
 mod notify;
 mod outbox;
+mod reconcile;
 mod speech;
 mod tally;
 mod upkeep;
@@ -15,5 +16,6 @@ pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, 
 pub use notify::{
     BadAddress, BadSecret, BadServer, Heartbeat, MailAddress, MailServer, NotDelivered, Post, Way,
 };
+pub use reconcile::{Reconciled, Unreconciled, listed};
 pub use speech::{Said, Speech};
 pub use upkeep::{Settings, Upkeep, is_over_within, record};

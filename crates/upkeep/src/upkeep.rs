@@ -72,6 +72,8 @@ pub struct Settings {
     pub failure_tag: Option<String>,
     /// Instead of a kept grant, for `meant`.
     pub private_token: Option<AccessToken>,
+    /// The app's id, by which HighLevel lists its locations; none with a Private Integration Token.
+    pub app_id: Option<String>,
     /// Who speaks, in notices.
     pub microservice_name: String,
     /// Where a person authorises.
@@ -123,6 +125,7 @@ impl Upkeep {
             self.keep_fresh(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
+            self.keep_reconciled(stop.clone()),
             self.keep_telling(stop)
         );
     }

@@ -51,6 +51,16 @@ warning-cut-short = { $path } was cut short, as the Python template leaves it; b
 warning-other-location = HighLevel granted { $got }, but GHL_LOCATION_ID means { $wanted }. The grant was kept. Set GHL_LOCATION_ID to the location you chose, or run `ghl-auth login` again and choose the other one.
 warning-wanted-location = HighLevel granted { $got }, but GHL_USER_TYPE asks for a location. The grant was kept. In the marketplace app set the target user to "Sub-account", or install from the sub-account instead of the agency; or set GHL_USER_TYPE=Company.
 warning-wanted-company = HighLevel granted { $got }, but GHL_USER_TYPE asks for a company. The grant was kept. In the marketplace app set the target user to "Agency", or set GHL_USER_TYPE=Location.
+login-locations = { $count ->
+    [0] HighLevel lists no location of this company with the app yet. New ones are found by `ghl-auth serve` within the hour.
+    [one] HighLevel lists one location of this company with the app. `ghl-auth serve` fetches its token; `ghl-auth token --location ID` has it at once.
+   *[other] HighLevel lists { $count } locations of this company with the app. `ghl-auth serve` fetches their tokens; `ghl-auth token --location ID` has one at once.
+  }
+login-locations-no-room = { $count ->
+    [one] HighLevel lists one location of this company with the app. A file has room for the company's tokens alone: to keep the location's too, set GHL_STORE=sqlite:ghl.db and log in again.
+   *[other] HighLevel lists { $count } locations of this company with the app. A file has room for the company's tokens alone: to keep the locations' too, set GHL_STORE=sqlite:ghl.db and log in again.
+  }
+warning-no-list = The company's grant was saved, but its locations can't be listed; the app needs the scopes oauth.readonly and oauth.write for that. { $why }
 warning-no-listener = Could not listen on { $address } for the redirect: { $why }. Paste the address instead.
 
 ## Logging in
@@ -172,6 +182,10 @@ error-certificates = The certificates in SSL_CERT_FILE can't be used: { $why }
     .action = Point SSL_CERT_FILE to a PEM bundle, or unset it to trust the usual authorities.
 error-not_connected = There is no grant for { $id } yet.
     .action = Authorize once: run `ghl-auth login`.
+error-company_trouble = The token of location { $location } comes from the grant of company { $company }, and there the trouble is: { $why }
+    .action = { $action }
+error-not_minted = There is no grant for location { $location }, and no company's grant brings a token for it. HighLevel said: { $said }
+    .action = See whether the id is right and the app is installed on that location (HighLevel: Settings > Company > Installed apps), then authorize it: run `ghl-auth login`.
 error-no_grant = There is no grant yet.
     .action = Authorize once: run `ghl-auth login`.
 error-which_one = There are several installations, or none is named.

@@ -51,6 +51,16 @@ warning-cut-short = { $path } estava cortado, como o modelo em Python o deixa; o
 warning-other-location = O HighLevel concedeu { $got }, mas GHL_LOCATION_ID aponta para { $wanted }. A autorização foi guardada. Ajuste GHL_LOCATION_ID para a location que você escolheu, ou execute `ghl-auth login` de novo e escolha a outra.
 warning-wanted-location = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma location. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Sub-account", ou instale pela sub-conta em vez da agência; ou defina GHL_USER_TYPE=Company.
 warning-wanted-company = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma company. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Agency", ou defina GHL_USER_TYPE=Location.
+login-locations = { $count ->
+    [0] O HighLevel ainda não lista nenhuma location desta company com o aplicativo. As novas são encontradas por `ghl-auth serve` em até uma hora.
+    [one] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
+   *[other] O HighLevel lista { $count } locations desta company com o aplicativo. `ghl-auth serve` busca os tokens delas; `ghl-auth token --location ID` obtém um na hora.
+  }
+login-locations-no-room = { $count ->
+    [one] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+   *[other] O HighLevel lista { $count } locations desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os das locations, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+  }
+warning-no-list = A autorização da company foi guardada, mas não foi possível listar as locations dela; para isso o aplicativo precisa dos escopos oauth.readonly e oauth.write. { $why }
 warning-no-listener = Não foi possível escutar em { $address } à espera do redirecionamento: { $why }. Cole o endereço aqui.
 
 ## Autorização
@@ -172,6 +182,10 @@ error-certificates = Os certificados em SSL_CERT_FILE não servem: { $why }
     .action = Aponte SSL_CERT_FILE para um arquivo PEM, ou retire a variável para confiar nas autoridades de costume.
 error-not_connected = Ainda não há autorização para { $id }.
     .action = Autorize uma vez: execute `ghl-auth login`.
+error-company_trouble = O token da location { $location } vem da autorização da company { $company }, e é nela que está o problema: { $why }
+    .action = { $action }
+error-not_minted = Não há autorização para a location { $location }, e nenhuma company autorizada traz um token para ela. O HighLevel disse: { $said }
+    .action = Verifique se o id está certo e se o app está instalado nessa location (HighLevel: Settings > Company > Installed apps) e autorize: execute `ghl-auth login`.
 error-no_grant = Ainda não há autorização.
     .action = Autorize uma vez: execute `ghl-auth login`.
 error-which_one = Há várias instalações, ou nenhuma foi indicada.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agencies;
 mod clock;
 mod durable;
 mod hook;
@@ -65,6 +66,7 @@ fn settings(house: &House, ways: Vec<Way>) -> Settings {
         contact: None,
         tag: None,
         failure_tag: None,
+        app_id: None,
         private_token: None,
         microservice_name: "JARDINS".into(),
         link: None,

@@ -101,13 +101,6 @@ impl Rows<'_> {
         Ok(())
     }
 
-    pub(super) fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, Failure> {
-        let sql = "SELECT removed_at FROM removed WHERE kind = ?1 AND id = ?2";
-        let mut statement = self.transaction.prepare_cached(sql)?;
-        let found = statement.query_row((id.kind(), id.as_str()), |row| row.get(0)).optional()?;
-        Ok(found.map(Timestamp::from_millis))
-    }
-
     pub(super) fn removed(
         &self,
         after: Option<&InstallationId>,

@@ -32,6 +32,14 @@ impl Rows<'_> {
         Ok(found.optional()?)
     }
 
+    /// When an installation was removed, if it is.
+    pub(super) fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, Failure> {
+        let sql = "SELECT removed_at FROM removed WHERE kind = ?1 AND id = ?2";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let at: Option<i64> = statement.query_row((id.kind(), id.as_str()), |row| row.get(0)).optional()?;
+        Ok(at.map(Timestamp::from_millis))
+    }
+
     /// Forgets that an installation was removed: it is back.
     pub(super) fn no_longer_removed(&self, id: &InstallationId) -> Result<(), rusqlite::Error> {
         let sql = "DELETE FROM removed WHERE kind = ?1 AND id = ?2";
