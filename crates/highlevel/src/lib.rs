@@ -12,6 +12,7 @@ mod jwt;
 mod locations;
 mod oauth;
 mod rate;
+mod webhook;
 mod wire;
 
 pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
@@ -21,3 +22,7 @@ pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locati
 pub use locations::Location;
 pub use oauth::{AppCredentials, Consent, OAuth, app_id};
 pub use rate::RateLimits;
+pub use webhook::{
+    Event, Happening, Install, InvalidWebhookKey, OddEvent, PUBLISHED_KEY, PUBLISHED_RSA_KEY, Unverified,
+    Verified, WebhookKeys,
+};

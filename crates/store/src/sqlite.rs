@@ -7,6 +7,7 @@
 mod agencies;
 mod database;
 mod installations;
+mod leaving;
 mod listing;
 mod migrate;
 mod parked;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::store::{
     Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
-    ListedNote, Listing, Mark, Parked, Weakness,
+    ListedNote, Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
     CompanyId, Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store,
@@ -147,11 +148,6 @@ impl Store for SqliteStore {
         self.write(move |rows| rows.adopt(&id, &tokens, asked_at, now)).await
     }
 
-    async fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
-        let id = id.clone();
-        self.read(move |rows| rows.removed_at(&id)).await
-    }
-
     async fn note_listed(&self, notes: &[ListedNote]) -> Result<(), StoreError> {
         let notes = notes.to_vec();
         self.writer.write(Worth::NoFlush, move |rows| rows.note_listed(&notes)).await
@@ -239,6 +235,35 @@ impl Store for SqliteStore {
 
     async fn reseal(&self, limit: usize) -> Result<usize, StoreError> {
         self.seal_anew(limit).await
+    }
+
+    async fn uninstalled(
+        &self,
+        id: &InstallationId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.uninstalled(&id, at, now)).await
+    }
+
+    async fn removed(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Removed>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.removed(after.as_ref(), limit)).await
+    }
+
+    async fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows.removed_at(&id)).await
+    }
+
+    async fn restore(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.restore(&id, now)).await
     }
 
     fn can_park(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sample::*;
 use store::{Keys, StoreUrl};
 use tokens::store::{
-    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Order, Stand,
+    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Mark, Order, Stand,
 };
 use tokens::{
     Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Store,
@@ -714,5 +714,141 @@ fn no_change_is_lost_among_many() {
         connects.join_all().await;
         let found = loaded(&house.open()).await;
         assert_eq!(found.version, Version { epoch: 60, generation: 60 }, "{name}");
+    });
+}
+
+/// Tokens of a location that name another company, or none.
+fn of_company(id: &tokens::InstallationId, name: &str, company: Option<&str>) -> tokens::TokenSet {
+    let company = company.map(|id| id.parse().unwrap());
+    tokens::TokenSet { company, ..tokens(id, name, START) }
+}
+
+#[test]
+fn what_is_uninstalled_leaves_unless_it_was_connected_later_and_can_come_back() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        if !store.can_park() {
+            let refused = store.uninstalled(&location(), later(1), later(1)).await;
+            assert!(matches!(refused, Err(StoreError::NoRoomFor { .. })), "{name}");
+            assert!(store.removed(None, 9).await.unwrap().is_empty(), "{name}");
+            return;
+        }
+        let mark = store.changes(Mark::default()).await.unwrap().mark;
+        let late = store.uninstalled(&location(), START - Duration::from_millis(1), later(1)).await.unwrap();
+        assert!(late.is_empty(), "{name}: it was connected later");
+        assert_eq!(loaded(&store).await.version, first.version, "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+
+        let gone = store.uninstalled(&location(), later(5), later(9)).await.unwrap();
+        assert_eq!(gone, [location()], "{name}");
+        let other = house.open();
+        assert!(other.load(&location()).await.unwrap().is_none(), "{name}");
+        assert_eq!(other.changes(mark).await.unwrap().ids, [location()], "{name}: others drop their copies");
+        assert_eq!(other.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        let removed = other.removed(None, 9).await.unwrap();
+        assert_eq!(removed.len(), 1, "{name}");
+        assert_eq!((&removed[0].id, removed[0].version), (&first.id, first.version), "{name}");
+        assert!(removed[0].tokens.as_ref() == Some(&first.tokens), "{name}");
+
+        // Told again, earlier and later: what there was is kept.
+        assert!(store.uninstalled(&location(), later(2), later(10)).await.unwrap().is_empty(), "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        assert!(store.uninstalled(&location(), later(7), later(10)).await.unwrap().is_empty(), "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(7)), "{name}");
+
+        let back = store.restore(&location(), later(20)).await.unwrap().unwrap();
+        assert!(back.tokens == first.tokens && back.connected_at == later(20), "{name}");
+        assert!(back.version > first.version, "{name}: {:?}", back.version);
+        assert_eq!(loaded(&house.open()).await.version, back.version, "{name}");
+        assert!(store.restore(&location(), later(21)).await.unwrap().is_none(), "{name}: once");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+        assert!(store.uninstalled(&location(), later(19), later(22)).await.unwrap().is_empty(), "{name}");
+
+        // A flight in the air finds it gone.
+        let flying = claim(&back, "f1", later(23));
+        assert!(matches!(store.claim(&flying).await.unwrap(), Claim::Ours { .. }), "{name}");
+        assert_eq!(store.uninstalled(&location(), later(24), later(24)).await.unwrap().len(), 1, "{name}");
+        let commit = commit(&*store, &back, "f1", tokens(&location(), "2", later(25)), later(25));
+        assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Gone), "{name}");
+
+        // 30 days later there is nothing to restore, and it is forgotten with the next that leaves.
+        assert!(store.restore(&location(), later(24) + DAY * 30 + LEASE).await.unwrap().is_none(), "{name}");
+        let month = later(30) + DAY * 30;
+        store.uninstalled(&other_location(), month, month).await.unwrap();
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+    });
+}
+
+#[test]
+fn a_company_that_is_uninstalled_takes_its_locations_along() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            return;
+        }
+        let name_of = |n: usize| tokens::InstallationId::from_parts("location", &format!("l{n:03}")).unwrap();
+        let ours = Some("AAAAAAAAAAAAAAAAAAAA");
+        for n in 0..200 {
+            let company = if n % 50 == 7 { Some("ZZZZZZZZZZZZZZZZZZZZ") } else { ours };
+            // Some were installed again after the company went.
+            let at = if n % 50 == 9 { later(60) } else { later(1) };
+            store.connect(&name_of(n), &of_company(&name_of(n), "1", company), at).await.unwrap();
+        }
+        store.connect(&company(), &tokens(&company(), "1", START), later(2)).await.unwrap();
+        for (id, at) in [(other_location(), later(3)), (location(), later(60))] {
+            store.park(&id, &tokens(&id, "1", START), at).await.unwrap();
+        }
+        assert!(store.uninstalled(&company(), later(1), later(99)).await.unwrap().is_empty(), "{name}");
+
+        let gone = store.uninstalled(&company(), later(50), later(99)).await.unwrap();
+        assert_eq!(gone.len(), 193, "{name}");
+        assert_eq!(gone.last(), Some(&company()), "{name}");
+        let left = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(left.len(), 8, "{name}");
+        for it in left {
+            assert!(it.company.unwrap().as_str().starts_with('Z') || it.connected_at == later(60), "{name}");
+        }
+        let parked: Vec<_> = store.parked().await.unwrap().into_iter().map(|parked| parked.id).collect();
+        assert_eq!(parked, [location()], "{name}: what was parked later waits on");
+        // All in pages, locations first.
+        let (mut after, mut all) = (None, Vec::new());
+        loop {
+            let page = store.removed(after.as_ref(), 64).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            all.extend(page);
+        }
+        assert_eq!(
+            all.iter().map(|it| &it.id).collect::<Vec<_>>(),
+            gone.iter().collect::<Vec<_>>(),
+            "{name}"
+        );
+        assert!(all.iter().all(|it| it.at == later(50) && it.tokens.is_some()), "{name}");
+    });
+}
+
+#[test]
+fn that_something_was_uninstalled_is_noted_where_nothing_was_kept() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            return;
+        }
+        store.park(&location(), &tokens(&location(), "1", START), later(1)).await.unwrap();
+        assert!(store.uninstalled(&location(), later(5), later(9)).await.unwrap().is_empty(), "{name}");
+        assert!(store.parked().await.unwrap().is_empty(), "{name}: what was parked before is dropped");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        let removed = store.removed(None, 9).await.unwrap();
+        assert!(removed.len() == 1 && removed[0].tokens.is_none(), "{name}");
+        assert!(store.restore(&location(), later(10)).await.unwrap().is_none(), "{name}");
+        // A clock that is ahead keeps nobody out for longer than now.
+        store.uninstalled(&location(), later(500), later(11)).await.unwrap();
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(11)), "{name}");
+        let connected =
+            store.connect(&location(), &tokens(&location(), "1", START), later(12)).await.unwrap();
+        assert_eq!(connected.version, Version { epoch: 1, generation: 1 }, "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
     });
 }

@@ -11,7 +11,7 @@ use crate::row::{self, Odd, TokensAtRest};
 use crate::seal::Place;
 
 /// How long the tokens of an installation that was removed are kept.
-const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A grant that is parked belongs to no version of an installation yet.
 const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
@@ -73,20 +73,9 @@ pub(super) fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite:
 
 impl Rows<'_> {
     pub(super) fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, Failure> {
-        let changed = self.next_change()?;
-        let moved = self
-            .transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO removed
-                 SELECT kind, id, epoch, generation, coalesce(sealed, x''), ?3, ?4
-                 FROM installations LEFT JOIN sets USING (kind, id, epoch, generation)
-                 WHERE kind = ?1 AND id = ?2",
-            )?
-            .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
-        self.drop_installation(id)?;
-        let old = (now - KEEP_REMOVED).as_millis();
-        self.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
-        Ok(moved == 1)
+        let was_there = self.take_out(id, now)?;
+        self.forget_removed(now)?;
+        Ok(was_there)
     }
 
     pub(super) fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), Failure> {
