@@ -188,7 +188,10 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
+        // Another store keeps these grants: each of them would only be refused.
+        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
         match self.keeper.store().refresh_due(self.clock.now(), None, AT_MOST).await {
+            Ok(_) if standby => {}
             Ok(due) => self.refresh(due.into_iter().map(|due| due.id).collect(), stop).await,
             Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
         }

@@ -24,7 +24,7 @@ const COLUMNS: &str =
 
 /// A row as it lies there.
 #[derive(Clone)]
-struct Stored {
+pub(super) struct Stored {
     id: InstallationId,
     version: Version,
     previous: Option<Before>,
@@ -137,10 +137,10 @@ pub(super) struct Prepared {
 }
 
 /// A set as it is to rest.
-struct Sealed {
-    set: Vec<u8>,
+pub(super) struct Sealed {
+    pub(super) set: Vec<u8>,
     /// Of its refresh token, where it has one of its own.
-    fingerprint: Option<Vec<u8>>,
+    pub(super) fingerprint: Option<Vec<u8>>,
 }
 
 // Looks.
@@ -406,6 +406,7 @@ impl Rows<'_> {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<Installation, Failure> {
+        self.refuse_on_standby()?;
         let stored = self.find(id)?;
         let found = stored.clone().map(|stored| self.open(stored)).transpose()?;
         let kept = found.as_ref().is_some_and(|found| change::is_same(&found.tokens, tokens));
@@ -425,7 +426,7 @@ impl Rows<'_> {
     }
 
     /// Writes a row anew, with its set, over what was there; `kept` says that the set before stays.
-    fn save(
+    pub(super) fn save(
         &self,
         installation: &Installation,
         over: Option<Stored>,
@@ -495,6 +496,7 @@ impl Rows<'_> {
     }
 
     pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {
+        self.refuse_on_standby()?;
         let stored = match self.claimable(claim)? {
             Ok(stored) => stored,
             Err(refusal) => return Ok(refusal),
@@ -683,12 +685,12 @@ fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
 }
 
 /// The inverse of `number`; what was altered to be negative opens no seal anyway.
-fn counter(number: i64) -> u64 {
+pub(super) fn counter(number: i64) -> u64 {
     number.unsigned_abs()
 }
 
 /// A counter as SQLite's integer; none gets near the limit.
-fn number(count: u64) -> i64 {
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
