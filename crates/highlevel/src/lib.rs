@@ -17,5 +17,5 @@ pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
 pub use contacts::Contact;
 pub use error::{Failure, FailureKind};
 pub use locations::Location;
-pub use oauth::{AppCredentials, Consent, OAuth, app_id};
+pub use oauth::{AppCredentials, Consent, OAuth, app_id, read_answer};
 pub use rate::RateLimits;

@@ -217,8 +217,13 @@ impl Issuer for OAuth {
     }
 
     fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
-        reading(answer, |body| wire::token_reply(body, received_at))
+        read_answer(answer, received_at)
     }
+}
+
+/// What an answer of the token endpoint means: for whoever finds one that landed, and asks for none.
+pub fn read_answer(answer: &RawAnswer, received_at: Timestamp) -> Reading {
+    reading(answer, |body| wire::token_reply(body, received_at))
 }
 
 fn reading(answer: &RawAnswer, grant_in: impl FnOnce(&str) -> Result<Grant, String>) -> Reading {
