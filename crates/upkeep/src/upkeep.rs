@@ -193,9 +193,11 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
+        // Another store keeps these grants: each of them would only be refused.
+        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
         let mut flights = JoinSet::new();
         let mut after: Option<Due> = None;
-        loop {
+        while !standby {
             let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
