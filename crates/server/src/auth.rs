@@ -176,6 +176,11 @@ impl Keys {
         key::is_whole(text) && self.holder(text).is_none() && !self.wrong.are_too_many(source, now)
     }
 
+    /// Whether the key is one of these, good or not.
+    pub(crate) fn are_of(&self, authorization: &[u8]) -> bool {
+        bearer(authorization).and_then(|text| self.holder(text)).is_some()
+    }
+
     /// Takes as long for a key of which nothing is known as for one that is half right.
     fn holder(&self, text: &[u8]) -> Option<Caller> {
         let known = self.known.load();

@@ -6,6 +6,7 @@ use tokens::store::Listing;
 use tokens::{Clock, Connection, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
+use crate::config::StoreSettings;
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339, span};
@@ -14,24 +15,62 @@ use crate::wiring::{Context, SystemClock};
 
 pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Explained> {
     context.warn_of_source();
-    let settings = context.settings(|config| config.store())?;
-    let (store, _) = context.open_store(&settings, None).await?;
-    let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
-    let now = SystemClock.now();
-    if args.json {
-        let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
-        output::document(&json!({ "store": settings.url.to_string(), "installations": list }));
-    } else if all.is_empty() {
-        output::answer(&context.text.say("status-empty", &[("store", settings.url.to_string().into())]));
-    } else {
-        output::answer(&table(context, &all, now).to_string());
-        for installation in &all {
-            if let Some(trouble) = trouble(context, installation, now) {
-                output::error(&context.text, &trouble);
-            }
+    let apps = context.of_each_app()?;
+    let stores = Context::settings_of_each(&apps, |config| config.store())?;
+    let mut documents = Vec::new();
+    for (app, settings) in apps.iter().zip(&stores) {
+        if args.json {
+            documents.push(as_json(app, settings).await?);
+            continue;
         }
+        if apps.len() > 1 {
+            output::headline(
+                &context.text.say("status-app", &[("app", app.source.app().to_string().into())]),
+            );
+        }
+        show(app, settings).await?;
+    }
+    if args.json {
+        output::document(&together(documents));
     }
     Ok(Exit::Good)
+}
+
+/// One document of what each app's says; the one of a single app stays as it is.
+fn together(mut each: Vec<Value>) -> Value {
+    if each.len() == 1 {
+        return each.remove(0);
+    }
+    let all = each.iter().filter_map(|one| one["installations"].as_array()).flatten();
+    let apps = each.iter().map(|one| json!({ "app": one["app"], "store": one["store"] }));
+    json!({ "apps": apps.collect::<Vec<_>>(), "installations": all.collect::<Vec<_>>() })
+}
+
+async fn as_json(context: &Context, settings: &StoreSettings) -> Result<Value, Explained> {
+    let (store, _) = context.open_store(settings, None).await?;
+    let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
+    let now = SystemClock.now();
+    let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
+    let app = context.source.app().to_string();
+    Ok(json!({ "app": app, "store": settings.url.to_string(), "installations": list }))
+}
+
+/// One app's installations.
+async fn show(context: &Context, settings: &StoreSettings) -> Result<(), Explained> {
+    let (store, _) = context.open_store(settings, None).await?;
+    let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
+    let now = SystemClock.now();
+    if all.is_empty() {
+        output::answer(&context.text.say("status-empty", &[("store", settings.url.to_string().into())]));
+        return Ok(());
+    }
+    output::answer(&table(context, &all, now).to_string());
+    for installation in &all {
+        if let Some(trouble) = trouble(context, installation, now) {
+            output::error(&context.text, &trouble);
+        }
+    }
+    Ok(())
 }
 
 /// How an installation is, by its connection first and its last check second.
@@ -106,6 +145,7 @@ fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option
 
 fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value {
     json!({
+        "app": context.source.app().to_string(),
         "kind": installation.id.kind(),
         "id": installation.id.as_str(),
         "company_id": installation.company.as_ref().map(tokens::CompanyId::as_str),
