@@ -18,7 +18,7 @@ use crate::text::Text;
 pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", display_order = 0)]
     pub(crate) app: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
