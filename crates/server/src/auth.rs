@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use tokens::records::{KeyId, KeyRecord, KeyUse, Verb};
+use tokens::records::{KeyId, KeyRecord, KeyUse, Reach, Verb};
 use tokens::{InstallationId, Timestamp};
 
 use crate::key;
@@ -111,6 +111,14 @@ impl Caller {
         match self.key.record.verbs.contains(&verb) {
             true => Ok(()),
             false => Err(Forbidden::Verb),
+        }
+    }
+
+    /// Whether the key reaches everything.
+    pub(crate) fn reaches_all(&self) -> Result<(), Forbidden> {
+        match self.key.record.reach {
+            Reach::All => Ok(()),
+            Reach::These(_) => Err(Forbidden::Reach),
         }
     }
 
@@ -251,8 +259,6 @@ pub(crate) fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use tokens::records::Reach;
 
     use super::*;
     use crate::ApiKey;

@@ -143,8 +143,9 @@ mod tests {
         for bad in ["Billing", "a_b", "a.b", "a/b", "ä", "default", "records", "spool", "a,b,a"] {
             check(&[("GHL_APPS", bad)], None);
         }
-        check(&[("GHL_APPS", &"a".repeat(32))], Some(&"a".repeat(32)));
-        check(&[("GHL_APPS", &"a".repeat(33))], None);
+        let longest = "a".repeat(LONGEST_NAME);
+        check(&[("GHL_APPS", &longest)], Some(&longest));
+        check(&[("GHL_APPS", &format!("{longest}a"))], None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 
 use super::document;
+use crate::auth::Caller;
 use crate::error::Problem;
 use crate::front::Front;
 use crate::street::Neighbours;
@@ -41,8 +42,10 @@ pub(crate) async fn metrics(
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-/// The apps that are configured.
-pub(crate) async fn apps(State(front): State<Arc<Front>>) -> Response {
+/// The apps that are configured, for whom nothing else is hidden from either.
+pub(crate) async fn apps(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
+    let speech = front.house.speech.as_ref();
+    caller.reaches_all().map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
     let apps = front.house.apps.iter().map(|app| {
         json!({
             "app": app.name,
@@ -52,7 +55,7 @@ pub(crate) async fn apps(State(front): State<Arc<Front>>) -> Response {
             "scope": app.scopes,
         })
     });
-    document(StatusCode::OK, &json!({ "apps": apps.collect::<Vec<_>>() }))
+    Ok(document(StatusCode::OK, &json!({ "apps": apps.collect::<Vec<_>>() })))
 }
 
 pub(crate) async fn openapi() -> Response {
