@@ -256,7 +256,6 @@ impl Opened {
             settings.upkeep,
         );
         let name = context.source.app().name().map(str::to_owned);
-        let span = name.as_ref().map_or_else(Span::none, |name| tracing::info_span!("app", name));
         let house = House {
             app: name,
             apps: shared.apps.clone(),
@@ -272,7 +271,7 @@ impl Opened {
             room: shared.room,
         };
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
-        Ok(Self { keeper, front, upkeep, span })
+        Ok(Self { keeper, upkeep, span: front.span(), front })
     }
 }
 

@@ -186,7 +186,9 @@ impl Keys {
 
     /// Whether the key is one of these, good or not.
     pub(crate) fn are_of(&self, authorization: &[u8]) -> bool {
-        bearer(authorization).and_then(|text| self.holder(text)).is_some()
+        let Some(text) = bearer(authorization) else { return false };
+        let is_called_so = key::public_part(text).is_some_and(|id| self.known.load().contains_key(id));
+        is_called_so && self.holder(text).is_some()
     }
 
     /// Takes as long for a key of which nothing is known as for one that is half right.

@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use tokens::records::{Verb, Visit};
 use tokens::{AuthorizationCode, InstallPolicy, KeeperError, Timestamp};
+use tracing::Instrument as _;
 
 use crate::api::{document, whole_body};
 use crate::auth::{Source, held};
@@ -242,7 +243,7 @@ fn connected(front: &Front, connected: Result<tokens::Installation, KeeperError>
         }
         Err(KeeperError::Parked(id)) => {
             let upkeep = front.house.upkeep.clone();
-            tokio::spawn(async move { upkeep.tell_parked(&id).await });
+            tokio::spawn(async move { upkeep.tell_parked(&id).await }.in_current_span());
             Page::new(speech, StatusCode::ACCEPTED, "parked").into_response()
         }
         Err(KeeperError::InvalidCode { .. }) => {

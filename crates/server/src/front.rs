@@ -155,8 +155,8 @@ impl Front {
     }
 
     /// Where a log's lines come from, with several apps.
-    pub(crate) fn span(&self) -> Span {
-        self.house.app.as_ref().map_or_else(Span::none, |name| info_span!("app", name))
+    pub fn span(&self) -> Span {
+        self.house.app.as_ref().map_or_else(Span::none, |name| info_span!("house", app = %name))
     }
 
     /// Whether the service can do its work for this app.

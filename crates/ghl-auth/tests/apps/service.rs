@@ -51,7 +51,13 @@ fn a_key_says_which_app_is_meant_and_so_does_the_path() {
         let count: u32 = counted.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a count");
         assert!(count >= 5, "{app}: {count} of 6, the first of which may have been the check's");
     }
-    served.end();
+    // The location is the same: whose it is has to stand in the log.
+    let log = served.end();
+    for did in ["checked", "answered"] {
+        let lines = || log.lines().filter(|line| line.contains(&format!(" {did}")));
+        assert!(lines().any(|line| line.contains("house{app=crm}: ")), "{did}: {log}");
+        assert!(lines().any(|line| !line.contains("house{")), "{did}: {log}");
+    }
 }
 
 #[test]
@@ -362,5 +368,5 @@ fn the_single_app_knows_nothing_of_names() {
     let metrics = bare(&served.private, "GET", "/metrics").body;
     assert!(metrics.contains("ghl_auth_store_up 1") && !metrics.contains("app="), "{metrics}");
     let log = served.end();
-    assert!(!log.contains("app{"), "{log}");
+    assert!(!log.contains("house{"), "{log}");
 }
