@@ -1,5 +1,6 @@
 //! Where a store is, as `GHL_STORE` says it.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,23 @@ impl StoreUrl {
         }
     }
 
+    /// Where the grants of a named app rest, beside those of the app without a name: for `ghl.db`
+    /// that is `ghl.NAME.db`. A file has room for one app's only.
+    pub fn for_app(&self, name: &str) -> Option<Self> {
+        match self {
+            Self::File(_) => None,
+            Self::Sqlite(path) => {
+                let file = match (path.file_stem(), path.extension()) {
+                    (Some(stem), Some(extension)) => {
+                        [stem, ".".as_ref(), name.as_ref(), ".".as_ref(), extension].into_iter().collect()
+                    }
+                    _ => [path.file_name()?, ".".as_ref(), name.as_ref()].into_iter().collect::<OsString>(),
+                };
+                Some(Self::Sqlite(path.with_file_name(file)))
+            }
+        }
+    }
+
     /// The file or the database.
     pub fn path(&self) -> &Path {
         match self {
@@ -76,5 +94,19 @@ mod tests {
         check("postgresql://db/ghl", Err(InvalidStoreUrl::PostgresNotYet));
         check("ghl_tokens.json", Err(InvalidStoreUrl::UnknownKind));
         check("mysql:x", Err(InvalidStoreUrl::UnknownKind));
+    }
+
+    #[test]
+    fn each_named_app_has_a_database_of_its_own() {
+        let check = |text, expected: Option<&str>| {
+            let url = StoreUrl::parse(text).expect("a store").for_app("crm");
+            assert_eq!(url.map(|url| url.to_string()).as_deref(), expected, "{text}");
+        };
+        check("sqlite:/var/lib/ghl.db", Some("sqlite:/var/lib/ghl.crm.db"));
+        check("sqlite:ghl.1.db", Some("sqlite:ghl.1.crm.db"));
+        check("sqlite:/var/lib.d/ghl", Some("sqlite:/var/lib.d/ghl.crm"));
+        check("sqlite:.ghl", Some("sqlite:.ghl.crm"));
+        check("sqlite:..", None);
+        check("file:ghl_tokens.json", None);
     }
 }

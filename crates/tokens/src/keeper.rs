@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::admission::{Admission, InstallPolicy};
 use crate::clock::{Clock, Timestamp};
@@ -501,11 +501,12 @@ impl Parts {
         let (arrived, arrival) = watch::channel(None);
         in_the_air.insert(air.clone(), arrival.clone());
         let entry = Entry { parts: self.clone(), air };
-        tokio::spawn(async move {
+        let flight = async move {
             let landed = flight.await;
             drop(entry);
             arrived.send_replace(Some(landed));
-        });
+        };
+        tokio::spawn(flight.in_current_span());
         arrival
     }
 

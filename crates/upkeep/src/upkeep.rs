@@ -18,7 +18,7 @@ use tokens::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
 use crate::notify::{Heartbeat, Way};
@@ -281,7 +281,7 @@ impl Upkeep {
                 break;
             }
             let keeper = self.keeper.clone();
-            flights.spawn(async move {
+            let refresh = async move {
                 match keeper.refresh_if_due(&id).await {
                     Ok(installation) => {
                         let generation = installation.version.generation;
@@ -289,7 +289,8 @@ impl Upkeep {
                     }
                     Err(error) => warn!(%id, %error, "the refresh that was due failed"),
                 }
-            });
+            };
+            flights.spawn(refresh.in_current_span());
         }
     }
 
@@ -309,7 +310,7 @@ impl Upkeep {
                 break;
             }
             let upkeep = self.clone();
-            checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
+            checks.spawn(async move { upkeep.check_in_turn(&id, now).await }.in_current_span());
         }
     }
 
