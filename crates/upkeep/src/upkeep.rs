@@ -193,11 +193,18 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        // Another store keeps these grants: each of them would only be refused.
-        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
+        // Where another store keeps these grants, each of them would only be refused.
+        if !matches!(self.keeper.store().standby().await, Ok(Some(_))) {
+            self.refresh_each_due(stop).await;
+        }
+        self.tally.round();
+        self.note_alive();
+    }
+
+    async fn refresh_each_due(&self, stop: &watch::Receiver<bool>) {
         let mut flights = JoinSet::new();
         let mut after: Option<Due> = None;
-        while !standby {
+        loop {
             let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -215,8 +222,6 @@ impl Upkeep {
             after = Some(last);
         }
         flights.join_all().await;
-        self.tally.round();
-        self.note_alive();
     }
 
     fn note_alive(&self) {
