@@ -20,6 +20,7 @@ mod jwt;
 mod key;
 pub mod local_time;
 mod lock;
+mod postgres;
 mod records;
 mod row;
 mod seal;
@@ -35,7 +36,7 @@ use tokens::{InstallationId, Records, Store, StoreError};
 
 pub use disk::open_folder;
 pub use key::{InvalidKey, Key, Keys};
-pub use url::{InvalidStoreUrl, StoreUrl};
+pub use url::{InvalidStoreUrl, PostgresUrl, StoreUrl};
 
 use data_file::DataFile;
 use seal::Sealer;
@@ -52,7 +53,13 @@ pub fn open(
     match url {
         StoreUrl::File(path) => open_file(path, keys, otherwise, false),
         StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, Arc::new(Sealer::new(keys)))?)),
+        StoreUrl::Postgres(_) => Err(is_reached_otherwise(url)),
     }
+}
+
+/// A database on a network is reached by `connect`; nobody who has one comes here.
+fn is_reached_otherwise(url: &StoreUrl) -> StoreError {
+    StoreError::NoRoomFor { place: url.to_string(), what: "a caller that can't wait for a network" }
 }
 
 /// A store, and what the service remembers beside it.
@@ -70,13 +77,14 @@ pub fn open_with_records(
         disk::refuse_open_folder(&disk::behind_links(path).map_err(disk::failed("find", path))?)?;
     }
     let store = open(url, keys, otherwise)?;
-    let records = records::SqliteRecords::open(&records::beside(url.path()))?;
+    let path = url.path().ok_or_else(|| is_reached_otherwise(url))?;
+    let records = records::SqliteRecords::open(&records::beside(path))?;
     Ok((store, Arc::new(records)))
 }
 
 /// What the service remembers, if there has ever been a service over this store.
 pub fn open_records_if_there(url: &StoreUrl) -> Result<Option<Arc<dyn Records>>, StoreError> {
-    let path = records::beside(url.path());
+    let path = records::beside(url.path().ok_or_else(|| is_reached_otherwise(url))?);
     match path.exists() {
         true => Ok(Some(Arc::new(records::SqliteRecords::open(&path)?))),
         false => Ok(None),
