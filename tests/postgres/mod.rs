@@ -30,7 +30,8 @@ pub struct Server {
 /// Whether the tests that need PostgreSQL are to be left out: only where someone said so, and never
 /// where they are to show that all is well.
 pub fn is_left_out() -> bool {
-    let left_out = std::env::var_os("GHL_AUTH_WITHOUT_POSTGRES").is_some() && std::env::var_os("CI").is_none();
+    let left_out =
+        std::env::var_os("GHL_AUTH_WITHOUT_POSTGRES").is_some() && std::env::var_os("CI").is_none();
     if left_out {
         eprintln!("LEFT OUT: the tests on PostgreSQL, because of GHL_AUTH_WITHOUT_POSTGRES");
     }
