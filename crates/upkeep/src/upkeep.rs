@@ -18,7 +18,7 @@ use tokens::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
 use crate::notify::{Heartbeat, Way};
@@ -193,9 +193,11 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
+        // Another store keeps these grants: each of them would only be refused.
+        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
         let mut flights = JoinSet::new();
         let mut after: Option<Due> = None;
-        loop {
+        while !standby {
             let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -279,7 +281,7 @@ impl Upkeep {
                 break;
             }
             let keeper = self.keeper.clone();
-            flights.spawn(async move {
+            let refresh = async move {
                 match keeper.refresh_if_due(&id).await {
                     Ok(installation) => {
                         let generation = installation.version.generation;
@@ -287,7 +289,8 @@ impl Upkeep {
                     }
                     Err(error) => warn!(%id, %error, "the refresh that was due failed"),
                 }
-            });
+            };
+            flights.spawn(refresh.in_current_span());
         }
     }
 
@@ -307,7 +310,7 @@ impl Upkeep {
                 break;
             }
             let upkeep = self.clone();
-            checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
+            checks.spawn(async move { upkeep.check_in_turn(&id, now).await }.in_current_span());
         }
     }
 
