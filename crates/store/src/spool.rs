@@ -45,6 +45,11 @@ impl Spool {
         Self { folder: disk::beside(path, ".spool"), sealer, slots: Mutex::default() }
     }
 
+    /// The spool in a folder of its own.
+    pub(crate) fn within(folder: &Path, sealer: Arc<Sealer>) -> Self {
+        Self { folder: folder.to_owned(), sealer, slots: Mutex::default() }
+    }
+
     /// Whether any slot may be there.
     pub(crate) fn exists(&self) -> bool {
         self.folder.exists()

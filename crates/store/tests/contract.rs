@@ -1,6 +1,8 @@
 //! One story for every store: what the Keeper relies on, whatever lies underneath.
 #![allow(clippy::unwrap_used, reason = "a failure here is the test's own answer")]
 
+#[path = "../../../tests/postgres/mod.rs"]
+mod postgres;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ struct House {
     folder: tempfile::TempDir,
     keys: Keys,
     kind: Kind,
+    url: StoreUrl,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -30,11 +33,19 @@ enum Kind {
     File,
     InPlace,
     Sqlite,
+    Postgres,
 }
 
 impl House {
     fn new(kind: Kind, keys: Keys) -> Self {
-        let house = Self { folder: tempfile::tempdir().unwrap(), keys, kind };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ghl_tokens.json");
+        let url = match kind {
+            Kind::File | Kind::InPlace => StoreUrl::File(path),
+            Kind::Sqlite => StoreUrl::Sqlite(path),
+            Kind::Postgres => StoreUrl::parse(&postgres::server().fresh_schema()).unwrap(),
+        };
+        let house = Self { folder, keys, kind, url };
         if kind == Kind::InPlace {
             // People `touch` the file before they mount it.
             std::fs::write(house.path(), "").unwrap();
@@ -48,23 +59,51 @@ impl House {
 
     fn open(&self) -> Arc<dyn Store> {
         let opened = match self.kind {
-            Kind::File => store::open(&StoreUrl::File(self.path()), &self.keys, None),
             Kind::InPlace => store::open_file_in_place(&self.path(), &self.keys, None),
-            Kind::Sqlite => store::open(&StoreUrl::Sqlite(self.path()), &self.keys, None),
+            Kind::File | Kind::Sqlite => store::open(&self.url, &self.keys, None),
+            Kind::Postgres => {
+                let spool = self.folder.path().join("ghl_tokens.json.spool");
+                let connect = async || store::connect(&self.url, &self.keys, &spool, None).await;
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connect()))
+            }
         };
         opened.unwrap()
+    }
+
+    /// Lets time pass where leases go by a clock that the test does not set: what was written down by it
+    /// becomes older.
+    fn time_passes(&self, millis: i64) {
+        if let StoreUrl::Postgres(_) = &self.url {
+            let url = self.url.to_string();
+            let schema = postgres::schema_of(&url);
+            postgres::server().sql(&format!(
+                "UPDATE {schema}.installations SET intent_at = intent_at - {millis}, lease_until = lease_until - {millis}"
+            ));
+        }
+    }
+
+    /// Whether an instant is the one that is expected, as far as the store's clock is the test's.
+    fn is_then(&self, found: Timestamp, expected: Timestamp) -> bool {
+        match self.kind {
+            Kind::Postgres => found.apart(expected) < Duration::from_millis(900),
+            _ => found == expected,
+        }
     }
 }
 
 fn houses() -> Vec<(&'static str, House)> {
     let sealed = || sealed_by(&new_key());
-    vec![
+    let mut houses = vec![
         ("a plain file", House::new(Kind::File, Keys::default())),
         ("a sealed file", House::new(Kind::File, sealed())),
         ("a plain file in place", House::new(Kind::InPlace, Keys::default())),
         ("a sealed file in place", House::new(Kind::InPlace, sealed())),
         ("a database", House::new(Kind::Sqlite, sealed())),
-    ]
+    ];
+    if !postgres::is_left_out() {
+        houses.push(("PostgreSQL", House::new(Kind::Postgres, sealed())));
+    }
+    houses
 }
 
 fn run(story: impl AsyncFn(&str, &House)) {
@@ -175,8 +214,9 @@ fn one_flight_at_a_time_from_intent_to_commit() {
             matches!(store.claim(&ours).await.unwrap(), Claim::Ours { since } if since == later(1)),
             "{name}"
         );
+        house.time_passes(1000);
         assert!(
-            matches!(other.claim(&theirs).await.unwrap(), Claim::Taken { since } if since == later(1)),
+            matches!(other.claim(&theirs).await.unwrap(), Claim::Taken { since } if house.is_then(since, later(1))),
             "{name}"
         );
         let at_once = claim(&first, "f3", later(2));
@@ -237,27 +277,38 @@ fn a_flight_that_died_is_flown_on_with_the_same_token() {
         let found = loaded(&store).await;
         assert_eq!(found.intent, Some(Intent { since: later(1) }), "{name}");
         let after_the_lease = later(1) + LEASE;
+        house.time_passes(4000);
         let takeover = store.claim(&claim(&found, "f2", after_the_lease)).await.unwrap();
-        assert!(matches!(takeover, Claim::Ours { since } if since == later(1)), "{name}");
+        assert!(matches!(takeover, Claim::Ours { since } if house.is_then(since, later(1))), "{name}");
     });
 }
 
 #[test]
 fn a_database_lease_that_nobody_renews_ends() {
-    let house = House::new(Kind::Sqlite, sealed_by(&new_key()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (store, first) = connected(&house).await;
+    in_databases(async |name, house| {
+        let (store, first) = connected(house).await;
         let other = house.open();
         let claimed = |name, millis| claim(&first, name, START + Duration::from_millis(millis));
         store.claim(&claimed("f1", 0)).await.unwrap();
+        house.time_passes(3000);
         store.renew(&claimed("f1", 3000)).await.unwrap();
-        assert!(matches!(other.claim(&claimed("f2", 6999)).await.unwrap(), Claim::Taken { .. }));
-        assert!(matches!(other.claim(&claimed("f2", 7000)).await.unwrap(), Claim::Ours { .. }));
-        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)));
+        // A database's own clock goes on meanwhile.
+        let (before, after) = if house.kind == Kind::Postgres { (6000, 7000) } else { (6999, 7000) };
+        house.time_passes(before - 3000);
+        assert!(
+            matches!(other.claim(&claimed("f2", before as u64)).await.unwrap(), Claim::Taken { .. }),
+            "{name}"
+        );
+        house.time_passes(after - before);
+        assert!(
+            matches!(other.claim(&claimed("f2", after as u64)).await.unwrap(), Claim::Ours { .. }),
+            "{name}"
+        );
+        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)), "{name}");
         // A clock that was set back by hours holds nobody up.
+        house.time_passes(-7_200_000);
         let earlier = claim(&first, "f3", START - Duration::from_secs(7200));
-        assert!(matches!(store.claim(&earlier).await.unwrap(), Claim::Ours { .. }));
+        assert!(matches!(store.claim(&earlier).await.unwrap(), Claim::Ours { .. }), "{name}");
     });
 }
 
@@ -305,8 +356,9 @@ fn a_flight_without_tokens_settles_how_the_connection_stands() {
 
         let other = house.open();
         let next = claim(&first, "f2", later(31));
+        house.time_passes(30_000);
         assert!(
-            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if since == later(1)),
+            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if house.is_then(since, later(1))),
             "{name}"
         );
         // The flight that was settled before has no say while another is in the air.
@@ -647,8 +699,13 @@ fn sorted_ids<'a>(all: impl Iterator<Item = &'a tokens::Overview>) -> Vec<Instal
 
 /// A story for stores that have room for many.
 fn many(story: impl AsyncFn(&str, &Arc<dyn Store>)) {
-    let with_room = houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite));
-    run_in(with_room.collect(), async |name, house| story(name, &house.open()).await);
+    in_databases(async |name, house| story(name, &house.open()).await);
+}
+
+fn in_databases(story: impl AsyncFn(&str, &House)) {
+    let with_room =
+        houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite | Kind::Postgres));
+    run_in(with_room.collect(), story);
 }
 
 #[test]
