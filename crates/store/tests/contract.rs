@@ -10,7 +10,7 @@ use std::time::Duration;
 use sample::*;
 use store::{Keys, StoreUrl};
 use tokens::store::{
-    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Order, Stand,
+    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Order, Removed, Stand,
 };
 use tokens::{
     Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Store,
@@ -714,5 +714,200 @@ fn no_change_is_lost_among_many() {
         connects.join_all().await;
         let found = loaded(&house.open()).await;
         assert_eq!(found.version, Version { epoch: 60, generation: 60 }, "{name}");
+    });
+}
+
+/// An installation as another store may hold it: of some age, with a set before, checked and named.
+fn from_elsewhere(id: &tokens::InstallationId, generation: u64) -> Installation {
+    let set = |n: u64| tokens(id, &format!("g{n}"), later(n));
+    Installation {
+        id: id.clone(),
+        version: Version { epoch: 3, generation },
+        tokens: set(generation),
+        previous: Some(tokens::Previous { tokens: set(generation - 1), keep_until: later(0) + DAY }),
+        connection: Connection::Suspended {
+            since: later(1),
+            attempts: 2,
+            retry_at: later(900),
+            said: "not active".to_owned(),
+        },
+        intent: None,
+        last_check: Some(LastCheck {
+            at: later(5),
+            health: Health::Suspended,
+            code: Some("location_not_active".to_owned()),
+            said: Some("not active".to_owned()),
+        }),
+        connected_at: later(0),
+        name: Some("Clínica São João".to_owned()),
+        unlisted_at: Some(later(7)),
+    }
+}
+
+#[test]
+fn what_is_put_is_there_as_it_was_and_what_is_newer_stays() {
+    run(async |name, house| {
+        let store = house.open();
+        let one = from_elsewhere(&location(), 7);
+        assert_eq!(store.put(&[]).await.unwrap(), 0, "{name}");
+        assert_eq!(store.put(std::slice::from_ref(&one)).await.unwrap(), 1, "{name}");
+        drop(store);
+        let store = house.open();
+        let found = loaded(&store).await;
+        assert_same(&found, &one);
+        if house.kind == Kind::Sqlite {
+            assert_eq!(found.overview(), one.overview(), "{name}");
+        }
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(all, [found.overview()], "{name}");
+
+        // The same once more, an older one, and one whose flight was in the air.
+        assert_eq!(store.put(std::slice::from_ref(&one)).await.unwrap(), 0, "{name}");
+        let older = from_elsewhere(&location(), 6);
+        assert_eq!(store.put(&[older]).await.unwrap(), 0, "{name}");
+        assert_same(&loaded(&store).await, &one);
+        let newer =
+            Installation { intent: Some(Intent { since: later(9) }), ..from_elsewhere(&location(), 9) };
+        assert_eq!(store.put(&[newer.clone()]).await.unwrap(), 1, "{name}");
+        assert_same(&loaded(&store).await, &Installation { intent: None, ..newer.clone() });
+
+        // It lives on as any other.
+        let Claim::Ours { .. } = store.claim(&claim(&newer, "f1", later(10))).await.unwrap() else {
+            panic!("{name}")
+        };
+        let next = commit(&*store, &newer, "f1", tokens(&location(), "next", later(11)), later(11));
+        let Committed::Saved(saved) = store.commit(&next).await.unwrap() else { panic!("{name}") };
+        assert_eq!(saved.version, Version { epoch: 3, generation: 10 }, "{name}");
+        assert!(saved.previous.unwrap().tokens.access == newer.tokens.access, "{name}");
+    });
+}
+
+#[test]
+fn many_are_put_at_once_where_there_is_room() {
+    run(async |name, house| {
+        let store = house.open();
+        let id = |n: usize| tokens::InstallationId::from_parts("location", &format!("L{n:05}")).unwrap();
+        let many: Vec<Installation> = (0..2500).map(|n| from_elsewhere(&id(n), 2)).collect();
+        if house.kind != Kind::Sqlite {
+            let refused = store.put(&many).await;
+            assert!(matches!(refused, Err(StoreError::NoRoomFor { .. })), "{name}");
+            store.put(&many[..1]).await.unwrap();
+            let second = store.put(&many[1..2]).await;
+            assert!(matches!(second, Err(StoreError::NoRoomFor { .. })), "{name}");
+            assert_eq!(store.list(None, 9).await.unwrap().len(), 1, "{name}");
+            return;
+        }
+        assert_eq!(store.put(&many[..1200]).await.unwrap(), 1200, "{name}");
+        assert_eq!(store.put(&many).await.unwrap(), 1300, "{name}: those that are there are not put again");
+        let page = store.list(Some(&id(2398)), 1000).await.unwrap();
+        assert_eq!(page.len(), 101, "{name}");
+        for (found, put) in page.iter().zip(&many[2399..]) {
+            assert_same(found, put);
+        }
+        assert_eq!(store.counts().await.unwrap().suspended, 2500, "{name}");
+    });
+}
+
+#[test]
+fn what_was_removed_elsewhere_counts_on_and_a_backup_does_not_bring_it_back() {
+    run(async |name, house| {
+        let store = house.open();
+        let version = Version { epoch: 3, generation: 9 };
+        let removed = |id, tokens| Removed { id, version, tokens, at: later(20) };
+        let gone =
+            [removed(location(), Some(tokens(&location(), "gone", later(1)))), removed(company(), None)];
+        if house.kind != Kind::Sqlite {
+            connected(house).await;
+            assert!(matches!(store.put_removed(&gone).await, Err(StoreError::NoRoomFor { .. })), "{name}");
+            return;
+        }
+        store.put(&[from_elsewhere(&other_location(), 4)]).await.unwrap();
+        store.put_removed(&gone).await.unwrap();
+        store.put_removed(&[removed(other_location(), None)]).await.unwrap();
+        assert!(store.load(&other_location()).await.unwrap().is_some(), "{name}: what is kept stays");
+        assert_eq!(store.put(&[from_elsewhere(&location(), 9)]).await.unwrap(), 0, "{name}");
+        assert!(store.load(&location()).await.unwrap().is_none(), "{name}");
+        let back = store.connect(&location(), &tokens(&location(), "new", later(30)), later(30)).await;
+        assert_eq!(back.unwrap().version, Version { epoch: 4, generation: 10 }, "{name}");
+        let anew = Installation {
+            version: Version { epoch: 4, generation: 1 },
+            connected_at: later(25),
+            ..from_elsewhere(&company(), 4)
+        };
+        assert_eq!(
+            store.put(&[anew]).await.unwrap(),
+            1,
+            "{name}: a newer authorisation is no backup of an old one"
+        );
+    });
+}
+
+#[test]
+fn on_standby_grants_are_read_and_neither_refreshed_nor_taken_in() {
+    run(async |name, house| {
+        let (store, installation) = connected(house).await;
+        assert_eq!(store.standby().await.unwrap(), None, "{name}");
+        if house.kind == Kind::InPlace {
+            assert!(matches!(store.set_standby(Some("why")).await, Err(StoreError::NoRoomFor { .. })));
+            return;
+        }
+        // By the clock of the machine, because a standby is no question that a test's clock asks.
+        let now = jiff::Timestamp::now().as_millisecond();
+        let flying = claim(&installation, "f1", Timestamp::from_millis(now));
+        assert!(matches!(store.claim(&flying).await.unwrap(), Claim::Ours { .. }), "{name}");
+        let refused = house.open().set_standby(Some("moved")).await;
+        assert!(matches!(refused, Err(StoreError::InTheAir { .. })), "{name}: {refused:?}");
+        assert_eq!(store.standby().await.unwrap(), None, "{name}");
+        store.settle(&flying, &Connection::Connected, IntentThen::StaysOpen).await.unwrap();
+        house.open().set_standby(Some("moved to sqlite:other.db")).await.unwrap();
+
+        let why = store.standby().await.unwrap();
+        assert_eq!(why.as_deref(), Some("moved to sqlite:other.db"), "{name}");
+        let refused = [
+            store.claim(&claim(&installation, "f2", later(9))).await.map(drop),
+            store.connect(&location(), &tokens(&location(), "2", later(9)), later(9)).await.map(drop),
+        ];
+        for refused in refused {
+            assert!(
+                matches!(&refused, Err(StoreError::Standby { why, .. }) if why.contains("other.db")),
+                "{name}: {refused:?}"
+            );
+        }
+        if store.can_park() {
+            let parked = store.park(&company(), &tokens(&company(), "p", later(9)), later(9)).await;
+            assert!(matches!(parked, Err(StoreError::Standby { .. })), "{name}: {parked:?}");
+        }
+        assert!(loaded(&store).await.tokens.access == installation.tokens.access, "{name}");
+        // An answer that came before is saved all the same.
+        let late = commit(&*store, &installation, "f1", tokens(&location(), "late", later(9)), later(9));
+        assert!(matches!(store.commit(&late).await.unwrap(), Committed::Saved(_)), "{name}");
+        store.set_standby(None).await.unwrap();
+        store.set_standby(None).await.unwrap();
+        let next = loaded(&store).await;
+        assert!(
+            matches!(store.claim(&claim(&next, "f3", later(10))).await.unwrap(), Claim::Ours { .. }),
+            "{name}"
+        );
+    });
+}
+
+#[test]
+fn what_is_parked_is_given_with_its_tokens_to_whoever_moves_it() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            assert!(store.parked_grants().await.unwrap().is_empty(), "{name}");
+            return;
+        }
+        let sets =
+            [(location(), "one"), (company(), "two")].map(|(id, set)| (id.clone(), tokens(&id, set, START)));
+        for (id, set) in &sets {
+            store.park(id, set, later(3)).await.unwrap();
+        }
+        let found = store.parked_grants().await.unwrap();
+        let listed = store.parked().await.unwrap();
+        assert_eq!(found.iter().map(|(parked, _)| parked.clone()).collect::<Vec<_>>(), listed, "{name}");
+        assert!(found.iter().zip(&sets).all(|((_, found), (_, set))| found == set), "{name}");
     });
 }

@@ -311,7 +311,12 @@ impl Keeper {
         let name = self.parts.name_flight();
         let (keeper, code) = (self.clone(), code.clone());
         let arrival = self.parts.launch(Air::Exchange(name.clone()), async move {
-            keeper.parts.store.reserve(&name).await?;
+            let store = &keeper.parts.store;
+            if let Some(why) = store.standby().await? {
+                // A code works once: it is not used up for a grant that would be refused.
+                return Err(StoreError::Standby { place: store.place(), why }.into());
+            }
+            store.reserve(&name).await?;
             let connected = keeper.exchange(&name, &code, unasked.as_ref()).await;
             if !matches!(connected, Err(KeeperError::Spooled(_)))
                 && let Err(error) = keeper.parts.store.free(&name).await
@@ -553,7 +558,11 @@ impl Parts {
                 Err(error) => error,
             };
             // A store that has stopped believing the disk is well again only in another process.
-            let hopeless = matches!(error, StoreError::Poisoned { .. } | StoreError::NoRoomFor { .. });
+            // On standby, another store keeps these grants.
+            let hopeless = matches!(
+                error,
+                StoreError::Poisoned { .. } | StoreError::NoRoomFor { .. } | StoreError::Standby { .. }
+            );
             if hopeless || self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
                 return Err(error);
             }

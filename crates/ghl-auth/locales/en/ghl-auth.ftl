@@ -277,6 +277,8 @@ error-store_poisoned = { $place } failed to reach the disk, so what the system s
     .action = Check the disk and start again.
 error-store_standby = { $place } is on standby: { $why }. Nothing is refreshed or taken in there, so that two programs never use one grant.
     .action = Use the store that keeps these grants now. If this one is to keep them from now on, and the other is out of use for good, run: ghl-auth restore --take-over
+error-store_in_the_air = A refresh is in the air at { $place }, so it can't be put on standby just now.
+    .action = Run the command again in a minute; nothing was changed.
 error-store_read_only = { $place } is a standby of another database and takes no writes.
     .action = Name the primary in GHL_STORE (with several hosts, add target_session_attrs=read-write).
 error-lease_lost = Another process has taken over the refresh.
@@ -602,6 +604,8 @@ api-internal = Something broke inside the program.
     .action = Report it with the x-request-id of this answer.
 api-no_room = The store has no room for that: a file keeps one installation and nothing else.
     .action = Use GHL_STORE=sqlite:PATH with GHL_AUTH_KEY.
+api-standby = This store is on standby: another one keeps these grants, so nothing is refreshed or taken in here.
+    .action = Ask the service that keeps these grants now, or make this one keep them with: ghl-auth restore --take-over
 api-store_unavailable = The store can't be used at the moment.
     .action = Try again soon; the log of the service says what is wrong.
 api-not_ready = The service is not ready.

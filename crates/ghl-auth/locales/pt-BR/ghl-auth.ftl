@@ -286,6 +286,8 @@ error-store_poisoned = { $place } não chegou ao disco, e já não se pode confi
     .action = Verifique o disco e comece de novo.
 error-store_standby = { $place } está em espera: { $why }. Nada é renovado nem recebido ali, para que dois programas nunca usem a mesma autorização.
     .action = Use o armazenamento que guarda essas autorizações agora. Se é este que deve guardá-las daqui em diante, e o outro saiu de uso para sempre, execute: ghl-auth restore --take-over
+error-store_in_the_air = Há uma renovação em andamento em { $place }, por isso não dá para colocá-lo em espera agora.
+    .action = Execute o comando de novo em um minuto; nada foi alterado.
 error-store_read_only = { $place } é uma réplica de outro banco de dados e não aceita escritas.
     .action = Indique o primário em GHL_STORE (com vários hosts, acrescente target_session_attrs=read-write).
 error-lease_lost = Outro processo assumiu a renovação.
@@ -611,6 +613,8 @@ api-internal = Algo quebrou dentro do programa.
     .action = Relate com o x-request-id desta resposta.
 api-no_room = O armazenamento não tem lugar para isso: um arquivo guarda uma só instalação e nada mais.
     .action = Use GHL_STORE=sqlite:CAMINHO com GHL_AUTH_KEY.
+api-standby = Este armazenamento está em espera: outro guarda essas autorizações, por isso nada é renovado nem recebido aqui.
+    .action = Pergunte ao serviço que guarda essas autorizações agora, ou faça este guardá-las com: ghl-auth restore --take-over
 api-store_unavailable = O armazenamento não pode ser usado no momento.
     .action = Tente de novo em breve; o log do serviço diz o que há de errado.
 api-not_ready = O serviço não está pronto.
