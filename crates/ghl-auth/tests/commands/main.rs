@@ -16,6 +16,7 @@ mod metrics;
 mod paper;
 mod permissions;
 mod refusals;
+mod scale;
 mod schedule;
 mod service;
 mod serving;
