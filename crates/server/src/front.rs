@@ -36,6 +36,7 @@ use crate::house::{Audit, Face, House, Listener};
 use crate::metrics::Metrics;
 use crate::patience::Patient;
 use crate::shortcut::{self, Begun};
+use crate::webhooks::Crowd;
 use crate::{hosts, routes};
 
 /// A connection that sends no whole header within this time is closed.
@@ -69,6 +70,7 @@ pub struct Front {
     pub(crate) audit: AuditBook,
     pub(crate) metrics: Metrics,
     pub(crate) strangers: Strangers,
+    pub(crate) crowd: Crowd,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     /// Which keys are known: as the records last said.
@@ -127,6 +129,7 @@ impl Front {
             audit: AuditBook::default(),
             metrics: Metrics::default(),
             strangers: Strangers::new(),
+            crowd: Crowd::default(),
             callback,
             keys_as_of: Mutex::default(),
             process: format!("{process}-"),

@@ -21,6 +21,7 @@ mod patience;
 mod routes;
 mod shortcut;
 mod tls;
+mod webhooks;
 
 mod hosts;
 
@@ -29,3 +30,4 @@ pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener, Roo
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
 pub use tls::Certificate;
+pub use webhooks::Webhooks;

@@ -20,7 +20,7 @@ const fn secret(name: &'static str, example: &'static str) -> Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 42] = [
+pub(crate) const ALL: [Variable; 45] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234"),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000"),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback"),
@@ -46,6 +46,9 @@ pub(crate) const ALL: [Variable; 42] = [
     plain("GHL_AUTH_TLS_KEY", "/etc/ghl-auth/tls.key"),
     plain("GHL_AUTH_INSTALLS", "approve"),
     plain("GHL_AUTH_ALLOWED_INSTALLS", "AbCdEfGhIjKlMnOpQrSt"),
+    secret("GHL_WEBHOOK_PUBLIC_KEYS", "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg="),
+    plain("GHL_WEBHOOK_LEGACY_RSA", "on"),
+    secret("GHL_WEBHOOK_RSA_PUBLIC_KEY", "MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEA..."),
     plain("GHL_AUTH_AUDIT", "counted"),
     plain("GHL_HEALTH_CHECK_FAILURE_TAG_NAME", "Status:Trouble-AuthService"),
     plain("GHL_ALERT_AFTER", "2"),
