@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     page: String,
     scopes: Option<String>,
     installs: tokens::InstallPolicy,
+    webhook_keys: highlevel::WebhookKeys,
     audit: server::Audit,
     upkeep: upkeep::Settings,
 }
@@ -49,7 +50,7 @@ impl Settings {
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
         let (alerts, ways, failure_tag) = (config.alerts(), config.ways(), config.failure_tag());
-        let code = config.authorization_code();
+        let (code, webhook_keys) = (config.authorization_code(), config.webhook_keys());
         let microservice_name = config.microservice_name();
         let (HealthCheck { contact, tag }, meant) = (health_check?, meant?);
         let credentials = credentials?;
@@ -86,6 +87,7 @@ impl Settings {
             page: page?,
             scopes,
             installs: installs?,
+            webhook_keys: webhook_keys?,
             audit: audit?,
             upkeep,
         })
@@ -260,6 +262,10 @@ impl Opened {
             settings.upkeep,
         );
         let name = context.source.app().name().map(str::to_owned);
+        let webhooks = app.as_ref().map(|app| server::Webhooks {
+            keys: settings.webhook_keys,
+            app_id: highlevel::app_id(&app.client_id).to_owned(),
+        });
         let house = House {
             app: name,
             apps: shared.apps.clone(),
@@ -270,6 +276,7 @@ impl Opened {
             speech,
             consent: app.map(|app| ConsentPage { page: settings.page, app, scopes: settings.scopes }),
             installs: settings.installs,
+            webhooks,
             hosts: shared.hosts.clone(),
             audit: settings.audit,
             room: shared.room,

@@ -15,7 +15,7 @@ use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
     Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, info, warn};
@@ -96,6 +96,8 @@ pub struct Upkeep {
     pub(crate) speech: Arc<dyn Speech>,
     pub(crate) settings: Settings,
     pub(crate) tally: Tally,
+    /// An event was queued by this process.
+    pub(crate) event_came: Notify,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -114,7 +116,19 @@ impl Upkeep {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
         let (round_ended, began) = (AtomicI64::new(0), Instant::now());
-        Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
+        let event_came = Notify::new();
+        Arc::new(Self {
+            keeper,
+            records,
+            client,
+            clock,
+            speech,
+            settings,
+            tally,
+            event_came,
+            round_ended,
+            began,
+        })
     }
 
     /// Rounds until `stop` turns true. Nothing is begun then, and what has begun is ended, with its
@@ -128,6 +142,7 @@ impl Upkeep {
             self.keep_forgetting(stop.clone()),
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
+            self.keep_acting(stop.clone()),
             self.keep_telling(stop)
         );
     }

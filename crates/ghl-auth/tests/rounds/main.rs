@@ -9,6 +9,7 @@ mod support;
 mod agencies;
 mod clock;
 mod durable;
+mod events;
 mod hook;
 mod keys;
 mod late;
