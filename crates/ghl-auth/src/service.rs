@@ -127,7 +127,7 @@ pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Resul
     let (store, records, _) = context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
     let client = context.client(settings.api)?;
     let keeper = context.keeper_with(store, &client, None, Timing::default()).await;
-    let speech = Arc::new(Text::new(context.text.lang));
+    let speech = Arc::new(Text::about(context.text.lang, context.source.app().name()));
     Ok(Upkeep::new(keeper, records, client, Arc::new(SystemClock), speech, settings.upkeep))
 }
 
@@ -252,7 +252,7 @@ impl Opened {
         }
         settings.upkeep.link = context.consent_link();
         let clock = Arc::new(SystemClock);
-        let speech = Arc::new(Text::new(context.text.lang));
+        let speech = Arc::new(Text::about(context.text.lang, context.source.app().name()));
         let upkeep = Upkeep::new(
             keeper.clone(),
             records.clone(),
