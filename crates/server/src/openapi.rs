@@ -218,6 +218,7 @@ fn schemas() -> Value {
     let instant = || json!({ "type": "string", "format": "date-time", "examples": ["2026-11-23T12:00:00Z"] });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
+    let scopes = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });
     let said =
         object(&["code", "detail", "action"], json!({ "code": text(), "detail": text(), "action": text() }));
     json!({
@@ -249,12 +250,15 @@ fn schemas() -> Value {
         "Refused": sent(&["generation"], json!({ "generation": count() })),
         "Installationid": sent(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
         "Installation": object(
-            &["kind", "id", "company_id", "health", "generation", "scope", "issued_at", "expires_at",
-                "expires_in", "last_check"],
+            &["kind", "id", "company_id", "health", "generation", "scope", "missing_scopes", "extra_scopes",
+                "issued_at", "expires_at", "expires_in", "last_check"],
             json!({
                 "kind": kind(), "id": id(), "company_id": maybe_text(), "health": maybe_text(),
-                "generation": count(), "scope": text(), "issued_at": instant(), "expires_at": instant(),
-                "expires_in": count(), "last_check": { "type": ["object", "null"] },
+                "generation": count(), "scope": text(),
+                "missing_scopes": scopes("Wanted by GHL_SCOPES and not granted: a person has to reinstall."),
+                "extra_scopes": scopes("Granted, and not among GHL_SCOPES."),
+                "issued_at": instant(), "expires_at": instant(), "expires_in": count(),
+                "last_check": { "type": ["object", "null"] },
             }),
         ),
         "Installations": object(&["installations"], json!({ "installations": list("Installation") })),

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
+use crate::drift::Lacking;
 use crate::notify::{Heartbeat, Way};
 use crate::speech::Speech;
 use crate::tally::Tally;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub microservice_name: String,
     /// Where a person authorises.
     pub link: Option<String>,
+    /// What the app wants, as far as the settings say it.
+    pub scopes: Option<String>,
     /// When people are told.
     pub alerts: AlertRules,
     /// How they are told.
@@ -93,6 +96,7 @@ pub struct Upkeep {
     pub(crate) speech: Arc<dyn Speech>,
     pub(crate) settings: Settings,
     pub(crate) tally: Tally,
+    pub(crate) lacking: Lacking,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -110,8 +114,19 @@ impl Upkeep {
     ) -> Arc<Self> {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
-        let (round_ended, began) = (AtomicI64::new(0), Instant::now());
-        Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
+        let (lacking, round_ended, began) = (Lacking::default(), AtomicI64::new(0), Instant::now());
+        Arc::new(Self {
+            keeper,
+            records,
+            client,
+            clock,
+            speech,
+            settings,
+            tally,
+            lacking,
+            round_ended,
+            began,
+        })
     }
 
     /// Rounds until `stop` turns true. Nothing is begun then, and what has begun is ended, with its
@@ -123,6 +138,7 @@ impl Upkeep {
             self.keep_fresh(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
+            self.keep_counting_scopes(stop.clone()),
             self.keep_telling(stop)
         );
     }
@@ -216,6 +232,7 @@ impl Upkeep {
     /// Puts what was done so far, and what HighLevel says of its limits, into a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.tally.register(registry);
+        self.lacking.register(registry);
         Tally::register_rates(registry, self.client.rate_limits());
     }
 

@@ -3,9 +3,10 @@
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tokens::store::Listing;
-use tokens::{Clock, Connection, Health, Overview, Timestamp};
+use tokens::{Clock, Connection, Drift, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339, span};
@@ -18,8 +19,10 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
     let (store, _) = context.open_store(&settings, None).await?;
     let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
     let now = SystemClock.now();
+    let wanted = Wanted::read(context);
     if args.json {
-        let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
+        let list: Vec<Value> =
+            all.iter().map(|installation| document(context, installation, &wanted, now)).collect();
         output::document(&json!({ "store": settings.url.to_string(), "installations": list }));
     } else if all.is_empty() {
         output::answer(&context.text.say("status-empty", &[("store", settings.url.to_string().into())]));
@@ -29,9 +32,47 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
             if let Some(trouble) = trouble(context, installation, now) {
                 output::error(&context.text, &trouble);
             }
+            wanted.warn_of(context, installation);
         }
     }
     Ok(Exit::Good)
+}
+
+/// The scopes that the app wants, and where a person grants them.
+struct Wanted {
+    scopes: String,
+    link: Option<String>,
+}
+
+impl Wanted {
+    fn read(context: &Context) -> Self {
+        let scopes = Config::new(&context.source).scopes().unwrap_or_default();
+        Self { scopes, link: context.consent_link() }
+    }
+
+    fn drift(&self, installation: &Overview) -> Drift {
+        Drift::of(&installation.id, &installation.scopes, &self.scopes)
+    }
+
+    /// One line, where a person has to reinstall to grant what is missing. Of what is broken anyway, the
+    /// trouble says it.
+    fn warn_of(&self, context: &Context, installation: &Overview) {
+        let missing = self.drift(installation).missing;
+        if missing.is_empty() || matches!(installation.connection, Connection::Broken(_)) {
+            return;
+        }
+        let text = &context.text;
+        let mut arguments =
+            vec![("id", explain::whose(text, &installation.id).into()), ("scopes", missing.join(" ").into())];
+        let key = match &self.link {
+            Some(link) => {
+                arguments.push(("link", link.as_str().into()));
+                "warning-scopes-missing"
+            }
+            None => "warning-scopes-missing-no-link",
+        };
+        output::warning(text, &text.say(key, &arguments));
+    }
 }
 
 /// How an installation is, by its connection first and its last check second.
@@ -104,7 +145,8 @@ fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option
     Some(context.keeper_error(&error))
 }
 
-fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value {
+fn document(context: &Context, installation: &Overview, wanted: &Wanted, now: Timestamp) -> Value {
+    let Drift { missing, extra } = wanted.drift(installation);
     json!({
         "kind": installation.id.kind(),
         "id": installation.id.as_str(),
@@ -116,6 +158,9 @@ fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value
         "expires_in": installation.remaining(now).as_secs(),
         "refresh_due_at": rfc3339(installation.half_life_at()),
         "scope": installation.scopes,
+        "authorize_url": wanted.link.as_ref().filter(|_| !missing.is_empty()),
+        "missing_scopes": missing,
+        "extra_scopes": extra,
         "last_check": installation.last_check.as_ref().map(|check| json!({
             "at": rfc3339(check.at),
             "health": check.health.as_str(),

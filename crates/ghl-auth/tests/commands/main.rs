@@ -16,6 +16,7 @@ mod paper;
 mod permissions;
 mod refusals;
 mod schedule;
+mod scopes;
 mod service;
 mod serving;
 mod support;

@@ -11,6 +11,7 @@ mod durable;
 mod hook;
 mod keys;
 mod late;
+mod scopes;
 mod telling;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ fn settings(house: &House, ways: Vec<Way>) -> Settings {
         private_token: None,
         microservice_name: "JARDINS".into(),
         link: None,
+        scopes: None,
         alerts: AlertRules { after: 2, remind_every: HOUR * 24 },
         ways,
         heartbeat: None,

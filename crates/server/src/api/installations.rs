@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
 use tokens::store::Listing;
-use tokens::{CompanyId, Connection, Health, KeeperError, Overview, Timestamp};
+use tokens::{CompanyId, Connection, Drift, Health, KeeperError, Overview, Timestamp};
 
 use super::{InPath, document, id_in_path};
 use crate::auth::{Caller, Forbidden};
@@ -21,7 +21,7 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
     let all = all.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
     let now = front.house.clock.now();
     let within = all.iter().filter(|installation| caller.key.record.reach.covers(&installation.id));
-    let list: Vec<Value> = within.map(|installation| described(installation, now)).collect();
+    let list: Vec<Value> = within.map(|installation| described(&front, installation, now)).collect();
     Ok(document(StatusCode::OK, &json!({ "installations": list })))
 }
 
@@ -35,7 +35,7 @@ pub(crate) async fn one(
     caller.may_for(Verb::Token, &id).map_err(forbidden)?;
     let installation = front.house.keeper.load(&id).await;
     let installation = installation.map_err(|error| Problem::keeper(&front.house, &error))?;
-    Ok(document(StatusCode::OK, &described(&installation.overview(), front.house.clock.now())))
+    Ok(document(StatusCode::OK, &described(&front, &installation.overview(), front.house.clock.now())))
 }
 
 pub(crate) async fn remove(
@@ -65,8 +65,15 @@ fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     }
 }
 
-fn described(installation: &Overview, now: Timestamp) -> Value {
+/// How its scopes differ from those that the app wants.
+fn drift(front: &Front, installation: &Overview) -> Drift {
+    let wanted = front.house.consent.as_ref().and_then(|consent| consent.scopes.as_deref());
+    Drift::of(&installation.id, &installation.scopes, wanted.unwrap_or_default())
+}
+
+fn described(front: &Front, installation: &Overview, now: Timestamp) -> Value {
     let Overview { id, version, issued_at, expires_at, scopes, company, last_check, .. } = installation;
+    let Drift { missing, extra } = drift(front, installation);
     json!({
         "kind": id.kind(),
         "id": id.as_str(),
@@ -74,6 +81,8 @@ fn described(installation: &Overview, now: Timestamp) -> Value {
         "health": health(installation, now).map(Health::as_str),
         "generation": version.generation,
         "scope": scopes,
+        "missing_scopes": missing,
+        "extra_scopes": extra,
         "issued_at": rfc3339(*issued_at),
         "expires_at": rfc3339(*expires_at),
         "expires_in": installation.remaining(now).as_secs(),
