@@ -76,6 +76,21 @@ pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
                 ("said", reason(text, said).into()),
             ],
         ),
+        KeeperError::Company { location, company, trouble } => {
+            let trouble = keeper_error(text, trouble);
+            let arguments = [
+                ("location", location.as_str().into()),
+                ("company", company.as_str().into()),
+                ("why", trouble.detail.into()),
+                ("action", trouble.action.into()),
+            ];
+            new("company_trouble", trouble.exit, &arguments)
+        }
+        KeeperError::NotMinted { location, said } => new(
+            "not_minted",
+            Exit::Person,
+            &[("location", location.as_str().into()), ("said", reason(text, said).into())],
+        ),
         KeeperError::InvalidClient { said } => {
             new("invalid_client", Exit::Usage, &[("said", reason(text, said).into())])
         }
@@ -136,6 +151,7 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         StoreError::Standby { place: at, why } => {
             new("store_standby", Exit::Usage, &[place(at), ("why", why.as_str().into())])
         }
+        StoreError::InTheAir { place: at } => new("store_in_the_air", Exit::Unreachable, &[place(at)]),
         StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
     }
 }

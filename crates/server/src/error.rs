@@ -90,6 +90,14 @@ impl Problem {
     /// No token.
     pub(crate) fn keeper(house: &House, error: &KeeperError) -> Self {
         let (status, later) = match error {
+            KeeperError::Company { trouble, .. } => {
+                let of_company = Self::keeper(house, trouble);
+                let status = StatusCode::from_u16(of_company.status).unwrap_or(StatusCode::CONFLICT);
+                // The location is known; what is missing is its company's grant.
+                let status = if status == StatusCode::NOT_FOUND { StatusCode::CONFLICT } else { status };
+                (status, of_company.retry_after)
+            }
+            KeeperError::NotMinted { .. } => (StatusCode::NOT_FOUND, None),
             KeeperError::NotConnected(_) => (StatusCode::NOT_FOUND, None),
             KeeperError::NeedsPerson { .. }
             | KeeperError::Suspended { .. }
@@ -126,6 +134,9 @@ impl Problem {
     pub(crate) fn store(speech: &dyn Speech, error: &StoreError) -> Self {
         if let StoreError::NoRoomFor { .. } = error {
             return Self::new(speech, StatusCode::CONFLICT, "no_room");
+        }
+        if let StoreError::Standby { .. } = error {
+            return Self::new(speech, StatusCode::CONFLICT, "standby");
         }
         tracing::error!(%error, "the store can't be used");
         Self::new(speech, StatusCode::SERVICE_UNAVAILABLE, "store_unavailable").later(5)

@@ -38,6 +38,11 @@ impl Place {
         Self(format!("store={store} field={field}"))
     }
 
+    /// A frame of an archive.
+    pub(crate) fn archive(name: &str, frame: u64, is_last: bool) -> Self {
+        Self(format!("archive={name} frame={frame} last={is_last}"))
+    }
+
     /// What landed in a flight.
     pub(crate) fn landing(flight: &FlightId) -> Self {
         Self(format!("flight={} field=landing", flight.0))
@@ -113,6 +118,16 @@ impl Sealer {
     /// The id of the key that seals, if there is one.
     pub(crate) fn current_id(&self) -> Option<String> {
         self.current.as_ref().map(|key| hex(&key.id))
+    }
+
+    /// The same as it stands in an envelope.
+    pub(crate) fn current_bytes(&self) -> Option<[u8; 8]> {
+        self.current.as_ref().map(|key| key.id)
+    }
+
+    /// Whether the key of this id is among those given.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.all().any(|key| hex(&key.id) == id)
     }
 
     /// Seals for `place`; none without a key.

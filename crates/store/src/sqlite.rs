@@ -4,11 +4,16 @@
 //! whoever asked is still waiting; an answer of `Ok` means that it is on the disk, and that whoever
 //! reads from then on finds it.
 
+mod agencies;
 mod database;
 mod installations;
+mod leaving;
+mod listing;
 mod migrate;
+mod moving;
 mod parked;
 mod readers;
+mod reseal;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -18,18 +23,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::store::{
     Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
-    Listing, Mark, Parked, Weakness,
+    ListedNote, Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
-    Timestamp, TokenSet,
+    CompanyId, Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store,
+    StoreError, Timestamp, TokenSet,
 };
 
 use crate::disk::apart;
 use crate::seal::Sealer;
 use crate::spool::Spool;
-use database::{Failure, Rows};
+use database::{Failure, Rows, Shared};
 use readers::Readers;
+use reseal::Walk;
 use writer::{Worth, Writer};
 
 /// A `sqlite:` store.
@@ -37,6 +43,9 @@ pub(crate) struct SqliteStore {
     path: PathBuf,
     sealer: Arc<Sealer>,
     spool: Arc<Spool>,
+    /// How far sealing anew has come.
+    walk: tokio::sync::Mutex<Option<Walk>>,
+    shared: Arc<Shared>,
     // Dropped in this order: whoever closes the database last puts its log back into it.
     readers: Readers,
     writer: Writer,
@@ -51,8 +60,10 @@ impl SqliteStore {
             path: path.to_owned(),
             spool: Arc::new(Spool::beside(path, sealer.clone())),
             sealer,
+            walk: tokio::sync::Mutex::default(),
             readers: Readers::of(shared.clone()),
-            writer: Writer::start(connection, shared)?,
+            writer: Writer::start(connection, shared.clone())?,
+            shared,
         })
     }
 
@@ -123,6 +134,26 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Due>, StoreError> {
         let after = after.cloned();
         self.read(move |rows| rows.check_due(interval, now, after.as_ref(), limit)).await
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        self.read(|rows| rows.companies()).await
+    }
+
+    async fn adopt(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        asked_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        let (id, tokens) = (id.clone(), tokens.clone());
+        self.write(move |rows| rows.adopt(&id, &tokens, asked_at, now)).await
+    }
+
+    async fn note_listed(&self, notes: &[ListedNote]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.writer.write(Worth::NoFlush, move |rows| rows.note_listed(&notes)).await
     }
 
     fn place(&self) -> String {
@@ -205,6 +236,39 @@ impl Store for SqliteStore {
         self.write(move |rows| rows.remove(&id, now)).await
     }
 
+    async fn reseal(&self, limit: usize) -> Result<usize, StoreError> {
+        self.seal_anew(limit).await
+    }
+
+    async fn uninstalled(
+        &self,
+        id: &InstallationId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.uninstalled(&id, at, now)).await
+    }
+
+    async fn removed(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Removed>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.removed(after.as_ref(), limit)).await
+    }
+
+    async fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows.removed_at(&id)).await
+    }
+
+    async fn restore(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.restore(&id, now)).await
+    }
+
     fn can_park(&self) -> bool {
         true
     }
@@ -221,6 +285,28 @@ impl Store for SqliteStore {
     async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
         let id = id.clone();
         self.write(move |rows| rows.approve(&id, now)).await
+    }
+
+    async fn standby(&self) -> Result<Option<String>, StoreError> {
+        self.read(|rows| rows.standby()).await
+    }
+
+    async fn set_standby(&self, why: Option<&str>) -> Result<(), StoreError> {
+        let why = why.map(str::to_owned);
+        self.write(move |rows| rows.set_standby(why.as_deref())).await
+    }
+
+    async fn put(&self, installations: &[Installation]) -> Result<usize, StoreError> {
+        moving::put(self, installations).await
+    }
+
+    async fn put_removed(&self, removed: &[Removed]) -> Result<(), StoreError> {
+        let removed = removed.to_vec();
+        self.write(move |rows| rows.put_removed(&removed)).await
+    }
+
+    async fn parked_grants(&self) -> Result<Vec<(Parked, TokenSet)>, StoreError> {
+        self.read(|rows| rows.parked_grants()).await
     }
 
     async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use sample::{new_key, sealed_by};
 use store::StoreUrl;
-use tokens::records::{AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, Reach, Verb, Visit};
+use tokens::records::{
+    AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Verb, Visit,
+};
 use tokens::store::Mark;
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, Subject,
@@ -238,6 +240,64 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one() {
     assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
 }
 
+fn event(id: &str, received_at: Timestamp) -> QueuedEvent {
+    let body = format!(r#"{{"type":"INSTALL","webhookId":"{id}"}}"#);
+    QueuedEvent { id: id.into(), kind: "INSTALL".into(), body, received_at, attempts: 0 }
+}
+
+#[tokio::test]
+async fn an_event_is_acted_on_once_and_known_for_a_week() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let start = at(1_790_000_000_000);
+    let place = Place::new();
+    let (one, other) = (place.records(), place.records());
+    assert!(one.claim_events(start, start + DAY, 9).await.expect("a look").is_empty());
+    assert!(one.queue_event(&event("e2", start + Duration::from_secs(1))).await.expect("queued"));
+    assert!(one.queue_event(&event("e1", start)).await.expect("queued"));
+    for records in [&one, &other] {
+        assert!(!records.queue_event(&event("e1", start)).await.expect("known"));
+    }
+    // Of many who want them, each gets what no other has; what came first comes first.
+    let now = start + Duration::from_secs(2);
+    let lease = now + Duration::from_secs(60);
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let records = if number % 2 == 0 { one.clone() } else { other.clone() };
+        all.spawn(async move { records.claim_events(now, lease, 1).await.expect("a look") });
+    }
+    let mut claimed = all.join_all().await.concat();
+    claimed.sort_by_key(|event| event.received_at);
+    assert_eq!(claimed, [event("e1", start), event("e2", start + Duration::from_secs(1))]);
+
+    // What nobody ended comes again when its lease is over, and what was put off when it is time.
+    one.put_off_event("e1", lease + DAY / 48, "no company yet").await.expect("put off");
+    one.event_done("e2", lease, "served").await.expect("done");
+    one.put_off_event("e2", lease, "too late").await.expect("nothing");
+    assert!(other.claim_events(lease, lease + DAY / 24, 9).await.expect("a look").is_empty());
+    let again = other.claim_events(lease + DAY / 48, lease + DAY / 24, 9).await.expect("a look");
+    assert_eq!(again, [QueuedEvent { attempts: 1, ..event("e1", start) }]);
+    let again = one.claim_events(lease + DAY / 24, lease + DAY / 12, 9).await.expect("a look");
+    assert_eq!(again.len(), 1, "whoever had it has died");
+    // A lease by a clock that was ahead holds nobody up.
+    one.claim_events(lease + DAY, lease + DAY * 3, 9).await.expect("a look");
+    assert_eq!(one.claim_events(lease + DAY, lease + DAY * 2, 9).await.expect("a look").len(), 1);
+    one.event_done("e1", lease + DAY, "given up").await.expect("done");
+
+    // Of what was acted on, the body is gone, and nothing is acted on again within a week.
+    let database = rusqlite::Connection::open(place.folder.path().join("ghl_tokens.json.records.db"));
+    let bodies = "SELECT count(*) FROM events WHERE body IS NOT NULL";
+    let bodies: i64 =
+        database.expect("a database").query_row(bodies, [], |row| row.get(0)).expect("a number");
+    assert_eq!(bodies, 0);
+    for days in [0, 6] {
+        assert!(!other.queue_event(&event("e1", start + DAY * days)).await.expect("known"), "{days}");
+    }
+    let moment = Duration::from_millis(1);
+    assert!(other.queue_event(&event("e1", start + DAY * 7 + moment)).await.expect("queued"));
+    assert_eq!(one.claim_events(start + DAY * 8, start + DAY * 9, 9).await.expect("a look").len(), 1);
+    one.event_done("e1", start + DAY * 8, "served").await.expect("done");
+}
+
 #[tokio::test]
 async fn what_is_parked_is_not_served_until_it_is_approved() {
     let place = Place::new();
@@ -304,4 +364,91 @@ async fn a_change_is_told_once_to_each_who_asks() {
     let check = tokens::LastCheck { at: at(2), health: Health::Operational, code: None, said: None };
     store.note_check(&location("l1"), &check).await.expect("noted");
     assert!(other.changes(changes.mark).await.expect("changes").ids.is_empty(), "a note is no change");
+}
+
+#[tokio::test]
+async fn what_is_remembered_moves_to_other_records_as_it_is_and_only_once() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let (one, other) = (place.records(), elsewhere.records());
+    let keys = [key("k1", Reach::All), key("k2", Reach::These([location("l1")].into()))];
+    for key in &keys {
+        one.add_key(key).await.expect("room");
+    }
+    let line = |request_id: Option<&str>| AuditLine {
+        at: at(60_000),
+        key: KeyId("k1".into()),
+        id: location("l1"),
+        generation: 3,
+        count: 2,
+        request_id: request_id.map(str::to_owned),
+    };
+    let audit = [line(None), line(Some("r1")), line(Some("r2"))];
+    one.audit(&audit).await.expect("room");
+    let check = CheckRecord {
+        id: location("l1"),
+        at: at(5),
+        took: Duration::from_millis(7),
+        trigger: Trigger::Clock,
+        health: Health::Down,
+        code: Some("refused".into()),
+        // Words that look like the form in which bytes travel.
+        said: Some("\\x41 ação".into()),
+        steps: vec![StepRecord { name: "read".into(), ok: false, took: Duration::ZERO, trace_id: None }],
+    };
+    one.add_check(&check).await.expect("room");
+    let window =
+        Maintenance { id: "m1".into(), subject: None, from: at(1), until: at(99), reason: "x".into() };
+    one.plan_maintenance(&window).await.expect("room");
+    let (told, untold) = (notice_of("n1", "l1"), notice_of("n2", "l2"));
+    for (notice, id) in [(&told, "l1"), (&untold, "l2")] {
+        let standing = Standing {
+            subject: Subject::Installation(location(id)),
+            revision: 1,
+            health: Health::Down,
+            since: at(1),
+            failures: 2,
+            code: None,
+            said: None,
+            told: Health::Down,
+            told_at: Some(at(2)),
+            changes: vec![at(1)],
+        };
+        assert!(one.tell(&standing, Some(notice), &["webhook".to_owned()]).await.expect("told"));
+    }
+    let due = one.claim_deliveries(at(10), at(20), 1).await.expect("due");
+    one.delivered(&due[0], at(11)).await.expect("noted");
+    let left = if due[0].notice == told { untold } else { told };
+
+    let (_, mark) = other.keys(None).await.expect("keys").expect("some");
+    // A line at a time, and all of it twice: as after a kill in the middle.
+    for _ in 0..2 {
+        let mut after = None;
+        loop {
+            let page = one.lines(after.as_ref(), 1).await.expect("lines");
+            let Some(last) = page.last() else { break };
+            other.take_lines(&page).await.expect("room");
+            after = Some(last.clone());
+        }
+    }
+    let (found, _) = other.keys(Some(mark)).await.expect("keys").expect("a change");
+    assert_eq!(found, keys);
+    assert_eq!(other.audited(9).await.expect("lines"), one.audited(9).await.expect("lines"));
+    assert_eq!(other.checks(&CheckQuery { limit: 9, ..CheckQuery::default() }).await.expect("read"), [check]);
+    assert_eq!(other.maintenances(at(2)).await.expect("read"), [window]);
+    assert_eq!(other.standings().await.expect("read"), one.standings().await.expect("read"));
+    let due = other.claim_deliveries(at(30), at(40), 9).await.expect("due");
+    assert_eq!(due.into_iter().map(|due| due.notice).collect::<Vec<_>>(), [left], "what was told stays told");
+}
+
+fn notice_of(name: &str, id: &str) -> Notice {
+    Notice {
+        id: name.into(),
+        at: at(2),
+        subject: Subject::Installation(location(id)),
+        kind: NoticeKind::Trouble,
+        health: Health::Down,
+        since: at(1),
+        code: None,
+        said: None,
+    }
 }
