@@ -129,7 +129,6 @@ async fn json_list(
             if after.is_none() {
                 break;
             }
-            wanted.warn_of(context, installation);
         }
     }
     text.push_str("\n]}\n");
