@@ -17,7 +17,7 @@ mod support;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use highlevel::{AppCredentials, Client, Dialect, OAuth};
@@ -69,7 +69,7 @@ struct Seen {
 impl Judge {
     /// None where there is no Node to run it, which is said.
     fn start() -> Option<Self> {
-        let folder = installed()?;
+        let folder = folder_of_judge()?;
         let mut process = Command::new("node")
             .arg("judge.mjs")
             .current_dir(folder)
@@ -108,6 +108,11 @@ impl Drop for Judge {
 }
 
 /// The judge beside the packages of its lock file, which are fetched once for each lock file.
+fn folder_of_judge() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(installed).as_deref()
+}
+
 fn installed() -> Option<PathBuf> {
     let version = Command::new("node").arg("--version").output().ok().filter(|run| run.status.success());
     let version = version.map(|run| String::from_utf8_lossy(&run.stdout).into_owned()).unwrap_or_default();
@@ -222,7 +227,8 @@ async fn rotate(judge: &Judge, place: &Place, rotations: u64) -> Verdict {
 async fn ask_on(replica: Keeper, id: InstallationId, rotations: u64) -> Result<(), KeeperError> {
     while replica.refresh(&id).await?.version.generation <= rotations {
         let served = replica.token(&id, HOUR / 2).await?;
-        assert!(served.warning.is_none(), "{:?}", served.warning);
+        // A token that still lives hides what the judge said.
+        served.warning.map_or(Ok(()), Err)?;
     }
     Ok(())
 }
@@ -268,7 +274,7 @@ fn break_the_rules_that_are_named() {
 #[cfg(feature = "break-rules")]
 #[test]
 fn the_judge_sees_a_token_twice_where_nobody_holds_a_lease_or_looks_again() {
-    if std::env::var_os("GHL_AUTH_BREAK_RULES").is_some() || installed().is_none() {
+    if std::env::var_os("GHL_AUTH_BREAK_RULES").is_some() || folder_of_judge().is_none() {
         return;
     }
     let output = Command::new(std::env::current_exe().expect("this program"))
