@@ -58,6 +58,7 @@ impl Settings {
         let upkeep = upkeep::Settings {
             microservice_name,
             link: None,
+            scopes: scopes.clone(),
             alerts: alerts?,
             ways,
             heartbeat,

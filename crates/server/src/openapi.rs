@@ -248,6 +248,7 @@ fn schemas() -> Value {
     let next = || json!({ "type": ["string", "null"], "description": "The `after` of the next page; null on the last." });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
+    let scopes = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });
     let said =
         object(&["code", "detail", "action"], json!({ "code": text(), "detail": text(), "action": text() }));
     json!({
@@ -279,8 +280,8 @@ fn schemas() -> Value {
         "Refused": sent(&["generation"], json!({ "generation": count() })),
         "Installationid": sent(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
         "Installation": object(
-            &["kind", "id", "company_id", "name", "state", "health", "generation", "scope", "issued_at",
-                "expires_at", "expires_in", "last_check", "unlisted_at"],
+            &["kind", "id", "company_id", "name", "state", "health", "generation", "scope", "missing_scopes",
+                "extra_scopes", "issued_at", "expires_at", "expires_in", "last_check", "unlisted_at"],
             json!({
                 "kind": kind(), "id": id(), "company_id": maybe_text(), "name": maybe_text(),
                 "state": { "enum": Stand::ALL.map(Stand::as_str) }, "health": maybe_text(),
@@ -288,8 +289,11 @@ fn schemas() -> Value {
                     "type": ["string", "null"], "format": "date-time",
                     "description": "Since when HighLevel's list of installed locations has been without it.",
                 },
-                "generation": count(), "scope": text(), "issued_at": instant(), "expires_at": instant(),
-                "expires_in": count(), "last_check": { "type": ["object", "null"] },
+                "generation": count(), "scope": text(),
+                "missing_scopes": scopes("Wanted by GHL_SCOPES and not granted: a person has to reinstall."),
+                "extra_scopes": scopes("Granted, and not among GHL_SCOPES."),
+                "issued_at": instant(), "expires_at": instant(), "expires_in": count(),
+                "last_check": { "type": ["object", "null"] },
             }),
         ),
         "Installations": object(

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
+use crate::drift::Lacking;
 use crate::notify::{Heartbeat, Way};
 use crate::speech::Speech;
 use crate::tally::Tally;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub microservice_name: String,
     /// Where a person authorises.
     pub link: Option<String>,
+    /// What the app wants, as far as the settings say it.
+    pub scopes: Option<String>,
     /// When people are told.
     pub alerts: AlertRules,
     /// How they are told.
@@ -98,6 +101,7 @@ pub struct Upkeep {
     pub(crate) tally: Tally,
     /// An event was queued by this process.
     pub(crate) event_came: Notify,
+    pub(crate) lacking: Lacking,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -115,7 +119,7 @@ impl Upkeep {
     ) -> Arc<Self> {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
-        let (round_ended, began) = (AtomicI64::new(0), Instant::now());
+        let (lacking, round_ended, began) = (Lacking::default(), AtomicI64::new(0), Instant::now());
         let event_came = Notify::new();
         Arc::new(Self {
             keeper,
@@ -126,6 +130,7 @@ impl Upkeep {
             settings,
             tally,
             event_came,
+            lacking,
             round_ended,
             began,
         })
@@ -140,6 +145,7 @@ impl Upkeep {
             self.keep_fresh(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
+            self.keep_counting_scopes(stop.clone()),
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
             self.keep_acting(stop.clone()),
@@ -280,6 +286,7 @@ impl Upkeep {
     /// Puts what was done so far, and what HighLevel says of its limits, into a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.tally.register(registry);
+        self.lacking.register(registry);
         Tally::register_rates(registry, self.client.rate_limits());
     }
 

@@ -44,6 +44,9 @@ warning-env-line = { $path }, line { $line } is no NAME=value and was skipped.
 warning-refresh-failed = The token is valid until { $until }, but it could not be refreshed: { $why }
 warning-tag-still-there = The tag was still on the contact: the workflow did not run, or did not remove it. Check that the workflow is published and that its last action is "Remove Tag".
 warning-nobody-is-told = Read-only check: without both GHL_HEALTH_CHECK_CONTACT_ID and GHL_HEALTH_CHECK_TAG_NAME, and a location's token, no workflow can tell anyone that the service is alive.
+warning-check-scopes-missing = The grant lacks scopes that this check needs: { $scopes }. Add them to the marketplace app and to GHL_SCOPES, then authorize again with `ghl-auth login`.
+warning-scopes-missing = The app on { $id } lacks scopes that GHL_SCOPES asks for: { $scopes }. Someone has to reinstall it there: { $link }
+warning-scopes-missing-no-link = The app on { $id } lacks scopes that GHL_SCOPES asks for: { $scopes }. Someone has to reinstall it there, with `ghl-auth login`.
 warning-stays-root = The tokens belong to root, so this keeps running as root. Give the file to the user who should own it (chown) to change that.
 warning-in-place = The token file is mounted by itself, so it is rewritten in place: a program that reads it in the very moment of a refresh may find it incomplete. Mount its folder instead to avoid that.
 warning-exported = What was just written holds live tokens. Only one program may refresh them: stop using this store before another program takes over.

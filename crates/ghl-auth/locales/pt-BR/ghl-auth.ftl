@@ -44,6 +44,9 @@ warning-env-line = { $path }, linha { $line }: não é NOME=valor e foi ignorada
 warning-refresh-failed = O token vale até { $until }, mas não pôde ser renovado: { $why }
 warning-tag-still-there = A tag ainda estava no contato: o workflow não rodou ou não a removeu. Verifique se o workflow está publicado e se a última ação dele é "Remove Tag".
 warning-nobody-is-told = Verificação só de leitura: sem GHL_HEALTH_CHECK_CONTACT_ID, GHL_HEALTH_CHECK_TAG_NAME e o token de uma location, nenhum workflow pode avisar que o serviço está vivo.
+warning-check-scopes-missing = Faltam à autorização escopos de que esta verificação precisa: { $scopes }. Acrescente-os ao aplicativo no marketplace e a GHL_SCOPES e autorize de novo com `ghl-auth login`.
+warning-scopes-missing = Ao aplicativo em { $id } faltam escopos que GHL_SCOPES pede: { $scopes }. Alguém precisa reinstalá-lo ali: { $link }
+warning-scopes-missing-no-link = Ao aplicativo em { $id } faltam escopos que GHL_SCOPES pede: { $scopes }. Alguém precisa reinstalá-lo ali, com `ghl-auth login`.
 warning-stays-root = Os tokens pertencem ao root, então o programa continua como root. Para mudar isso, dê o arquivo ao usuário que deve ser o dono dele (chown).
 warning-in-place = O arquivo de tokens está montado sozinho, então é reescrito no lugar: um programa que o leia no instante exato de uma renovação pode encontrá-lo incompleto. Monte a pasta dele para evitar isso.
 warning-exported = O que acabou de ser escrito contém tokens vivos. Só um programa pode renová-los: pare de usar este armazenamento antes que outro programa assuma.

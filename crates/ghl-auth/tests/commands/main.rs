@@ -18,6 +18,7 @@ mod permissions;
 mod refusals;
 mod scale;
 mod schedule;
+mod scopes;
 mod service;
 mod serving;
 mod support;
