@@ -113,7 +113,7 @@ pub(crate) async fn restore(
     let restored = front.house.keeper.restore(&id).await;
     front.copies.drop_stale(std::slice::from_ref(&id));
     match restored.map_err(|error| Problem::keeper(&front.house, &error))? {
-        Some(it) => Ok(document(StatusCode::OK, &described(&it.overview(), front.house.clock.now()))),
+        Some(it) => Ok(document(StatusCode::OK, &described(&front, &it.overview(), front.house.clock.now()))),
         None => Err(Problem::new(speech, StatusCode::NOT_FOUND, "not_removed")),
     }
 }
