@@ -24,6 +24,9 @@ use crate::wiring::{Context, SystemClock, random_name};
 /// More threads than this only wait for each other.
 const MOST_THREADS: usize = 8;
 
+/// What the store and the connections of one app more take of the files that may be open.
+const FILES_OF_AN_APP: usize = 64;
+
 /// What the service needs, beside the doors: complete and checked before anything is opened.
 pub(crate) struct Settings {
     store: StoreSettings,
@@ -153,9 +156,10 @@ impl Service {
         hosts: Vec<String>,
     ) -> Result<Self, Explained> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let more = apps.len().saturating_sub(1);
         let shared = Shared {
             hosts,
-            room: Room::within(harden::open_files(), count),
+            room: Room::within(harden::open_files().saturating_sub(more * FILES_OF_AN_APP), count),
             apps: apps.iter().map(|(context, settings)| settings.card(context)).collect(),
         };
         let mut houses = Vec::new();
