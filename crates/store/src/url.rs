@@ -331,6 +331,6 @@ mod tests {
         check("sqlite:.ghl", Some("sqlite:.ghl.crm"));
         check("sqlite:..", None);
         check("file:ghl_tokens.json", None);
-        check("postgres://me@localhost/ghl", Some("postgres://me@localhost/ghl?schema=ghl_auth_crm"));
+        check("postgres://me@localhost/ghl", Some("postgres://me@localhost:5432/ghl?schema=ghl_auth_crm"));
     }
 }
