@@ -55,6 +55,9 @@ tests/api.sh
 say "the scripts that people deploy"
 tests/deploy.sh
 
+say "the manifests for Kubernetes"
+tests/kubernetes.sh
+
 if [ "${1:-}" = --quick ]; then
     exit
 fi
