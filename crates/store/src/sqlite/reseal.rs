@@ -167,7 +167,7 @@ impl SqliteStore {
             return Ok(None);
         }
         // Whoever seals anew says that its key is the newest.
-        self.write(|rows| Ok(set_newest_key(rows.transaction, rows.sealer, rows.path)?)).await?;
+        self.write(|rows| set_newest_key(rows.transaction, rows.sealer, rows.path)).await?;
         Ok(Some(Walk { table: 0, after: At::beginning(), left, done: 0, unopened: None }))
     }
 
@@ -238,8 +238,8 @@ impl Rows<'_> {
             }
             (table, after) = (table + 1, At::beginning());
         }
-        let mut piece = Piece::default();
-        piece.next = (table < Table::ALL.len()).then_some((table, after));
+        let next = (table < Table::ALL.len()).then_some((table, after));
+        let mut piece = Piece { next, ..Piece::default() };
         for old in old {
             match self.anew(old) {
                 Ok(anew) => piece.anew.push(anew),
