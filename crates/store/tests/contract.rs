@@ -966,7 +966,7 @@ fn what_is_put_is_there_as_it_was_and_what_is_newer_stays() {
         assert_same(&loaded(&store).await, &one);
         let newer =
             Installation { intent: Some(Intent { since: later(9) }), ..from_elsewhere(&location(), 9) };
-        assert_eq!(store.put(&[newer.clone()]).await.unwrap(), 1, "{name}");
+        assert_eq!(store.put(std::slice::from_ref(&newer)).await.unwrap(), 1, "{name}");
         assert_same(&loaded(&store).await, &Installation { intent: None, ..newer.clone() });
 
         // It lives on as any other.
