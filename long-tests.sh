@@ -28,13 +28,18 @@ export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each
 export GHL_AUTH_BAD_PAIRS="${GHL_AUTH_BAD_PAIRS:-500}"                   # handed out by HighLevel itself
 export GHL_AUTH_JUDGED_ROTATIONS="${GHL_AUTH_JUDGED_ROTATIONS:-10000}"     # before a judge that forgives nothing
 export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
+export GHL_AUTH_WEBHOOKS="${GHL_AUTH_WEBHOOKS:-1000}"                    # signed events, one by one
+export GHL_AUTH_REPLAYS="${GHL_AUTH_REPLAYS:-1000}"                      # of one event, at three doors at once
+export GHL_AUTH_WEBHOOK_CROWD="${GHL_AUTH_WEBHOOK_CROWD:-5000}"          # signed and forged, 500 a second each
+export GHL_AUTH_BULK_INSTALLS="${GHL_AUTH_BULK_INSTALLS:-500}"           # locations that are installed at once
+export GHL_AUTH_EVENT_TIMINGS="${GHL_AUTH_EVENT_TIMINGS:-100}"           # of events in each order there is
 timings="${GHL_AUTH_TIMINGS:-200000}"                                     # of wrong keys, on a quiet machine
 GHL_AUTH_RESULTS="$(mktemp)"
 export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
 
 failed=0
-for suite in keeping keeping_processes rounds judge; do
+for suite in keeping keeping_processes rounds judge webhooks; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done
