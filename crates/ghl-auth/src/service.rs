@@ -132,6 +132,7 @@ impl Service {
             })?;
         let certificate = certificate.map(Arc::new);
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
+        context.warn_of_standby(store.as_ref()).await;
         let client = context.client(settings.api)?;
         let app = match settings.credentials {
             Credentials::App(app) => Some(app),

@@ -180,6 +180,26 @@ impl Context {
         keeper
     }
 
+    /// A Keeper that only brings to rest what landed, and asks HighLevel for nothing.
+    pub(crate) fn landing_keeper(&self, store: Arc<dyn Store>) -> Keeper {
+        let timing = Timing { commit_patience: Some(COMMIT_PATIENCE), ..Timing::default() };
+        Keeper::new(store, Arc::new(NoApp), Arc::new(SystemClock), timing, random_name())
+    }
+
+    /// Says so when another store keeps these grants.
+    pub(crate) async fn warn_of_standby(&self, store: &dyn Store) {
+        if let Ok(Some(why)) = store.standby().await {
+            let arguments =
+                [("place", store.place().into()), ("why", explain::standby(&self.text, &why).into())];
+            output::warning(&self.text, &self.text.say("warning-standby", &arguments));
+        }
+    }
+
+    /// What a file's tokens are taken to belong to where they do not say so themselves.
+    pub(crate) fn meant_if_any(&self) -> Option<Meant> {
+        Config::new(&self.source).meant()
+    }
+
     /// The installation that a command is about: the one named, the one configured, or the only one.
     pub(crate) async fn which(
         &self,
@@ -239,8 +259,9 @@ impl Issuer for NoApp {
         Reading::Unclear(NO_APP.into())
     }
 
-    fn read(&self, _: &RawAnswer, _: Timestamp) -> Reading {
-        Reading::Unclear(NO_APP.into())
+    /// What landed was asked for by an app that was configured then, and is not lost with it.
+    fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
+        highlevel::read_answer(answer, received_at)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
     let (store, _) = context.open_store(&settings, None).await?;
     let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
     let now = SystemClock.now();
+    context.warn_of_standby(store.as_ref()).await;
     if args.json {
         let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
         output::document(&json!({ "store": settings.url.to_string(), "installations": list }));
