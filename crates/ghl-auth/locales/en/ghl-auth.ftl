@@ -446,7 +446,7 @@ help-import = Take in grants: the Python template's ghl_tokens.json, or many at 
           jsonl     HighLevel's token replies, one a line
           mongodb   the official SDK's sessions, as mongoexport writes them
           nango     connections, as Nango's API gives them with their credentials
-          n8n       n8n export:credentials --all --decrypted
+          n8n       what n8n writes with export:credentials --all --decrypted
         Nothing that is here is replaced by something older, unless --replace is given.
 help-backup = Write everything that the store keeps to one sealed file, while the service runs.
 help-restore = Put a backup into the store, which stands by until it is told to take over.

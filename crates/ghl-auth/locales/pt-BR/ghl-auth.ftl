@@ -446,7 +446,7 @@ help-import = Recebe autorizações: o ghl_tokens.json do modelo em Python, ou m
           jsonl     respostas de token do HighLevel, uma por linha
           mongodb   as sessões do SDK oficial, como o mongoexport as escreve
           nango     conexões, como a API do Nango as dá com suas credenciais
-          n8n       n8n export:credentials --all --decrypted
+          n8n       o que o n8n escreve com export:credentials --all --decrypted
         Nada do que está aqui é substituído por algo mais antigo, a menos que se use --replace.
 help-backup = Escreve tudo o que o armazenamento guarda num só arquivo selado, com o serviço em execução.
 help-restore = Põe um backup no armazenamento, que fica em espera até receber a ordem de assumir.
