@@ -101,10 +101,10 @@ fn an_old_backup_lives_where_it_is_not_older_than_the_grant_or_where_the_spool_i
         let home = agency(4);
         let ids = home.sandbox.location_ids();
         home.run(["backup", "copy.ghl"]).good();
-        // The first was refreshed once after the backup, in a process that died over it; the second
-        // once, and saved; the third and the fourth never.
-        land_and_die(&home, OLD);
+        // The second was refreshed once after the backup, and saved; the first once, in a process that
+        // died over it; the third and the fourth never.
         home.run(["refresh", "--location", &ids[1]]).good();
+        land_and_die(&home, OLD);
         home.sandbox.advance(PAST_THE_WINDOW);
         lose(&home, "ghl-auth.db", !with_spool);
         let run = home.run(["restore", "copy.ghl", "--take-over", "--yes"]).good();
