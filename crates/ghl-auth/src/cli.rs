@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokens::records::Verb;
+use tokens::store::{Order, Stand};
 use tokens::{CompanyId, InstallationId, LocationId, Timestamp};
 
 use crate::text::Text;
@@ -18,6 +19,8 @@ use crate::text::Text;
 pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "NAME", display_order = 0)]
+    pub(crate) app: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -43,6 +46,7 @@ pub(crate) enum Command {
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
+    RotateKey(RotateKeyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
@@ -112,8 +116,20 @@ pub(crate) struct ExecArgs {
 }
 
 /// `status`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {
+    #[arg(long, value_name = "ID")]
+    pub(crate) company: Option<CompanyId>,
+    #[arg(long, value_name = "STATE", value_parser = stand)]
+    pub(crate) state: Option<Stand>,
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    #[arg(long, value_name = "ORDER", value_parser = order, default_value = "id", hide_default_value = true)]
+    pub(crate) sort: Order,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -125,6 +141,13 @@ pub(crate) struct RefreshArgs {
     pub(crate) which: Which,
     #[arg(long, conflicts_with = "which")]
     pub(crate) all: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `rotate-key`
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -421,6 +444,35 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl Command {
+    /// Whether it is about the grants of one app, where there may be several.
+    pub(crate) fn is_about_one_app(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Login(_)
+            | Self::Token(_)
+            | Self::Exec(_)
+            | Self::Refresh(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Migrate(_)
+            | Self::RotateAll(_)
+            | Self::Keys(_)
+            | Self::Installs(_)
+            | Self::Maintenance(_)
+            | Self::Notify(_)
+            | Self::RotateKey(_) => true,
+            Self::Status(_)
+            | Self::Schedule(_)
+            | Self::Serve(_)
+            | Self::Sandbox(_)
+            | Self::Demo(_)
+            | Self::Completions(_)
+            | Self::Man => false,
+        }
+    }
+
     /// Whether the answer is to be one JSON document.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
@@ -454,6 +506,7 @@ impl Command {
                 MaintenanceAction::End(args) => args.json,
             },
             Self::Notify(args) => args.json,
+            Self::RotateKey(args) => args.json,
             Self::Serve(_)
             | Self::Exec(_)
             | Self::Export(_)
@@ -579,6 +632,14 @@ fn import_format(text: &str) -> Result<ImportFormat, String> {
 fn instant(text: &str) -> Result<Timestamp, String> {
     let at: jiff::Timestamp = text.trim().parse().map_err(|_| "2026-11-25T23:10:00Z".to_owned())?;
     Ok(Timestamp::from_millis(at.as_millisecond()))
+}
+
+fn stand(text: &str) -> Result<Stand, String> {
+    Stand::from_word(text).ok_or_else(|| Stand::ALL.map(Stand::as_str).join(", "))
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    Order::from_word(&text.replace('-', "_")).ok_or_else(|| Order::ALL.map(Order::as_str).join(", "))
 }
 
 fn verb(text: &str) -> Result<Verb, String> {

@@ -1,10 +1,10 @@
 //! Where installations rest, sealed.
 //!
-//! `open` picks the backend: a file in the Python template's format for one installation, or a
-//! SQLite database for any number. Both promise the same: a write that returned `Ok` survives a
-//! power cut, a refusal comes before any write, and nothing that was there is lost to what replaces
-//! it. Both see secrets only on their way through `seal`; the template's plain file, when there is no
-//! key, is the one named exception.
+//! `connect` picks the backend: a file in the Python template's format for one installation, a SQLite
+//! database for any number, or a PostgreSQL database that any number of keepers share. All promise the
+//! same: a write that returned `Ok` survives a power cut, a refusal comes before any write, and nothing
+//! that was there is lost to what replaces it. All see secrets only on their way through `seal`; the
+//! template's plain file, when there is no key, is the one named exception.
 //!
 //! What is left to others: when to refresh, what an answer means, where keys and addresses are
 //! configured.
@@ -21,6 +21,7 @@ mod jwt;
 mod key;
 pub mod local_time;
 mod lock;
+mod postgres;
 mod records;
 mod row;
 mod seal;
@@ -37,7 +38,7 @@ use tokens::{InstallationId, Records, Store, StoreError};
 pub use archive::{ArchiveReader, ArchiveWriter, Entry};
 pub use disk::open_folder;
 pub use key::{InvalidKey, Key, Keys};
-pub use url::{InvalidStoreUrl, StoreUrl};
+pub use url::{InvalidStoreUrl, PostgresUrl, StoreUrl};
 
 use data_file::DataFile;
 use seal::Sealer;
@@ -54,6 +55,42 @@ pub fn open(
     match url {
         StoreUrl::File(path) => open_file(path, keys, otherwise, false),
         StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open(path, Arc::new(Sealer::new(keys)))?)),
+        StoreUrl::Postgres(_) => Err(is_reached_otherwise(url)),
+    }
+}
+
+/// A database on a network is reached by `connect`; nobody who has one comes here.
+fn is_reached_otherwise(url: &StoreUrl) -> StoreError {
+    StoreError::NoRoomFor { place: url.to_string(), what: "a caller that can't wait for a network" }
+}
+
+/// Opens a store of any kind, or makes it: on this machine like `open`, or over a network.
+///
+/// `spool` is the folder in which answers land where the store is no path with room beside it.
+pub async fn connect(
+    url: &StoreUrl,
+    keys: &Keys,
+    spool: &Path,
+    otherwise: Option<&InstallationId>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Postgres(url) => Ok(Arc::new(postgres::connect(url, keys, spool).await?)),
+        StoreUrl::File(_) | StoreUrl::Sqlite(_) => open(url, keys, otherwise),
+    }
+}
+
+/// Like `connect`, with what the service remembers.
+pub async fn connect_with_records(
+    url: &StoreUrl,
+    keys: &Keys,
+    _spool: &Path,
+    otherwise: Option<&InstallationId>,
+) -> Result<Opened, StoreError> {
+    match url {
+        StoreUrl::Postgres(_) => {
+            Err(StoreError::NoRoomFor { place: url.to_string(), what: "what the service remembers" })
+        }
+        StoreUrl::File(_) | StoreUrl::Sqlite(_) => open_with_records(url, keys, otherwise),
     }
 }
 
@@ -72,13 +109,14 @@ pub fn open_with_records(
         disk::refuse_open_folder(&disk::behind_links(path).map_err(disk::failed("find", path))?)?;
     }
     let store = open(url, keys, otherwise)?;
-    let records = records::SqliteRecords::open(&records::beside(url.path()))?;
+    let path = url.path().ok_or_else(|| is_reached_otherwise(url))?;
+    let records = records::SqliteRecords::open(&records::beside(path))?;
     Ok((store, Arc::new(records)))
 }
 
 /// What the service remembers, if there has ever been a service over this store.
 pub fn open_records_if_there(url: &StoreUrl) -> Result<Option<Arc<dyn Records>>, StoreError> {
-    let path = records::beside(url.path());
+    let path = records::beside(url.path().ok_or_else(|| is_reached_otherwise(url))?);
     match path.exists() {
         true => Ok(Some(Arc::new(records::SqliteRecords::open(&path)?))),
         false => Ok(None),

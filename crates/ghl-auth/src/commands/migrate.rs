@@ -1,9 +1,10 @@
 //! `migrate`: all grants from one store to another, without a moment in which both refresh.
 //!
-//! 1. The source stands by: flights land, and none begins. 2. What landed and was not saved is saved.
-//! 3. Everything is copied, with its versions, to a target that stands by too. 4. Both are compared.
-//! 5. The target takes over, and the source says where its grants went. A kill at any point leaves two
-//! stores that stand by, or one that does not, and never two that refresh; run again, it goes on.
+//! The source stands by first: flights land, and none begins. What landed and was not saved is saved.
+//! Then everything is copied, with its versions, to a target that stands by too, and both are compared.
+//! In the end the source says where its grants went, and the target takes over. A kill at any point
+//! leaves two stores that stand by, or one that does not, and never two that refresh; run again, it goes
+//! on.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,6 +16,7 @@ mod paper;
 mod refresh;
 mod restore;
 mod rotate_all;
+mod rotate_key;
 mod sandbox;
 mod schedule;
 mod serve;
@@ -31,6 +32,14 @@ use crate::wiring::Context;
 
 /// Runs a command to its exit code.
 pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Explained> {
+    let app;
+    let context = match command.is_about_one_app() {
+        true => {
+            app = context.of_one_app()?;
+            &app
+        }
+        false => context,
+    };
     match command {
         Command::Check(args) => check::run(&args, context).await,
         Command::Login(args) => login::run(args, context).await,
@@ -50,6 +59,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,
         Command::Notify(args) => notify::run(&args, context).await,
+        Command::RotateKey(args) => rotate_key::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,
         Command::Completions(args) => Ok(paper::completions(&args, context)),
