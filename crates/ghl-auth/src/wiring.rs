@@ -181,6 +181,14 @@ impl Context {
         Ok((store, records, works_as))
     }
 
+    /// What a service over this store remembers, if there has ever been one.
+    pub(crate) async fn records_if_any(
+        &self,
+        settings: &StoreSettings,
+    ) -> Result<Option<Arc<dyn Records>>, Explained> {
+        store::open_records_if_there(&settings.url).map_err(|error| self.store_error(&error))
+    }
+
     /// Opens what the service remembers.
     pub(crate) async fn open_records(&self) -> Result<Arc<dyn Records>, Explained> {
         let settings = self.settings(|config| config.store())?;

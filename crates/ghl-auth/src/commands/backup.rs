@@ -18,7 +18,7 @@ pub(crate) async fn run(args: &BackupArgs, context: &Context) -> Result<Exit, Ex
     context.warn_of_source();
     let settings = context.settings(|config| config.store())?;
     let (store, _) = context.open_store(&settings, context.meant_if_any().as_ref()).await?;
-    let records = store::open_records_if_there(&settings.url).map_err(|error| context.store_error(&error))?;
+    let records = context.records_if_any(&settings).await?;
     let archive = ArchiveWriter::create(&args.path, &settings.keys, SystemClock.now());
     let mut archive = archive.map_err(|error| context.store_error(&error))?;
     let written = async {

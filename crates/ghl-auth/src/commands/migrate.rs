@@ -98,7 +98,7 @@ fn done(args: &MigrateArgs, context: &Context, way: &Way, key: &str, counts: &Co
 
 impl Way {
     async fn open(args: &MigrateArgs, context: &Context) -> Result<Self, Explained> {
-        let keys = context.settings(|config| config.store())?.keys;
+        let given = context.settings(|config| config.store())?;
         let url = |text: &str| {
             StoreUrl::parse(text).map_err(|error| {
                 let arguments = [("why", error.to_string().into())];
@@ -113,14 +113,14 @@ impl Way {
         if matches!(to, StoreUrl::File(_)) {
             return refused("migrate_to_file");
         }
-        if matches!(from, StoreUrl::File(_) | StoreUrl::Sqlite(_)) && !from.path().exists() {
-            let arguments = [("place", from.path().display().to_string().into())];
+        if let Some(path) = from.path().filter(|path| !path.exists()) {
+            let arguments = [("place", path.display().to_string().into())];
             return Err(Explained::new(&context.text, "migrate_nothing", Exit::Usage, &arguments));
         }
         let meant = context.meant_if_any();
-        let settings = |url: &StoreUrl| StoreSettings { url: url.clone(), keys: keys.clone() };
+        let settings = |url: &StoreUrl| StoreSettings { url: url.clone(), ..given.clone() };
         let (source, _) = context.open_store(&settings(&from), meant.as_ref()).await?;
-        let remembered = store::open_records_if_there(&from).map_err(|error| context.store_error(&error))?;
+        let remembered = context.records_if_any(&settings(&from)).await?;
         let (target, remembers, _) = context.open_store_and_records(&settings(&to), None).await?;
         Ok(Self { from: source, remembered, to: target, remembers })
     }
