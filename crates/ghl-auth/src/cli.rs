@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokens::records::Verb;
 use tokens::store::{Order, Stand};
-use tokens::{CompanyId, InstallationId, LocationId};
+use tokens::{CompanyId, InstallationId, LocationId, Timestamp};
 
 use crate::text::Text;
 
@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Refresh(RefreshArgs),
     Import(ImportArgs),
     Export(ExportArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
+    Migrate(MigrateArgs),
+    RotateAll(RotateAllArgs),
     Schedule(ScheduleArgs),
     Serve(ServeArgs),
     Keys(KeysArgs),
@@ -153,8 +157,91 @@ pub(crate) struct RotateKeyArgs {
 pub(crate) struct ImportArgs {
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
+    #[arg(long, value_name = "FORMAT", value_parser = import_format)]
+    pub(crate) format: Option<ImportFormat>,
     #[arg(long)]
     pub(crate) replace: bool,
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who wrote what is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ImportFormat {
+    /// The Python template: one grant.
+    Template,
+    /// Anyone: a token reply a line.
+    JsonLines,
+    /// The official SDK's session storage, as `mongoexport` writes it.
+    MongoDb,
+    /// Nango's API: connections.
+    Nango,
+    /// `n8n export:credentials --decrypted`.
+    N8n,
+}
+
+impl ImportFormat {
+    /// Every format there is.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Template, Self::JsonLines, Self::MongoDb, Self::Nango, Self::N8n];
+
+    /// The word for it on the command line and in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Template => "template",
+            Self::JsonLines => "jsonl",
+            Self::MongoDb => "mongodb",
+            Self::Nango => "nango",
+            Self::N8n => "n8n",
+        }
+    }
+}
+
+/// `backup`
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `restore`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").multiple(true).required(true))]
+pub(crate) struct RestoreArgs {
+    #[arg(value_name = "PATH", group = "what")]
+    pub(crate) path: Option<PathBuf>,
+    #[arg(long, group = "what")]
+    pub(crate) take_over: bool,
+    #[arg(long, requires = "path")]
+    pub(crate) merge: bool,
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `migrate`
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    #[arg(long)]
+    pub(crate) give_up: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `rotate-all`
+#[derive(Debug, Args)]
+pub(crate) struct RotateAllArgs {
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub(crate) since: Option<Timestamp>,
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -369,6 +456,10 @@ impl Command {
             | Self::Refresh(_)
             | Self::Import(_)
             | Self::Export(_)
+            | Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Migrate(_)
+            | Self::RotateAll(_)
             | Self::Keys(_)
             | Self::Installs(_)
             | Self::Maintenance(_)
@@ -393,6 +484,10 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Refresh(args) => args.json,
             Self::Import(args) => args.json,
+            Self::Backup(args) => args.json,
+            Self::Restore(args) => args.json,
+            Self::Migrate(args) => args.json,
+            Self::RotateAll(args) => args.json,
             Self::Schedule(args) => match args.action {
                 ScheduleAction::Show(way) | ScheduleAction::Install(way) | ScheduleAction::Remove(way) => {
                     way.json
@@ -530,6 +625,17 @@ fn one_line(text: &str) -> Result<String, String> {
         true => Err(text.replace(char::is_control, " ")),
         false => Ok(text.to_owned()),
     }
+}
+
+fn import_format(text: &str) -> Result<ImportFormat, String> {
+    let found = ImportFormat::ALL.into_iter().find(|format| format.as_str() == text);
+    found.ok_or_else(|| ImportFormat::ALL.map(ImportFormat::as_str).join(", "))
+}
+
+/// `2026-11-25T23:10:00Z`
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let at: jiff::Timestamp = text.trim().parse().map_err(|_| "2026-11-25T23:10:00Z".to_owned())?;
+    Ok(Timestamp::from_millis(at.as_millisecond()))
 }
 
 fn stand(text: &str) -> Result<Stand, String> {

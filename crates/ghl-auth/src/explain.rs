@@ -149,7 +149,7 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         }
         StoreError::LeaseLost => new("lease_lost", Exit::Unreachable, &[]),
         StoreError::Standby { place: at, why } => {
-            new("store_standby", Exit::Usage, &[place(at), ("why", why.as_str().into())])
+            new("store_standby", Exit::Usage, &[place(at), ("why", standby(text, why).into())])
         }
         StoreError::InTheAir { place: at } => new("store_in_the_air", Exit::Unreachable, &[place(at)]),
         StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
@@ -228,6 +228,19 @@ fn failed_call(text: &Text, step: StepName, failure: &Failure) -> Explained {
 pub(crate) fn reason(text: &Text, why: &str) -> String {
     let slug: String = why.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     text.find(&format!("reason-{slug}"), &[]).unwrap_or_else(|| why.to_owned())
+}
+
+/// Why a store is on standby, as far as this program wrote it down, in the reader's language.
+pub(crate) fn standby(text: &Text, why: &str) -> String {
+    let known = [
+        ("moving to ", "standby-moving"),
+        ("moved to ", "standby-moved"),
+        ("being filled from ", "standby-being-filled"),
+        ("given up for ", "standby-given-up"),
+        ("restored from ", "standby-restored"),
+    ];
+    let found = known.iter().find_map(|(words, key)| Some((key, why.strip_prefix(words)?)));
+    found.map_or_else(|| why.to_owned(), |(key, place)| text.say(key, &[("place", place.into())]))
 }
 
 /// "location X", in the reader's language.

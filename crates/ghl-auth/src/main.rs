@@ -11,6 +11,7 @@ mod harden;
 mod logging;
 mod output;
 mod owner;
+mod progress;
 mod service;
 mod shutdown;
 mod speech;

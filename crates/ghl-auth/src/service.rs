@@ -244,6 +244,7 @@ impl Opened {
         let (store, records, works_as) =
             context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
+        context.warn_of_standby(store.as_ref()).await;
         let client = context.client(settings.api)?;
         let app = match settings.credentials {
             Credentials::App(app) => Some(app),

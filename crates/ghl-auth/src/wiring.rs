@@ -186,6 +186,14 @@ impl Context {
         Ok((store, records, works_as))
     }
 
+    /// What a service over this store remembers, if there has ever been one.
+    pub(crate) async fn records_if_any(
+        &self,
+        settings: &StoreSettings,
+    ) -> Result<Option<Arc<dyn Records>>, Explained> {
+        store::open_records_if_there(&settings.url).map_err(|error| self.store_error(&error))
+    }
+
     /// Opens what the service remembers.
     pub(crate) async fn open_records(&self) -> Result<Arc<dyn Records>, Explained> {
         let settings = self.settings(|config| config.store())?;
@@ -248,6 +256,26 @@ impl Context {
             output::warning(&self.text, &self.keeper_error(&error).detail);
         }
         keeper
+    }
+
+    /// A Keeper that only brings to rest what landed, and asks HighLevel for nothing.
+    pub(crate) fn landing_keeper(&self, store: Arc<dyn Store>) -> Keeper {
+        let timing = Timing { commit_patience: Some(COMMIT_PATIENCE), ..Timing::default() };
+        Keeper::new(store, Arc::new(NoApp), Arc::new(SystemClock), timing, random_name())
+    }
+
+    /// Says so when another store keeps these grants.
+    pub(crate) async fn warn_of_standby(&self, store: &dyn Store) {
+        if let Ok(Some(why)) = store.standby().await {
+            let arguments =
+                [("place", store.place().into()), ("why", explain::standby(&self.text, &why).into())];
+            output::warning(&self.text, &self.text.say("warning-standby", &arguments));
+        }
+    }
+
+    /// What a file's tokens are taken to belong to where they do not say so themselves.
+    pub(crate) fn meant_if_any(&self) -> Option<Meant> {
+        Config::new(&self.source).meant()
     }
 
     /// The installation that a command is about: the one named, the one configured, or the only one.
@@ -314,8 +342,9 @@ impl Issuer for NoApp {
         Reading::Unclear(NO_APP.into())
     }
 
-    fn read(&self, _: &RawAnswer, _: Timestamp) -> Reading {
-        Reading::Unclear(NO_APP.into())
+    /// What landed was asked for by an app that was configured then, and is not lost with it.
+    fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
+        highlevel::read_answer(answer, received_at)
     }
 }
 

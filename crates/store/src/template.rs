@@ -74,6 +74,20 @@ pub fn read_template(
     Ok(ReadTokens { id, tokens, cut_short: end.is_none() })
 }
 
+/// Reads a token reply that someone else has kept: what HighLevel answered, as a JSON object.
+///
+/// `received_at` is when they got it, used where the token does not say when it ends; `otherwise` is
+/// whose tokens they are where they do not say so themselves.
+pub fn read_reply(
+    mut members: Map<String, Value>,
+    received_at: Timestamp,
+    otherwise: Option<&InstallationId>,
+) -> Result<ReadTokens, NoTokens> {
+    let tokens = tokens_in(&mut members, received_at, &local_time::zone(), false)?;
+    let id = owner(&members, &tokens, otherwise)?;
+    Ok(ReadTokens { id, tokens, cut_short: false })
+}
+
 /// Writes the template's file: what Python reads, and nothing of our own.
 pub fn to_template_json(installation: &Installation) -> Zeroizing<Vec<u8>> {
     render(Some(&installation.tokens), None::<&()>, &local_time::zone())

@@ -39,6 +39,7 @@ pub(crate) async fn run(args: &CheckArgs, context: &Context) -> Result<Exit, Exp
             })?;
             let (store, works_as) = context.open_store(&settings, Some(&meant)).await?;
             say_how_safe(context, works_as, &store.weaknesses());
+            context.warn_of_standby(store.as_ref()).await;
             let keeper = context.keeper(store.clone(), &client, app).await;
             let (id, just_saved) = match code {
                 Some(code) => first_code(context, &keeper, store.as_ref(), &meant, &code, args.json).await?,

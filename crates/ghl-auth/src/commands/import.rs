@@ -1,4 +1,8 @@
-//! `import`: the template's `ghl_tokens.json` in, whole or cut short by the template's own bug.
+//! `import`: grants that others have kept. The template's `ghl_tokens.json`, whole or cut short by the
+//! template's own bug, holds one; what other programs export holds many.
+
+mod formats;
+mod many;
 
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -7,7 +11,7 @@ use serde_json::json;
 use store::template::read_template;
 use tokens::{Clock, Timestamp};
 
-use crate::cli::ImportArgs;
+use crate::cli::{ImportArgs, ImportFormat};
 use crate::config::Meant;
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
@@ -26,6 +30,12 @@ pub(crate) async fn run(args: &ImportArgs, context: &Context) -> Result<Exit, Ex
         let arguments = [("path", path.clone().into()), ("why", why.into())];
         Explained::new(text, "import_unreadable", Exit::Usage, &arguments)
     };
+    let format =
+        formats::recognise(&args.path, args.format).map_err(|error| unreadable(error.to_string()))?;
+    if let Some(format) = format {
+        let (store, _) = context.open_store(&settings, Some(&meant)).await?;
+        return many::run(args, context, store.as_ref(), format).await;
+    }
     let bytes = std::fs::read(&args.path).map_err(|error| unreadable(error.to_string()))?;
     let (store, _) = context.open_store(&settings, Some(&meant)).await?;
     let otherwise = match &meant {
@@ -40,6 +50,10 @@ pub(crate) async fn run(args: &ImportArgs, context: &Context) -> Result<Exit, Ex
     if present.is_some() && !args.replace {
         let arguments = [("id", explain::whose(text, &id).into())];
         return Err(Explained::new(text, "import_present", Exit::Usage, &arguments));
+    }
+    if args.dry_run {
+        let plan = many::Report { taken: 1, ..many::Report::default() };
+        return Ok(many::tell(args, context, ImportFormat::Template, &plan));
     }
     let now = SystemClock.now();
     let installation =

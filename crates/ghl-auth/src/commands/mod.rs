@@ -1,5 +1,6 @@
 //! One file for each command: arguments in, one question to the house, the answer out.
 
+mod backup;
 mod check;
 mod demo;
 mod exec;
@@ -9,9 +10,12 @@ mod installs;
 mod keys;
 mod login;
 mod maintenance;
+mod migrate;
 mod notify;
 mod paper;
 mod refresh;
+mod restore;
+mod rotate_all;
 mod rotate_key;
 mod sandbox;
 mod schedule;
@@ -45,6 +49,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Refresh(args) => refresh::run(&args, context).await,
         Command::Import(args) => import::run(&args, context).await,
         Command::Export(args) => export::run(&args, context).await,
+        Command::Backup(args) => backup::run(&args, context).await,
+        Command::Restore(args) => restore::run(&args, context).await,
+        Command::Migrate(args) => migrate::run(&args, context).await,
+        Command::RotateAll(args) => rotate_all::run(&args, context).await,
         Command::Schedule(args) => schedule::run(args.action, context),
         Command::Serve(args) => serve::run(&args, context).await,
         Command::Keys(args) => keys::run(args.action, context).await,

@@ -56,6 +56,7 @@ fn asked_for(args: &StatusArgs) -> Listing {
 /// One app's installations, for people.
 async fn show(context: &Context, settings: &StoreSettings, listing: Listing) -> Result<(), Explained> {
     let (store, _) = context.open_store(settings, None).await?;
+    context.warn_of_standby(store.as_ref()).await;
     let counts = store.counts().await.map_err(|error| context.store_error(&error))?;
     let is_all = Listing { limit: usize::MAX, order: Order::Id, ..listing.clone() } == Listing::ALL;
     let shown = tree::shown(store.as_ref(), listing).await.map_err(|error| context.store_error(&error))?;
@@ -101,6 +102,7 @@ async fn json_list(
         heads.push(json!({
             "app": app.source.app().to_string(),
             "store": settings.url.to_string(),
+            "standby": store.standby().await.map_err(|error| app.store_error(&error))?,
             "counts": counted(&counts),
         }));
         stores.push(store);

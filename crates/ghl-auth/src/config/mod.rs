@@ -50,7 +50,7 @@ pub(crate) struct Config<'a> {
 }
 
 /// Where the tokens rest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StoreSettings {
     pub(crate) url: StoreUrl,
     pub(crate) keys: Keys,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Home, Running, free_port, http, is_there, snapshot};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 17] = [
     "check",
     "login",
     "token",
@@ -14,6 +14,10 @@ const COMMANDS: [&str; 13] = [
     "refresh",
     "import",
     "export",
+    "backup",
+    "restore",
+    "migrate",
+    "rotate-all",
     "schedule",
     "sandbox",
     "demo",
