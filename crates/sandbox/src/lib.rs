@@ -213,6 +213,11 @@ impl Sandbox {
         self.desk.world().grants.set_client_secret(secret.to_owned());
     }
 
+    /// Lets another client secret be good as well, until one takes the place of both.
+    pub fn add_client_secret(&self, secret: &str) {
+        self.desk.world().grants.add_client_secret(secret.to_owned());
+    }
+
     /// Changes the rate limit.
     pub fn set_rate_limit(&self, limit: RateLimit) {
         self.desk.world().limits.set(limit);
