@@ -27,6 +27,7 @@ export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API k
 export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each token at rest before it is used
 export GHL_AUTH_BAD_PAIRS="${GHL_AUTH_BAD_PAIRS:-500}"                   # handed out by HighLevel itself
 export GHL_AUTH_JUDGED_ROTATIONS="${GHL_AUTH_JUDGED_ROTATIONS:-10000}"     # before a judge that forgives nothing
+export GHL_AUTH_DUE_AT_ONCE="${GHL_AUTH_DUE_AT_ONCE:-10000}"                 # after three days down, 60 a second allowed
 export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
 export GHL_AUTH_WEBHOOKS="${GHL_AUTH_WEBHOOKS:-1000}"                    # signed events, one by one
 export GHL_AUTH_REPLAYS="${GHL_AUTH_REPLAYS:-1000}"                      # of one event, at three doors at once

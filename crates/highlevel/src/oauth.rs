@@ -34,7 +34,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 pub struct AppCredentials {
     /// `<app id>-<suffix>`.
     pub client_id: String,
-    /// One secret, or several to be tried in order while they are being changed.
+    /// One secret, or several to be tried in order while they are being changed: the older ones first,
+    /// because what was begun with one is repeated to that one only.
     pub client_secrets: Vec<ClientSecret>,
     /// Where the consent page sends the code.
     pub redirect_uri: String,
@@ -105,22 +106,28 @@ impl OAuth {
     }
 
     /// Sends a token request, with each of the app's secrets until HighLevel takes one. A refused
-    /// secret uses nothing up.
+    /// secret uses nothing up. A refused grant is shown with the other secrets as well before that is
+    /// believed: HighLevel gives an answer again to whom it gave it first, and that may have been us
+    /// under another secret.
     async fn ask(&self, grant: &[(&str, &str)], user_type: &str) -> Result<RawAnswer, Unanswered> {
         let secrets = self.app.client_secrets.len();
         let first = self.secret_in_use.load(Ordering::Relaxed);
-        let mut last = None;
+        let mut refused: Option<RawAnswer> = None;
         for try_number in 0..secrets.max(1) {
             let index = (first + try_number) % secrets.max(1);
             let secret = self.app.client_secrets.get(index).map_or("", ClientSecret::expose);
             let answer = self.send(grant, secret, user_type).await?;
-            if !matches!(refusal(&answer), Some(Refusal::InvalidClient(_))) {
-                self.secret_in_use.store(index, Ordering::Relaxed);
-                return Ok(answer);
+            match refusal(&answer) {
+                // Of the grant it says nothing.
+                Some(Refusal::InvalidClient(_)) => drop(refused.get_or_insert(answer)),
+                Some(Refusal::InvalidGrant(_)) => refused = Some(answer),
+                _ => {
+                    self.secret_in_use.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
             }
-            last = Some(answer);
         }
-        last.ok_or_else(|| Unanswered::NotSent("no client secret to send".into()))
+        refused.ok_or_else(|| Unanswered::NotSent("no client secret to send".into()))
     }
 
     async fn send(

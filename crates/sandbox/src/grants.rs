@@ -96,6 +96,8 @@ impl Grant {
 pub(crate) struct Grants {
     settings: Arc<Settings>,
     client: Client,
+    /// A second secret that is good beside the client's own, while it is being changed.
+    second_secret: Option<String>,
     app_id: String,
     chance: Chance,
     serial: u64,
@@ -116,6 +118,7 @@ impl Grants {
     pub(crate) fn new(settings: Arc<Settings>, location_ids: Vec<String>, mut chance: Chance) -> Self {
         Self {
             client: Client { id: settings.client_id.clone(), secret: settings.client_secret.clone() },
+            second_secret: None,
             app_id: settings.app_id().to_owned(),
             user_id: chance.id(),
             chance,
@@ -157,7 +160,7 @@ impl Grants {
         if now >= known.issued_at + millis(self.settings.code_life) {
             return Err(Refused::UnknownCode);
         }
-        if *client != self.client {
+        if !self.knows(client) {
             return Err(Refused::WrongClient);
         }
         if redirect_uri.is_some_and(|uri| uri != known.approval.redirect_uri) {
@@ -196,7 +199,7 @@ impl Grants {
             self.tokens.get(&Fingerprint::of(presented)).filter(|token| token.purpose == Purpose::Refresh);
         let place = token.map(|token| (token.grant, token.generation));
         let usable = token.filter(|token| now < token.ends_at).is_some();
-        if *client != self.client {
+        if !self.knows(client) {
             return (place, Err(Refused::WrongClient));
         }
         let outcome = match place.filter(|_| usable) {
@@ -481,7 +484,18 @@ impl Grants {
         self.scopes = Arc::new(Scopes::new(names));
     }
 
+    /// Replaces the secret, and whichever was good beside it.
     pub(crate) fn set_client_secret(&mut self, secret: String) {
         self.client.secret = secret;
+        self.second_secret = None;
+    }
+
+    pub(crate) fn add_client_secret(&mut self, secret: String) {
+        self.second_secret = Some(secret);
+    }
+
+    fn knows(&self, client: &Client) -> bool {
+        let known = [Some(&self.client.secret), self.second_secret.as_ref()];
+        client.id == self.client.id && known.contains(&Some(&client.secret))
     }
 }

@@ -234,6 +234,17 @@ impl Sandbox {
         self.desk.world().grants.set_client_secret(secret.to_owned());
     }
 
+    /// Lets another client secret be good as well, until one takes the place of both.
+    pub fn add_client_secret(&self, secret: &str) {
+        self.desk.world().grants.add_client_secret(secret.to_owned());
+    }
+
+    /// Limits requests for tokens, of all grants together: beyond it there is a 429.
+    pub fn limit_token_requests(&self, burst: u64, interval: Duration) {
+        let limit = RateLimit { burst, interval, daily: u64::MAX, enforced: true };
+        self.desk.world().token_limits = Some(limits::Limits::new(limit));
+    }
+
     /// Changes the rate limit.
     pub fn set_rate_limit(&self, limit: RateLimit) {
         self.desk.world().limits.set(limit);

@@ -93,8 +93,14 @@ pub(crate) fn answer(world: &mut World, call: &Call) -> Reply {
         ("POST", ["v2", "oauth", "chooselocation"]) => Reply::to_anyone(consent::decide(world, call)),
         ("GET", ["oauth", "chooselocation"]) => Reply::to_anyone(consent::dead_page(call)),
         ("POST", ["oauth", "token"]) => {
-            let allowance = Some(world.limits.unlimited(world.now));
-            Reply { answer: oauth::token(world, call), caller: None, allowance }
+            let now = world.now;
+            let limited = world.token_limits.as_mut().map(|limits| limits.take("the app", now));
+            let allowance = limited.unwrap_or_else(|| world.limits.unlimited(now));
+            let answer = match allowance.granted {
+                true => oauth::token(world, call),
+                false => Answer::error(429, "Too Many Requests"),
+            };
+            Reply { answer, caller: None, allowance: Some(allowance) }
         }
         ("POST", ["oauth", "reconnect"]) => {
             let allowance = Some(world.limits.unlimited(world.now));

@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) grants: Grants,
     pub(crate) crm: Crm,
     pub(crate) limits: Limits,
+    /// Of requests for tokens, of all grants together; HighLevel is not known to have one.
+    pub(crate) token_limits: Option<Limits>,
     pub(crate) ledger: Ledger,
     pub(crate) chance: Chance,
     pub(crate) webhooks: Arc<Webhooks>,
@@ -30,7 +32,8 @@ impl World {
         let location_ids = crm.locations().iter().map(|location| location.id.clone()).collect();
         let grants = Grants::new(Arc::clone(&settings), location_ids, Chance::seeded(chance.number()));
         let limits = Limits::new(settings.rate_limit);
-        Self { settings, now, grants, crm, limits, ledger: Ledger::default(), chance, webhooks }
+        let (token_limits, ledger) = (None, Ledger::default());
+        Self { settings, now, grants, crm, limits, token_limits, ledger, chance, webhooks }
     }
 
     /// Tells the app of an install on a location, or on the agency and all its locations.

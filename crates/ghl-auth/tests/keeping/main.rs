@@ -13,3 +13,4 @@ mod healing;
 mod odd_answers;
 #[cfg(feature = "break-rules")]
 mod rules;
+mod secrets;

@@ -8,6 +8,7 @@ mod support;
 
 mod agencies;
 mod clock;
+mod due_at_once;
 mod durable;
 mod events;
 mod hook;

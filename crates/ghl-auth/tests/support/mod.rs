@@ -166,10 +166,11 @@ impl House {
         self.keeper_by(store, roomy(), client, &secret)
     }
 
+    /// A keeper of an app with several secrets, separated by commas.
     fn keeper_by(&self, store: Arc<dyn Store>, timing: Timing, client: Client, secret: &str) -> Keeper {
         let app = AppCredentials {
             client_id: self.sandbox.settings().client_id.clone(),
-            client_secrets: vec![ClientSecret::new(secret)],
+            client_secrets: secret.split(',').map(ClientSecret::new).collect(),
             redirect_uri: REDIRECT_URI.to_owned(),
             user_type: self.id.user_type(),
         };
@@ -253,6 +254,12 @@ impl Process {
             runtime.shutdown_timeout(Duration::from_secs(5));
         });
         Self { kill, thread }
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(self) {
+        let ended = tokio::task::spawn_blocking(move || self.thread.join());
+        ended.await.expect("no panic").expect("it ends well");
     }
 
     pub async fn kill(self) {
