@@ -5,6 +5,8 @@
 
 mod rows;
 
+pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
