@@ -71,6 +71,8 @@ pub struct Front {
     pub(crate) strangers: Strangers,
     /// Where the browser comes back to.
     pub(crate) callback: String,
+    /// Whether the store is on a network.
+    is_remote: bool,
     /// Which keys are known: as the records last said.
     keys_as_of: Mutex<Option<u64>>,
     process: String,
@@ -120,8 +122,10 @@ impl Front {
     pub async fn open(house: House, process: String) -> Result<Arc<Self>, tokens::StoreError> {
         let redirect = house.consent.as_ref().and_then(|consent| consent.app.redirect_uri.parse().ok());
         let callback = redirect.map_or_else(|| routes::CALLBACK.into(), |uri: http::Uri| uri.path().into());
+        let is_remote = house.keeper.store().is_remote();
         let front = Self {
             house,
+            is_remote,
             keys: Keys::default(),
             copies: Copies::default(),
             audit: AuditBook::default(),
@@ -180,11 +184,25 @@ impl Front {
                 Err(_) => "it takes too long".to_owned(),
             };
             warn!(problem, "the store does not say what changed");
-            // What can't be compared any more is not handed out from memory.
-            self.copies.drop_all();
             mark = Mark::default();
             self.metrics.store_answers(false);
+            // What can't be compared any more is not handed out from memory, unless a whole network lies
+            // in between: see `is_cut_off`. All of it is dropped when the store answers again.
+            if !self.is_remote {
+                self.copies.drop_all();
+            }
         }
+    }
+
+    /// Whether a store on a network is out of reach.
+    ///
+    /// What is at hand is served then, with a warning, for as long as each token lives: a database that is
+    /// down for a while stops nobody. What it costs: a key that is revoked meanwhile, or an installation
+    /// that is taken out of service, is not known here until the database is back. Whoever can cut a
+    /// service off from its database has this, and no more than what they could take just before. A key
+    /// that ends by itself ends, and where each token that leaves is to be written down, none does.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_remote && !self.metrics.is_ready()
     }
 
     /// Writes down what was counted: every second, and at the end.

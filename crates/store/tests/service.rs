@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use sample::{new_key, sealed_by};
 use store::StoreUrl;
-use tokens::records::{AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, Reach, Verb, Visit};
+use tokens::records::{
+    AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Verb, Visit,
+};
 use tokens::store::Mark;
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, Subject,
@@ -70,6 +72,40 @@ impl Shelf {
             Self::InPostgres(url) => store::connect_records(url).await.expect("records"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_highlevel_told_of_is_kept_until_it_was_acted_on() {
+    let place = Shelf::in_postgres();
+    let handles = [place.records().await, place.records().await];
+    let week = 7 * 24 * 60 * 60 * 1000;
+    let event = |id: &str, at_millis| QueuedEvent {
+        id: id.into(),
+        kind: "UNINSTALL".into(),
+        body: format!("{{\"id\": \"{id}\", \"odd\": \"\0\"}}"),
+        received_at: at(at_millis),
+        attempts: 0,
+    };
+    for (id, at_millis) in [("e2", 2), ("e1", 1), ("e3", 3)] {
+        assert!(handles[0].queue_event(&event(id, at_millis)).await.expect("room"));
+    }
+    assert!(!handles[1].queue_event(&event("e1", 9)).await.expect("room"), "it is known");
+    let due = handles[1].claim_events(at(5), at(50), 2).await.expect("events");
+    assert_eq!(due, [event("e1", 1), event("e2", 2)]);
+    let rest = handles[0].claim_events(at(6), at(60), 9).await.expect("events");
+    assert_eq!(rest, [event("e3", 3)], "the others are leased");
+    handles[1].event_done("e1", at(7), "removed").await.expect("noted");
+    handles[1].put_off_event("e2", at(40), "no company yet").await.expect("noted");
+    let again = handles[0].claim_events(at(45), at(70), 9).await.expect("events");
+    assert_eq!(again.iter().map(|it| (it.id.as_str(), it.attempts)).collect::<Vec<_>>(), [("e2", 1)]);
+    // Whoever dies with it leaves it to the next, when the lease is over.
+    assert_eq!(handles[1].claim_events(at(70), at(99), 9).await.expect("events").len(), 2);
+    assert!(!handles[0].queue_event(&event("e1", week)).await.expect("room"), "it was acted on this week");
+    assert!(handles[0].queue_event(&event("e1", week + 2)).await.expect("room"), "that was long ago");
+    handles[0].event_done("e1", at(week + 3), "removed").await.expect("noted");
+    handles[0].forget(at(2 * week + 3), at(0)).await.expect("forgotten");
+    assert!(handles[0].queue_event(&event("e1", week + 4)).await.expect("room"), "it was forgotten");
+    assert!(!handles[0].queue_event(&event("e2", 3 * week)).await.expect("room"), "it was not acted on yet");
 }
 
 /// One story, told over every kind of records.

@@ -547,6 +547,8 @@ api-no_room = The store has no room for that: a file keeps one installation and 
     .action = Use GHL_STORE=sqlite:PATH with GHL_AUTH_KEY.
 api-store_unavailable = The store can't be used at the moment.
     .action = Try again soon; the log of the service says what is wrong.
+api-store_out_of_reach = The database can't be reached: this token is served from memory, and what changed meanwhile is not known here.
+    .action = Use the token. Whoever runs the service finds in its log what is wrong with the database.
 api-not_ready = The service is not ready.
     .action = The log of the service says what is wrong.
 api-not_parked = No install of that waits for approval.

@@ -547,6 +547,8 @@ api-no_room = O armazenamento não tem lugar para isso: um arquivo guarda uma s�
     .action = Use GHL_STORE=sqlite:CAMINHO com GHL_AUTH_KEY.
 api-store_unavailable = O armazenamento não pode ser usado no momento.
     .action = Tente de novo em breve; o log do serviço diz o que há de errado.
+api-store_out_of_reach = Não é possível acessar o banco de dados: este token vem da memória, e o que mudou nesse meio-tempo não é conhecido aqui.
+    .action = Use o token. Quem opera o serviço encontra no log o que há de errado com o banco de dados.
 api-not_ready = O serviço não está pronto.
     .action = O log do serviço diz o que há de errado.
 api-not_parked = Nenhuma instalação assim espera aprovação.
