@@ -1,12 +1,12 @@
 //! What the service needs of a store beside tokens: records, grants that wait, installations that
 //! were removed, and what changed when.
 
-#[path = "../../../tests/database/mod.rs"]
-mod database;
+#[path = "../../../tests/postgres/mod.rs"]
+mod postgres;
 mod sample;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sample::{new_key, sealed_by};
@@ -44,9 +44,6 @@ impl Place {
     }
 }
 
-/// The server of this program's tests: each has a schema of its own there.
-static SERVER: LazyLock<database::Server> = LazyLock::new(database::Server::start);
-
 /// Where records rest.
 enum Shelf {
     BesideAFile(tempfile::TempDir),
@@ -59,7 +56,7 @@ impl Shelf {
     }
 
     fn in_postgres() -> Self {
-        Self::InPostgres(store::PostgresUrl::parse(&SERVER.url()).expect("an address"))
+        Self::InPostgres(store::PostgresUrl::parse(&postgres::server().fresh_schema()).expect("an address"))
     }
 
     /// The records as another process opens them.
