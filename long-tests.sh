@@ -25,6 +25,7 @@ export GHL_AUTH_CUT_LANES="${GHL_AUTH_CUT_LANES:-16}"                    # answe
 export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free blocks on a full disk, one by one
 export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
 export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each token at rest before it is used
+export GHL_AUTH_BAD_PAIRS="${GHL_AUTH_BAD_PAIRS:-500}"                   # handed out by HighLevel itself
 export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
 timings="${GHL_AUTH_TIMINGS:-200000}"                                     # of wrong keys, on a quiet machine
 GHL_AUTH_RESULTS="$(mktemp)"

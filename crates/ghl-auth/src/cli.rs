@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokens::records::Verb;
+use tokens::store::{Order, Stand};
 use tokens::{CompanyId, InstallationId, LocationId};
 
 use crate::text::Text;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
+    RotateKey(RotateKeyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
     Completions(CompletionsArgs),
@@ -108,8 +110,20 @@ pub(crate) struct ExecArgs {
 }
 
 /// `status`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StatusArgs {
+    #[arg(long, value_name = "ID")]
+    pub(crate) company: Option<CompanyId>,
+    #[arg(long, value_name = "STATE", value_parser = stand)]
+    pub(crate) state: Option<Stand>,
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    #[arg(long, value_name = "ORDER", value_parser = order, default_value = "id", hide_default_value = true)]
+    pub(crate) sort: Order,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -121,6 +135,13 @@ pub(crate) struct RefreshArgs {
     pub(crate) which: Which,
     #[arg(long, conflicts_with = "which")]
     pub(crate) all: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `rotate-key`
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -363,6 +384,7 @@ impl Command {
                 MaintenanceAction::End(args) => args.json,
             },
             Self::Notify(args) => args.json,
+            Self::RotateKey(args) => args.json,
             Self::Serve(_)
             | Self::Exec(_)
             | Self::Export(_)
@@ -477,6 +499,14 @@ fn one_line(text: &str) -> Result<String, String> {
         true => Err(text.replace(char::is_control, " ")),
         false => Ok(text.to_owned()),
     }
+}
+
+fn stand(text: &str) -> Result<Stand, String> {
+    Stand::from_word(text).ok_or_else(|| Stand::ALL.map(Stand::as_str).join(", "))
+}
+
+fn order(text: &str) -> Result<Order, String> {
+    Order::from_word(&text.replace('-', "_")).ok_or_else(|| Order::ALL.map(Order::as_str).join(", "))
 }
 
 fn verb(text: &str) -> Result<Verb, String> {

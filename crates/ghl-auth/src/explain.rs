@@ -76,6 +76,21 @@ pub(crate) fn keeper_error(text: &Text, error: &KeeperError) -> Explained {
                 ("said", reason(text, said).into()),
             ],
         ),
+        KeeperError::Company { location, company, trouble } => {
+            let trouble = keeper_error(text, trouble);
+            let arguments = [
+                ("location", location.as_str().into()),
+                ("company", company.as_str().into()),
+                ("why", trouble.detail.into()),
+                ("action", trouble.action.into()),
+            ];
+            new("company_trouble", trouble.exit, &arguments)
+        }
+        KeeperError::NotMinted { location, said } => new(
+            "not_minted",
+            Exit::Person,
+            &[("location", location.as_str().into()), ("said", reason(text, said).into())],
+        ),
         KeeperError::InvalidClient { said } => {
             new("invalid_client", Exit::Usage, &[("said", reason(text, said).into())])
         }

@@ -67,6 +67,10 @@ impl Settings {
             },
             contact,
             tag,
+            app_id: match &credentials {
+                Credentials::App(app) => Some(highlevel::app_id(&app.client_id).to_owned()),
+                Credentials::Private(_) => None,
+            },
             private_token: match &credentials {
                 Credentials::Private(token) => Some(token.clone()),
                 Credentials::App(_) => None,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use highlevel::{AppCredentials, Client, Consent, OAuth};
-use tokens::store::Listing;
+use tokens::store::{Listing, Order};
 use tokens::{
     AccessToken, AuthorizationCode, Clock, CompanyId, InstallationId, Issuer, Keeper, LocationId, RawAnswer,
     Reading, Records, RefreshToken, Store, Timestamp, Timing, Unanswered,
@@ -195,8 +195,13 @@ impl Context {
             Meant::AnyCompany => "company",
             Meant::AnyLocation => "location",
         };
-        let all = store.overview(&Listing::ALL).await.map_err(|error| self.store_error(&error))?;
-        let mut ids = all.into_iter().map(|installation| installation.id).filter(|id| id.kind() == kind);
+        // Companies come behind the last of all locations.
+        let last: Option<LocationId> = "z".repeat(64).parse().ok();
+        let last = last.filter(|_| kind == "company").map(InstallationId::Location);
+        let after = last.map(|last| Listing::place(Order::Id, None, last));
+        let first = store.overview(&Listing { after, ..Listing::first(2) }).await;
+        let first = first.map_err(|error| self.store_error(&error))?;
+        let mut ids = first.into_iter().map(|installation| installation.id).filter(|id| id.kind() == kind);
         match (ids.next(), ids.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => {

@@ -96,7 +96,7 @@ impl Failure {
     }
 }
 
-fn kind_of(status: StatusCode, said: &str) -> FailureKind {
+pub(crate) fn kind_of(status: StatusCode, said: &str) -> FailureKind {
     let says = |words: &str| said.to_ascii_lowercase().contains(words);
     match status.as_u16() {
         401 if says("private integration token") => FailureKind::PrivateTokenRefused,

@@ -7,15 +7,22 @@
 mod client;
 mod contacts;
 mod error;
+mod installed;
 mod jwt;
 mod locations;
 mod oauth;
 mod rate;
+mod webhook;
 mod wire;
 
 pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
 pub use contacts::Contact;
 pub use error::{Failure, FailureKind};
+pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locations};
 pub use locations::Location;
 pub use oauth::{AppCredentials, Consent, OAuth, app_id};
 pub use rate::RateLimits;
+pub use webhook::{
+    Event, Happening, Install, InvalidWebhookKey, OddEvent, PUBLISHED_KEY, PUBLISHED_RSA_KEY, Unverified,
+    Verified, WebhookKeys,
+};

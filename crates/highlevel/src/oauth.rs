@@ -17,6 +17,7 @@ use tokens::{
 };
 
 use crate::client::{Call, Client, Dialect, Silence};
+use crate::error::{FailureKind, kind_of};
 use crate::wire;
 
 /// A late answer to a refresh still counts, so it is waited for longer than any other.
@@ -213,12 +214,22 @@ impl Issuer for OAuth {
     }
 
     fn read_minted(&self, answer: &RawAnswer, company: &CompanyId, received_at: Timestamp) -> Reading {
-        reading(answer, |body| wire::minted_reply(body, company, received_at))
+        match refuses_the_token(answer) {
+            Some(said) => Reading::Refused(Refusal::InvalidToken(said)),
+            None => reading(answer, |body| wire::minted_reply(body, company, received_at)),
+        }
     }
 
     fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
         reading(answer, |body| wire::token_reply(body, received_at))
     }
+}
+
+/// What HighLevel says where it refuses the access token that a request carried, and nothing else.
+fn refuses_the_token(answer: &RawAnswer) -> Option<String> {
+    let status = StatusCode::from_u16(answer.status).ok()?;
+    let said = wire::said(status, serde_json::from_str(answer.body.expose()).ok().as_ref());
+    (kind_of(status, &said) == FailureKind::TokenRefused).then_some(said)
 }
 
 fn reading(answer: &RawAnswer, grant_in: impl FnOnce(&str) -> Result<Grant, String>) -> Reading {
@@ -314,6 +325,37 @@ mod tests {
         check(502, "<html>invalid_grant</html>", None);
         check(500, r#"{"error":"invalid_grant"}"#, None);
         check(200, r#"{"error":"invalid_grant"}"#, None);
+    }
+
+    #[test]
+    fn a_minted_token_needs_no_refresh_token_and_a_refused_company_token_is_told() {
+        let app = AppCredentials {
+            client_id: String::new(),
+            client_secrets: vec![],
+            redirect_uri: String::new(),
+            user_type: "Company",
+        };
+        let base = "http://127.0.0.1:1".parse().expect("a base");
+        let oauth = OAuth::new(Client::new(base, Dialect::Dated, None).expect("a client"), app);
+        let company: CompanyId = "C1".parse().expect("an id");
+        let read = |status, body| {
+            oauth.read_minted(&answer(status, body), &company, Timestamp::from_millis(1_790_000_000_000))
+        };
+        for (status, body, own) in [
+            (201, r#"{"access_token":"a","locationId":"L1"}"#, false),
+            (200, r#"{"accessToken":"a","refreshToken":"r","locationId":"L1","companyId":"C1"}"#, true),
+        ] {
+            let Reading::Granted(grant) = read(status, body) else { panic!("{body}") };
+            assert_eq!(grant.id.map(|id| id.to_string()).as_deref(), Some("location L1"));
+            assert_eq!(grant.tokens.refresh_token().is_some(), own);
+            assert_eq!(grant.tokens.parent(), Some(&company));
+        }
+        let refused = read(401, r#"{"statusCode":401,"message":"Invalid JWT"}"#);
+        assert!(matches!(refused, Reading::Refused(Refusal::InvalidToken(_))), "{refused:?}");
+        let scope = read(401, r#"{"message":"The token is not authorized for this scope."}"#);
+        assert!(matches!(scope, Reading::Unclear(_)), "{scope:?}");
+        let inactive = read(400, r#"{"statusCode":400,"message":"Location is not active"}"#);
+        assert!(matches!(inactive, Reading::Refused(Refusal::NotActive(_))), "{inactive:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub(crate) mod checks;
 pub(crate) mod installations;
 pub(crate) mod maintenances;
+pub(crate) mod pages;
 pub(crate) mod parked;
 pub(crate) mod service;
 pub(crate) mod tokens;

@@ -90,6 +90,14 @@ impl Problem {
     /// No token.
     pub(crate) fn keeper(house: &House, error: &KeeperError) -> Self {
         let (status, later) = match error {
+            KeeperError::Company { trouble, .. } => {
+                let of_company = Self::keeper(house, trouble);
+                let status = StatusCode::from_u16(of_company.status).unwrap_or(StatusCode::CONFLICT);
+                // The location is known; what is missing is its company's grant.
+                let status = if status == StatusCode::NOT_FOUND { StatusCode::CONFLICT } else { status };
+                (status, of_company.retry_after)
+            }
+            KeeperError::NotMinted { .. } => (StatusCode::NOT_FOUND, None),
             KeeperError::NotConnected(_) => (StatusCode::NOT_FOUND, None),
             KeeperError::NeedsPerson { .. }
             | KeeperError::Suspended { .. }

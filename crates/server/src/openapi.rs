@@ -2,6 +2,7 @@
 //! missing. The pages for browsers are no API and are left out.
 
 use serde_json::{Map, Value, json};
+use tokens::store::{Order, Stand};
 
 use crate::api::LARGEST;
 use crate::routes::{Door, Entry, entries};
@@ -43,6 +44,9 @@ struct Described {
     problems: &'static [u16],
 }
 
+const LIMIT: (&str, &str) = ("limit", "At most so many, 1 to 1000; 100 by default.");
+const AFTER: (&str, &str) = ("after", "What the page before gave as `next`, with the same other parameters.");
+
 const TOKEN_PROBLEMS: &[u16] = &[400, 404, 409, 503, 504];
 
 fn described(entry: &Entry) -> Described {
@@ -72,7 +76,17 @@ fn described(entry: &Entry) -> Described {
             problems: &[400, 404, 408, 409, 413, 503, 504],
             ..plain("HighLevel answered 401 to the token of a generation: the one that is good now.", "Token")
         },
-        ("GET", "/v1/installations") => plain("The installations within the key's reach.", "Installations"),
+        ("GET", "/v1/installations") => Described {
+            query: &[
+                LIMIT,
+                AFTER,
+                ("company", "Only this company and its locations."),
+                ("state", "Only those that stand so."),
+                ("q", "Only those whose id or name has this in it, whatever its case."),
+                ("sort", "In which order: by id, whose token ends first, or who was checked longest ago."),
+            ],
+            ..plain("The installations within the key's reach, a page at a time.", "Installations")
+        },
         ("GET", "/v1/installations/{kind}/{id}") => {
             Described { problems: &[400, 404, 503], ..plain("One installation.", "Installation") }
         }
@@ -87,7 +101,7 @@ fn described(entry: &Entry) -> Described {
                 ("kind", "location or company, together with id."),
                 ("id", "Of this installation only."),
                 ("before", "Ended before this instant (RFC 3339)."),
-                ("limit", "At most so many, 1 to 1000; 100 by default."),
+                LIMIT,
             ],
             ..plain("What the last checks found, newest first.", "Checks")
         },
@@ -96,7 +110,10 @@ fn described(entry: &Entry) -> Described {
             problems: &[400, 404, 408, 409, 413, 503, 504],
             ..plain("Checks an installation now.", "Check")
         },
-        ("GET", "/v1/parked") => plain("Installs that came by themselves and wait for approval.", "Parked"),
+        ("GET", "/v1/parked") => Described {
+            query: &[LIMIT, AFTER],
+            ..plain("Installs that came by themselves and wait for approval, a page at a time.", "Parked")
+        },
         ("POST", "/v1/parked/{kind}/{id}/approve") => Described {
             problems: &[400, 404, 503],
             ..plain("Serves a parked install from now on.", "Approved")
@@ -163,7 +180,9 @@ fn of_query(name: &str) -> Value {
         "minimum_life" => json!({ "type": "integer", "minimum": 0, "maximum": 86400 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 1000 }),
         "kind" => kind(),
-        "id" => id(),
+        "id" | "company" => id(),
+        "state" => json!({ "enum": Stand::ALL.map(Stand::as_str) }),
+        "sort" => json!({ "enum": Order::ALL.map(Order::as_str), "default": "id" }),
         "before" => json!({ "type": "string", "format": "date-time" }),
         _ => json!({ "type": "string" }),
     }
@@ -216,6 +235,7 @@ fn schemas() -> Value {
     let maybe_text = || json!({ "type": ["string", "null"] });
     let count = || json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
     let instant = || json!({ "type": "string", "format": "date-time", "examples": ["2026-11-23T12:00:00Z"] });
+    let next = || json!({ "type": ["string", "null"], "description": "The `after` of the next page; null on the last." });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
     let said =
@@ -249,15 +269,23 @@ fn schemas() -> Value {
         "Refused": sent(&["generation"], json!({ "generation": count() })),
         "Installationid": sent(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
         "Installation": object(
-            &["kind", "id", "company_id", "health", "generation", "scope", "issued_at", "expires_at",
-                "expires_in", "last_check"],
+            &["kind", "id", "company_id", "name", "state", "health", "generation", "scope", "issued_at",
+                "expires_at", "expires_in", "last_check", "unlisted_at"],
             json!({
-                "kind": kind(), "id": id(), "company_id": maybe_text(), "health": maybe_text(),
+                "kind": kind(), "id": id(), "company_id": maybe_text(), "name": maybe_text(),
+                "state": { "enum": Stand::ALL.map(Stand::as_str) }, "health": maybe_text(),
+                "unlisted_at": {
+                    "type": ["string", "null"], "format": "date-time",
+                    "description": "Since when HighLevel's list of installed locations has been without it.",
+                },
                 "generation": count(), "scope": text(), "issued_at": instant(), "expires_at": instant(),
                 "expires_in": count(), "last_check": { "type": ["object", "null"] },
             }),
         ),
-        "Installations": object(&["installations"], json!({ "installations": list("Installation") })),
+        "Installations": object(
+            &["installations", "next"],
+            json!({ "installations": list("Installation"), "next": next() }),
+        ),
         "Check": object(
             &["kind", "id", "at", "duration_ms", "trigger", "health", "steps"],
             json!({
@@ -275,7 +303,7 @@ fn schemas() -> Value {
             }),
         ),
         "Checks": object(&["checks"], json!({ "checks": list("Check") })),
-        "Parked": object(&["parked"], json!({ "parked": { "type": "array", "items": object(
+        "Parked": object(&["parked", "next"], json!({ "next": next(), "parked": { "type": "array", "items": object(
             &["kind", "id", "company_id", "scope", "at"],
             json!({ "kind": kind(), "id": id(), "company_id": maybe_text(), "scope": text(), "at": instant() }),
         ) } })),

@@ -1,10 +1,10 @@
 //! Where installations rest, sealed.
 //!
-//! `open` picks the backend: a file in the Python template's format for one installation, or a
-//! SQLite database for any number. Both promise the same: a write that returned `Ok` survives a
-//! power cut, a refusal comes before any write, and nothing that was there is lost to what replaces
-//! it. Both see secrets only on their way through `seal`; the template's plain file, when there is no
-//! key, is the one named exception.
+//! `connect` picks the backend: a file in the Python template's format for one installation, a SQLite
+//! database for any number, or a PostgreSQL database that any number of keepers share. All promise the
+//! same: a write that returned `Ok` survives a power cut, a refusal comes before any write, and nothing
+//! that was there is lost to what replaces it. All see secrets only on their way through `seal`; the
+//! template's plain file, when there is no key, is the one named exception.
 //!
 //! What is left to others: when to refresh, what an answer means, where keys and addresses are
 //! configured.
@@ -60,6 +60,37 @@ pub fn open(
 /// A database on a network is reached by `connect`; nobody who has one comes here.
 fn is_reached_otherwise(url: &StoreUrl) -> StoreError {
     StoreError::NoRoomFor { place: url.to_string(), what: "a caller that can't wait for a network" }
+}
+
+/// Opens a store of any kind, or makes it: on this machine like `open`, or over a network.
+///
+/// `spool` is the folder in which answers land where the store is no path with room beside it.
+pub async fn connect(
+    url: &StoreUrl,
+    keys: &Keys,
+    spool: &Path,
+    otherwise: Option<&InstallationId>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        StoreUrl::Postgres(url) => Ok(Arc::new(postgres::connect(url, keys, spool).await?)),
+        StoreUrl::File(_) | StoreUrl::Sqlite(_) => open(url, keys, otherwise),
+    }
+}
+
+/// Like `connect`, with what the service remembers.
+pub async fn connect_with_records(
+    url: &StoreUrl,
+    keys: &Keys,
+    spool: &Path,
+    otherwise: Option<&InstallationId>,
+) -> Result<Opened, StoreError> {
+    match url {
+        StoreUrl::Postgres(url) => {
+            let (store, records) = postgres::connect_with_records(url, keys, spool).await?;
+            Ok((Arc::new(store), Arc::new(records)))
+        }
+        StoreUrl::File(_) | StoreUrl::Sqlite(_) => open_with_records(url, keys, otherwise),
+    }
 }
 
 /// A store, and what the service remembers beside it.

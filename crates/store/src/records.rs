@@ -15,7 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Visit,
+    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance,
+    QueuedEvent, Visit,
 };
 use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
 
@@ -25,8 +26,11 @@ use crate::disk::{self, failed};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/records/001_records.sql"), include_str!("migrations/records/002_habits.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/records/001_records.sql"),
+    include_str!("migrations/records/002_habits.sql"),
+    include_str!("migrations/records/003_events.sql"),
+];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 
@@ -242,6 +246,34 @@ impl Records for SqliteRecords {
     async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError> {
         let state = *state;
         self.write(move |rows| rows::take_visit(rows, state, now)).await
+    }
+
+    async fn queue_event(&self, event: &QueuedEvent) -> Result<bool, StoreError> {
+        let event = event.clone();
+        self.write(move |rows| rows::queue_event(rows, &event)).await
+    }
+
+    async fn claim_events(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<QueuedEvent>, StoreError> {
+        // Every second there is nothing, and no lock is needed to see that.
+        if !self.read(move |rows| rows::is_an_event_due(rows, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |rows| rows::claim_events(rows, now, lease_until, limit)).await
+    }
+
+    async fn event_done(&self, id: &str, now: Timestamp, outcome: &str) -> Result<(), StoreError> {
+        let (id, outcome) = (id.to_owned(), outcome.to_owned());
+        self.write(move |rows| rows::event_done(rows, &id, now, &outcome)).await
+    }
+
+    async fn put_off_event(&self, id: &str, until: Timestamp, said: &str) -> Result<(), StoreError> {
+        let (id, said) = (id.to_owned(), said.to_owned());
+        self.write(move |rows| rows::put_off_event(rows, &id, until, &said)).await
     }
 
     async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {

@@ -115,6 +115,16 @@ impl Sealer {
         self.current.as_ref().map(|key| hex(&key.id))
     }
 
+    /// The same as it stands in an envelope.
+    pub(crate) fn current_bytes(&self) -> Option<[u8; 8]> {
+        self.current.as_ref().map(|key| key.id)
+    }
+
+    /// Whether the key of this id is among those given.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.all().any(|key| hex(&key.id) == id)
+    }
+
     /// Seals for `place`; none without a key.
     pub(crate) fn seal(&self, place: &Place, plain: &[u8]) -> Option<Vec<u8>> {
         let key = self.current.as_ref()?;

@@ -45,6 +45,11 @@ impl Spool {
         Self { folder: disk::beside(path, ".spool"), sealer, slots: Mutex::default() }
     }
 
+    /// The spool in a folder of its own.
+    pub(crate) fn within(folder: &Path, sealer: Arc<Sealer>) -> Self {
+        Self { folder: folder.to_owned(), sealer, slots: Mutex::default() }
+    }
+
     /// Whether any slot may be there.
     pub(crate) fn exists(&self) -> bool {
         self.folder.exists()
@@ -153,6 +158,29 @@ impl Spool {
         Ok(landings)
     }
 
+    /// How many slots hold an answer under another than the current key.
+    pub(crate) fn under_other_keys(&self) -> Result<usize, StoreError> {
+        let names = match fs::read_dir(&self.folder) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed("list", &self.folder)(error)),
+        };
+        let mut count = 0;
+        for name in names {
+            let path = name.map_err(failed("list", &self.folder))?.path();
+            if path.extension().is_none_or(|extension| extension != "slot") {
+                continue;
+            }
+            match fs::read(&path) {
+                Ok(bytes) => count += usize::from(is_under_another_key(&self.sealer, &bytes)),
+                // Its flight has ended meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("read", &path)(error)),
+            }
+        }
+        Ok(count)
+    }
+
     fn collect(&self, path: &Path, flight: &FlightId, into: &mut Vec<(FlightId, Landing)>) -> io::Result<()> {
         let mut file = match disk::open_existing(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -232,6 +260,16 @@ fn read(sealer: &Sealer, flight: &FlightId, mut bytes: &[u8]) -> Row {
         }
     };
     Row { landings, rest }
+}
+
+fn is_under_another_key(sealer: &Sealer, mut bytes: &[u8]) -> bool {
+    while let Some((sealed, payload, after)) = first_record(bytes) {
+        if sealed && !sealer.is_current(payload) {
+            return true;
+        }
+        bytes = after;
+    }
+    false
 }
 
 fn landing(plain: &[u8]) -> Option<Landing> {

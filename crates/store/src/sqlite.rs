@@ -4,11 +4,15 @@
 //! whoever asked is still waiting; an answer of `Ok` means that it is on the disk, and that whoever
 //! reads from then on finds it.
 
+mod agencies;
 mod database;
 mod installations;
+mod leaving;
+mod listing;
 mod migrate;
 mod parked;
 mod readers;
+mod reseal;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -18,11 +22,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::store::{
     Changes, Claim, ClaimRequest, Commit, Committed, Counts, Due, Fingerprint, FlightId, IntentThen, Landing,
-    Listing, Mark, Parked, Weakness,
+    ListedNote, Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
-    Timestamp, TokenSet,
+    CompanyId, Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store,
+    StoreError, Timestamp, TokenSet,
 };
 
 use crate::disk::apart;
@@ -30,6 +34,7 @@ use crate::seal::Sealer;
 use crate::spool::Spool;
 use database::{Failure, Rows};
 use readers::Readers;
+use reseal::Walk;
 use writer::{Worth, Writer};
 
 /// A `sqlite:` store.
@@ -37,6 +42,8 @@ pub(crate) struct SqliteStore {
     path: PathBuf,
     sealer: Arc<Sealer>,
     spool: Arc<Spool>,
+    /// How far sealing anew has come.
+    walk: tokio::sync::Mutex<Option<Walk>>,
     // Dropped in this order: whoever closes the database last puts its log back into it.
     readers: Readers,
     writer: Writer,
@@ -51,6 +58,7 @@ impl SqliteStore {
             path: path.to_owned(),
             spool: Arc::new(Spool::beside(path, sealer.clone())),
             sealer,
+            walk: tokio::sync::Mutex::default(),
             readers: Readers::of(shared.clone()),
             writer: Writer::start(connection, shared)?,
         })
@@ -123,6 +131,26 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Due>, StoreError> {
         let after = after.cloned();
         self.read(move |rows| rows.check_due(interval, now, after.as_ref(), limit)).await
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        self.read(|rows| rows.companies()).await
+    }
+
+    async fn adopt(
+        &self,
+        id: &InstallationId,
+        tokens: &TokenSet,
+        asked_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Installation>, StoreError> {
+        let (id, tokens) = (id.clone(), tokens.clone());
+        self.write(move |rows| rows.adopt(&id, &tokens, asked_at, now)).await
+    }
+
+    async fn note_listed(&self, notes: &[ListedNote]) -> Result<(), StoreError> {
+        let notes = notes.to_vec();
+        self.writer.write(Worth::NoFlush, move |rows| rows.note_listed(&notes)).await
     }
 
     fn place(&self) -> String {
@@ -203,6 +231,39 @@ impl Store for SqliteStore {
     async fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, StoreError> {
         let id = id.clone();
         self.write(move |rows| rows.remove(&id, now)).await
+    }
+
+    async fn reseal(&self, limit: usize) -> Result<usize, StoreError> {
+        self.seal_anew(limit).await
+    }
+
+    async fn uninstalled(
+        &self,
+        id: &InstallationId,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<InstallationId>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.uninstalled(&id, at, now)).await
+    }
+
+    async fn removed(
+        &self,
+        after: Option<&InstallationId>,
+        limit: usize,
+    ) -> Result<Vec<Removed>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| rows.removed(after.as_ref(), limit)).await
+    }
+
+    async fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows.removed_at(&id)).await
+    }
+
+    async fn restore(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
+        let id = id.clone();
+        self.write(move |rows| rows.restore(&id, now)).await
     }
 
     fn can_park(&self) -> bool {

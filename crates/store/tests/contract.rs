@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use sample::*;
 use store::{Keys, StoreUrl};
-use tokens::store::{Claim, Committed, FlightId, IntentThen, LEASE, Listing};
+use tokens::store::{
+    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Mark, Order, Stand,
+};
 use tokens::{
-    Broken, Connection, Health, Installation, Intent, LastCheck, Store, StoreError, Timestamp, Version,
+    Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Store,
+    StoreError, Timestamp, Version,
 };
 
 /// How a store is opened; again and again, as each process does.
@@ -64,8 +67,12 @@ fn houses() -> Vec<(&'static str, House)> {
 }
 
 fn run(story: impl AsyncFn(&str, &House)) {
+    run_in(houses(), story);
+}
+
+fn run_in(houses: Vec<(&'static str, House)>, story: impl AsyncFn(&str, &House)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for (name, house) in houses() {
+    for (name, house) in houses {
         runtime.block_on(story(name, &house));
         everything_is_private(house.folder.path());
     }
@@ -110,6 +117,8 @@ fn assert_same(one: &Installation, other: &Installation) {
         same_tokens(&one.tokens, &other.tokens);
     }
 }
+
+const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
 
 fn later(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
@@ -424,7 +433,6 @@ fn what_a_check_found_is_noted() {
 
 /// What is told of them without their secrets is what is told with them.
 async fn assert_told_alike(store: &Arc<dyn Store>, name: &str) {
-    const HALF_A_DAY: Duration = Duration::from_secs(12 * 3600);
     let all = store.list(None, 9).await.unwrap();
     let told = store.overview(&Listing::ALL).await.unwrap();
     assert_eq!(told, all.iter().map(Installation::overview).collect::<Vec<_>>(), "{name}");
@@ -488,6 +496,158 @@ fn how_they_stand_and_what_is_due_is_told_without_their_secrets() {
         assert_told_alike(&store, name).await;
         assert_told_alike(&house.open(), name).await;
     });
+}
+
+/// Forty installations of two companies that stand in every way, checked at every time, some never;
+/// several of one instant.
+async fn crowd(store: &Arc<dyn Store>) -> Vec<InstallationId> {
+    let companies: [CompanyId; 2] =
+        ["AAAAAAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaaaaaaa"].map(|id| id.parse().unwrap());
+    let locations =
+        (0..38).map(|number| InstallationId::Location(format!("loc{number:02}").parse().unwrap()));
+    let ids: Vec<_> = locations.chain(companies.clone().map(InstallationId::Company)).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let at = later(60 * (number as u64 % 7));
+        let mut set = tokens(id, "1", at);
+        set.company = match id {
+            InstallationId::Company(company) => Some(company.clone()),
+            InstallationId::Location(_) => companies.get(number % 3).cloned(),
+        };
+        let kept = store.connect(id, &set, at).await.unwrap();
+        if number % 4 > 0 {
+            let health = if number % 3 == 0 { Health::Down } else { Health::Operational };
+            let check = LastCheck { at: later(3600 * (number as u64 % 5)), health, code: None, said: None };
+            store.note_check(id, &check).await.unwrap();
+        }
+        let (since, said) = (later(7), "why".to_owned());
+        let retry_at = later(3600 * (number as u64 % 3));
+        let connection = match number % 6 {
+            0 => Connection::Uncertain { since, attempts: 1, retry_at, said },
+            1 => Connection::Suspended { since, attempts: 1, retry_at, said },
+            2 => Connection::Broken(Broken { since, said }),
+            _ => continue,
+        };
+        let flying = claim(&kept, &format!("c{number}"), later(8));
+        store.claim(&flying).await.unwrap();
+        let intent = if number % 5 == 0 { IntentThen::StaysOpen } else { IntentThen::Ended };
+        store.settle(&flying, &connection, intent).await.unwrap();
+    }
+    let named = |number: usize, name: &str| ListedNote {
+        id: ids[number].clone(),
+        name: Some(name.to_owned()),
+        unlisted_at: (number == 4).then(|| later(9)),
+    };
+    store
+        .note_listed(&[named(3, "Padaria AÇÃO"), named(4, "Loc 05"), named(39, "The Agency")])
+        .await
+        .unwrap();
+    ids
+}
+
+/// Everything in the order of the pages, and never the same twice.
+async fn paged(store: &Arc<dyn Store>, listing: &Listing, size: usize) -> Vec<tokens::Overview> {
+    let mut all: Vec<tokens::Overview> = Vec::new();
+    loop {
+        let after = all.last().cloned();
+        let page = store.overview(&Listing { after, limit: size, ..listing.clone() }).await.unwrap();
+        assert!(page.len() <= size);
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+        assert!(all.len() <= 40, "{listing:?} goes round in circles");
+    }
+}
+
+#[test]
+fn many_are_listed_page_by_page_in_every_order_and_by_every_filter() {
+    many(async |name, store| {
+        crowd(store).await;
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(all.len(), 40, "{name}");
+        let companies = [None, Some("AAAAAAAAAAAAAAAAAAAA"), Some("aaaaaaaaaaaaaaaaaaaa"), Some("nobody")];
+        let texts =
+            [None, Some("LOC1"), Some("padaria ação"), Some("agency"), Some(""), Some("%"), Some("05")];
+        let stands = [None].into_iter().chain(Stand::ALL.map(Some));
+        for (company, standing) in
+            companies.iter().flat_map(|company| stands.clone().map(move |it| (company, it)))
+        {
+            for (text, order) in texts
+                .iter()
+                .flat_map(|text| [Order::Id, Order::ExpiresAt, Order::CheckedAt].map(|order| (text, order)))
+            {
+                let company = company.map(|id| id.parse().unwrap());
+                let text = text.map(str::to_owned);
+                let listing = Listing { company, standing, text, order, ..Listing::ALL };
+                let expected = listing.pick(all.clone());
+                assert_eq!(store.overview(&listing).await.unwrap(), expected, "{name}: {listing:?}");
+                for size in [1, 3] {
+                    assert_eq!(paged(store, &listing, size).await, expected, "{name}: {listing:?} by {size}");
+                }
+            }
+        }
+        let mut counts = Counts::default();
+        all.iter().for_each(|it| counts.count(it));
+        assert_eq!(store.counts().await.unwrap(), counts, "{name}");
+    });
+}
+
+#[test]
+fn what_is_due_is_told_page_by_page_each_once_what_was_due_first_first() {
+    many(async |name, store| {
+        crowd(store).await;
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        let hours = |hours: i64| Timestamp::from_millis(START.as_millis() + hours * 3_600_000);
+        for now in [hours(-30), hours(-3), hours(0), hours(1), hours(2), hours(13), hours(40)] {
+            for size in [1, 4, 100] {
+                let told =
+                    all_due(size, async |after| store.refresh_due(now, after, size).await.unwrap()).await;
+                let due = all.iter().filter(|it| it.is_refresh_due(now));
+                assert_eq!(sorted(&told), sorted_ids(due), "{name}: refreshes at {now:?} by {size}");
+                for interval in [Duration::from_secs(3600), HALF_A_DAY] {
+                    let told = all_due(size, async |after| {
+                        store.check_due(interval, now, after, size).await.unwrap()
+                    })
+                    .await;
+                    let due = all.iter().filter(|it| it.check_due_at(interval, now) <= now);
+                    assert_eq!(sorted(&told), sorted_ids(due), "{name}: checks at {now:?} by {size}");
+                }
+            }
+        }
+    });
+}
+
+async fn all_due(size: usize, ask: impl AsyncFn(Option<&Due>) -> Vec<Due>) -> Vec<Due> {
+    let mut all: Vec<Due> = Vec::new();
+    loop {
+        let page = ask(all.last()).await;
+        assert!(page.len() <= size);
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+        assert!(all.len() <= 40, "it goes round in circles");
+    }
+    assert!(all.is_sorted_by_key(|due| (due.at, due.id.clone())), "{all:?}");
+    all
+}
+
+fn sorted(due: &[Due]) -> Vec<InstallationId> {
+    let mut ids: Vec<_> = due.iter().map(|due| due.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+fn sorted_ids<'a>(all: impl Iterator<Item = &'a tokens::Overview>) -> Vec<InstallationId> {
+    let mut ids: Vec<_> = all.map(|it| it.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+/// A story for stores that have room for many.
+fn many(story: impl AsyncFn(&str, &Arc<dyn Store>)) {
+    let with_room = houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite));
+    run_in(with_room.collect(), async |name, house| story(name, &house.open()).await);
 }
 
 #[test]
@@ -554,5 +714,141 @@ fn no_change_is_lost_among_many() {
         connects.join_all().await;
         let found = loaded(&house.open()).await;
         assert_eq!(found.version, Version { epoch: 60, generation: 60 }, "{name}");
+    });
+}
+
+/// Tokens of a location that name another company, or none.
+fn of_company(id: &tokens::InstallationId, name: &str, company: Option<&str>) -> tokens::TokenSet {
+    let company = company.map(|id| id.parse().unwrap());
+    tokens::TokenSet { company, ..tokens(id, name, START) }
+}
+
+#[test]
+fn what_is_uninstalled_leaves_unless_it_was_connected_later_and_can_come_back() {
+    run(async |name, house| {
+        let (store, first) = connected(house).await;
+        if !store.can_park() {
+            let refused = store.uninstalled(&location(), later(1), later(1)).await;
+            assert!(matches!(refused, Err(StoreError::NoRoomFor { .. })), "{name}");
+            assert!(store.removed(None, 9).await.unwrap().is_empty(), "{name}");
+            return;
+        }
+        let mark = store.changes(Mark::default()).await.unwrap().mark;
+        let late = store.uninstalled(&location(), START - Duration::from_millis(1), later(1)).await.unwrap();
+        assert!(late.is_empty(), "{name}: it was connected later");
+        assert_eq!(loaded(&store).await.version, first.version, "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+
+        let gone = store.uninstalled(&location(), later(5), later(9)).await.unwrap();
+        assert_eq!(gone, [location()], "{name}");
+        let other = house.open();
+        assert!(other.load(&location()).await.unwrap().is_none(), "{name}");
+        assert_eq!(other.changes(mark).await.unwrap().ids, [location()], "{name}: others drop their copies");
+        assert_eq!(other.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        let removed = other.removed(None, 9).await.unwrap();
+        assert_eq!(removed.len(), 1, "{name}");
+        assert_eq!((&removed[0].id, removed[0].version), (&first.id, first.version), "{name}");
+        assert!(removed[0].tokens.as_ref() == Some(&first.tokens), "{name}");
+
+        // Told again, earlier and later: what there was is kept.
+        assert!(store.uninstalled(&location(), later(2), later(10)).await.unwrap().is_empty(), "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        assert!(store.uninstalled(&location(), later(7), later(10)).await.unwrap().is_empty(), "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(7)), "{name}");
+
+        let back = store.restore(&location(), later(20)).await.unwrap().unwrap();
+        assert!(back.tokens == first.tokens && back.connected_at == later(20), "{name}");
+        assert!(back.version > first.version, "{name}: {:?}", back.version);
+        assert_eq!(loaded(&house.open()).await.version, back.version, "{name}");
+        assert!(store.restore(&location(), later(21)).await.unwrap().is_none(), "{name}: once");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+        assert!(store.uninstalled(&location(), later(19), later(22)).await.unwrap().is_empty(), "{name}");
+
+        // A flight in the air finds it gone.
+        let flying = claim(&back, "f1", later(23));
+        assert!(matches!(store.claim(&flying).await.unwrap(), Claim::Ours { .. }), "{name}");
+        assert_eq!(store.uninstalled(&location(), later(24), later(24)).await.unwrap().len(), 1, "{name}");
+        let commit = commit(&*store, &back, "f1", tokens(&location(), "2", later(25)), later(25));
+        assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Gone), "{name}");
+
+        // 30 days later there is nothing to restore, and it is forgotten with the next that leaves.
+        assert!(store.restore(&location(), later(24) + DAY * 30 + LEASE).await.unwrap().is_none(), "{name}");
+        let month = later(30) + DAY * 30;
+        store.uninstalled(&other_location(), month, month).await.unwrap();
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+    });
+}
+
+#[test]
+fn a_company_that_is_uninstalled_takes_its_locations_along() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            return;
+        }
+        let name_of = |n: usize| tokens::InstallationId::from_parts("location", &format!("l{n:03}")).unwrap();
+        let ours = Some("AAAAAAAAAAAAAAAAAAAA");
+        for n in 0..200 {
+            let company = if n % 50 == 7 { Some("ZZZZZZZZZZZZZZZZZZZZ") } else { ours };
+            // Some were installed again after the company went.
+            let at = if n % 50 == 9 { later(60) } else { later(1) };
+            store.connect(&name_of(n), &of_company(&name_of(n), "1", company), at).await.unwrap();
+        }
+        store.connect(&company(), &tokens(&company(), "1", START), later(2)).await.unwrap();
+        for (id, at) in [(other_location(), later(3)), (location(), later(60))] {
+            store.park(&id, &tokens(&id, "1", START), at).await.unwrap();
+        }
+        assert!(store.uninstalled(&company(), later(1), later(99)).await.unwrap().is_empty(), "{name}");
+
+        let gone = store.uninstalled(&company(), later(50), later(99)).await.unwrap();
+        assert_eq!(gone.len(), 193, "{name}");
+        assert_eq!(gone.last(), Some(&company()), "{name}");
+        let left = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(left.len(), 8, "{name}");
+        for it in left {
+            assert!(it.company.unwrap().as_str().starts_with('Z') || it.connected_at == later(60), "{name}");
+        }
+        let parked: Vec<_> = store.parked().await.unwrap().into_iter().map(|parked| parked.id).collect();
+        assert_eq!(parked, [location()], "{name}: what was parked later waits on");
+        // All in pages, locations first.
+        let (mut after, mut all) = (None, Vec::new());
+        loop {
+            let page = store.removed(after.as_ref(), 64).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            all.extend(page);
+        }
+        assert_eq!(
+            all.iter().map(|it| &it.id).collect::<Vec<_>>(),
+            gone.iter().collect::<Vec<_>>(),
+            "{name}"
+        );
+        assert!(all.iter().all(|it| it.at == later(50) && it.tokens.is_some()), "{name}");
+    });
+}
+
+#[test]
+fn that_something_was_uninstalled_is_noted_where_nothing_was_kept() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            return;
+        }
+        store.park(&location(), &tokens(&location(), "1", START), later(1)).await.unwrap();
+        assert!(store.uninstalled(&location(), later(5), later(9)).await.unwrap().is_empty(), "{name}");
+        assert!(store.parked().await.unwrap().is_empty(), "{name}: what was parked before is dropped");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(5)), "{name}");
+        let removed = store.removed(None, 9).await.unwrap();
+        assert!(removed.len() == 1 && removed[0].tokens.is_none(), "{name}");
+        assert!(store.restore(&location(), later(10)).await.unwrap().is_none(), "{name}");
+        // A clock that is ahead keeps nobody out for longer than now.
+        store.uninstalled(&location(), later(500), later(11)).await.unwrap();
+        assert_eq!(store.removed_at(&location()).await.unwrap(), Some(later(11)), "{name}");
+        let connected =
+            store.connect(&location(), &tokens(&location(), "1", START), later(12)).await.unwrap();
+        assert_eq!(connected.version, Version { epoch: 1, generation: 1 }, "{name}");
+        assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
     });
 }

@@ -400,6 +400,64 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
     assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
 }
 
+fn event(id: &str, received_at: Timestamp) -> QueuedEvent {
+    let body = format!(r#"{{"type":"INSTALL","webhookId":"{id}"}}"#);
+    QueuedEvent { id: id.into(), kind: "INSTALL".into(), body, received_at, attempts: 0 }
+}
+
+#[tokio::test]
+async fn an_event_is_acted_on_once_and_known_for_a_week() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let start = at(1_790_000_000_000);
+    let place = Place::new();
+    let (one, other) = (place.records(), place.records());
+    assert!(one.claim_events(start, start + DAY, 9).await.expect("a look").is_empty());
+    assert!(one.queue_event(&event("e2", start + Duration::from_secs(1))).await.expect("queued"));
+    assert!(one.queue_event(&event("e1", start)).await.expect("queued"));
+    for records in [&one, &other] {
+        assert!(!records.queue_event(&event("e1", start)).await.expect("known"));
+    }
+    // Of many who want them, each gets what no other has; what came first comes first.
+    let now = start + Duration::from_secs(2);
+    let lease = now + Duration::from_secs(60);
+    let mut all = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let records = if number % 2 == 0 { one.clone() } else { other.clone() };
+        all.spawn(async move { records.claim_events(now, lease, 1).await.expect("a look") });
+    }
+    let mut claimed = all.join_all().await.concat();
+    claimed.sort_by_key(|event| event.received_at);
+    assert_eq!(claimed, [event("e1", start), event("e2", start + Duration::from_secs(1))]);
+
+    // What nobody ended comes again when its lease is over, and what was put off when it is time.
+    one.put_off_event("e1", lease + DAY / 48, "no company yet").await.expect("put off");
+    one.event_done("e2", lease, "served").await.expect("done");
+    one.put_off_event("e2", lease, "too late").await.expect("nothing");
+    assert!(other.claim_events(lease, lease + DAY / 24, 9).await.expect("a look").is_empty());
+    let again = other.claim_events(lease + DAY / 48, lease + DAY / 24, 9).await.expect("a look");
+    assert_eq!(again, [QueuedEvent { attempts: 1, ..event("e1", start) }]);
+    let again = one.claim_events(lease + DAY / 24, lease + DAY / 12, 9).await.expect("a look");
+    assert_eq!(again.len(), 1, "whoever had it has died");
+    // A lease by a clock that was ahead holds nobody up.
+    one.claim_events(lease + DAY, lease + DAY * 3, 9).await.expect("a look");
+    assert_eq!(one.claim_events(lease + DAY, lease + DAY * 2, 9).await.expect("a look").len(), 1);
+    one.event_done("e1", lease + DAY, "given up").await.expect("done");
+
+    // Of what was acted on, the body is gone, and nothing is acted on again within a week.
+    let database = rusqlite::Connection::open(place.folder.path().join("ghl_tokens.json.records.db"));
+    let bodies = "SELECT count(*) FROM events WHERE body IS NOT NULL";
+    let bodies: i64 =
+        database.expect("a database").query_row(bodies, [], |row| row.get(0)).expect("a number");
+    assert_eq!(bodies, 0);
+    for days in [0, 6] {
+        assert!(!other.queue_event(&event("e1", start + DAY * days)).await.expect("known"), "{days}");
+    }
+    let moment = Duration::from_millis(1);
+    assert!(other.queue_event(&event("e1", start + DAY * 7 + moment)).await.expect("queued"));
+    assert_eq!(one.claim_events(start + DAY * 8, start + DAY * 9, 9).await.expect("a look").len(), 1);
+    one.event_done("e1", start + DAY * 8, "served").await.expect("done");
+}
+
 #[tokio::test]
 async fn what_is_parked_is_not_served_until_it_is_approved() {
     let place = Place::new();

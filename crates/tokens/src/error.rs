@@ -1,7 +1,7 @@
 //! One variant for each thing that a caller does differently.
 
 use crate::clock::Timestamp;
-use crate::installation::{Broken, InstallationId};
+use crate::installation::{Broken, CompanyId, InstallationId, LocationId};
 use crate::store::StoreError;
 
 /// Why there is no token.
@@ -63,6 +63,25 @@ pub enum KeeperError {
     /// The reply to a code names neither a location nor a company.
     #[error("the token reply names neither a location nor a company")]
     Anonymous,
+    /// The location's token is bought with its company's grant, and there the trouble is.
+    #[error("the token of location {location} comes from company {company}: {trouble}")]
+    Company {
+        /// Whose token.
+        location: LocationId,
+        /// Whose grant.
+        company: CompanyId,
+        /// What is wrong with that.
+        #[source]
+        trouble: Box<KeeperError>,
+    },
+    /// HighLevel gives no token for this location to any company that we keep, in these words.
+    #[error("no company's grant brings a token of location {location}: {said}")]
+    NotMinted {
+        /// Whose token.
+        location: LocationId,
+        /// HighLevel's words.
+        said: String,
+    },
     /// The store did not do what it was asked.
     #[error(transparent)]
     Store(#[from] StoreError),

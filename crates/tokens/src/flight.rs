@@ -6,10 +6,11 @@
 //! that whatever fails between two of them, either nothing was sent, or a copy is on disk, or the
 //! intent to send is, and whoever finds it sends the same token again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -22,8 +23,8 @@ use crate::keeper::Parts;
 use crate::lifecycle::{RETRY_AFTER_SUSPENSION, retry_after_silence};
 use crate::rules::{Rule, holds};
 use crate::secret::RefreshToken;
-use crate::store::{Claim, ClaimRequest, Commit, Committed, FlightId, IntentThen, Landing};
-use crate::token_set::Grant;
+use crate::store::{Claim, ClaimRequest, Commit, Committed, Fingerprint, FlightId, IntentThen, Landing};
+use crate::token_set::{Grant, RefreshBy};
 
 /// How long each part of a flight may take. The defaults follow from HighLevel's 30 seconds.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub(crate) struct Flight {
     pub(crate) id: InstallationId,
     /// Whether an answer rests in the reserved room.
     pub(crate) landed: AtomicBool,
+    /// The place among those that may be in the air at once.
+    pub(crate) room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// How a claim ended.
@@ -106,12 +109,12 @@ enum Asked {
 impl Flight {
     /// Replaces the tokens of `seen` with newer ones and gives back what rests in the store then.
     pub(crate) async fn fly(self, seen: Installation) -> Result<Installation, KeeperError> {
-        let Some(token) = seen.tokens.refresh_token().cloned() else {
-            let said = "the grant has no refresh token of its own".to_owned();
-            return Err(KeeperError::NeedsPerson {
-                id: self.id.clone(),
-                broken: Broken { since: self.parts.clock.now(), said },
-            });
+        let token = match &seen.tokens.refresh_by {
+            RefreshBy::Own(_) if seen.is_broken() && self.parts.can_mint(&seen).await => {
+                return self.fly_by_company(seen).await;
+            }
+            RefreshBy::Own(token) => token.clone(),
+            RefreshBy::Company(_) => return self.fly_by_company(seen).await,
         };
         self.parts.store.reserve(&self.name).await?;
         let landed = self.fly_with_room(seen, &token).await;
@@ -120,6 +123,56 @@ impl Flight {
             warn!(%error, id = %self.id, "could not give the spool's room back");
         }
         landed
+    }
+
+    /// Gets a location's token from its company's grant. Nothing is used up, so nothing has to be kept
+    /// from being lost: the lease only spares HighLevel the asking twice.
+    async fn fly_by_company(self, seen: Installation) -> Result<Installation, KeeperError> {
+        let claim = ClaimRequest {
+            flight: self.name.clone(),
+            id: self.id.clone(),
+            seen: seen.version,
+            now: self.parts.clock.now(),
+        };
+        if let TakeOff::Landed(installation) = self.take_off(&claim).await? {
+            return Ok(*installation);
+        }
+        match self.mint(&seen).await {
+            Ok(grant) => self.commit(&claim, &seen, grant).await,
+            Err(error) => self.not_minted(&claim, &seen, error).await,
+        }
+    }
+
+    /// What the company's grant brings. The room in the air is for the company's own refresh then.
+    async fn mint(&self, seen: &Installation) -> Result<Grant, KeeperError> {
+        drop(self.room.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let InstallationId::Location(location) = &self.id else {
+            return Err(KeeperError::NotConnected(self.id.clone()));
+        };
+        let Some(company) = seen.tokens.parent() else {
+            return Err(KeeperError::NotConnected(self.id.clone()));
+        };
+        self.parts.mint(company, location).await
+    }
+
+    /// Notes why there is no token from the company: the location waits for the next try, or for
+    /// HighLevel to call it active.
+    async fn not_minted(
+        &self,
+        claim: &ClaimRequest,
+        seen: &Installation,
+        error: KeeperError,
+    ) -> Result<Installation, KeeperError> {
+        if let KeeperError::Suspended { said, .. } = error {
+            return self.suspended(claim, seen, said, IntentThen::Ended).await;
+        }
+        if let (Connection::Broken(broken), KeeperError::NotMinted { .. }) = (&seen.connection, &error) {
+            self.settle(claim, &seen.connection, IntentThen::Ended).await;
+            return Err(KeeperError::NeedsPerson { id: self.id.clone(), broken: broken.clone() });
+        }
+        // The error says more than what is noted.
+        let _ = self.silence(claim, seen, error.to_string()).await;
+        Err(error)
     }
 
     async fn fly_with_room(
@@ -335,14 +388,11 @@ impl Flight {
         seen: &Installation,
         grant: Grant,
     ) -> Result<Installation, KeeperError> {
-        let Some(replaced) = seen.tokens.refresh_token() else {
-            return Err(KeeperError::NotConnected(self.id.clone()));
-        };
         let mut commit = Commit {
             flight: self.name.clone(),
             id: self.id.clone(),
             version: seen.version,
-            replaces: self.parts.store.fingerprint(replaced),
+            replaces: self.fingerprint(seen),
             tokens: grant.tokens,
             now: self.parts.clock.now(),
         };
@@ -381,23 +431,35 @@ impl Flight {
         let intent = if at_stake { IntentThen::StaysOpen } else { IntentThen::Ended };
         match refusal {
             Refusal::InvalidGrant(said) => self.heal(claim, seen, said).await,
-            Refusal::NotActive(said) => {
-                let (since, attempts) = match &seen.connection {
-                    Connection::Suspended { since, attempts, .. } => (*since, attempts + 1),
-                    _ => (now, 1),
-                };
-                let retry_at = now + RETRY_AFTER_SUSPENSION;
-                let connection = Connection::Suspended { since, attempts, retry_at, said: said.clone() };
-                self.settle(claim, &connection, intent).await;
-                Err(KeeperError::Suspended { id: self.id.clone(), since, said })
-            }
+            Refusal::NotActive(said) => self.suspended(claim, &seen, said, intent).await,
             Refusal::InvalidClient(said) => {
                 self.parts.client_refused(now, &said);
                 self.settle(claim, &seen.connection, intent).await;
                 Err(KeeperError::InvalidClient { said })
             }
-            Refusal::InvalidCode(said) => self.silence(claim, &seen, said).await,
+            Refusal::InvalidCode(said) | Refusal::InvalidToken(said) => {
+                self.silence(claim, &seen, said).await
+            }
         }
+    }
+
+    /// HighLevel calls the location inactive: the grant waits for it.
+    async fn suspended(
+        &self,
+        claim: &ClaimRequest,
+        seen: &Installation,
+        said: String,
+        intent: IntentThen,
+    ) -> Result<Installation, KeeperError> {
+        let now = self.parts.clock.now();
+        let (since, attempts) = match &seen.connection {
+            Connection::Suspended { since, attempts, .. } => (*since, attempts + 1),
+            _ => (now, 1),
+        };
+        let retry_at = now + RETRY_AFTER_SUSPENSION;
+        let connection = Connection::Suspended { since, attempts, retry_at, said: said.clone() };
+        self.settle(claim, &connection, intent).await;
+        Err(KeeperError::Suspended { id: self.id.clone(), since, said })
     }
 
     /// HighLevel calls the refresh token dead. Every other copy is tried, newest first, before a
@@ -421,6 +483,15 @@ impl Flight {
             }
             if let Some(grant) = self.ask_with_previous(&seen).await {
                 return self.commit(claim, &seen, grant).await;
+            }
+            if self.parts.can_mint(&seen).await {
+                info!(id = %self.id, "HighLevel calls the refresh token dead; asking with the company's grant");
+                match self.mint(&seen).await {
+                    Ok(grant) => return self.commit(claim, &seen, grant).await,
+                    // HighLevel has said no to both: the app is gone from there.
+                    Err(KeeperError::NotMinted { .. }) => {}
+                    Err(error) => return self.not_minted(claim, &seen, error).await,
+                }
             }
         }
         let broken = Broken { since: self.parts.clock.now(), said };
@@ -455,6 +526,12 @@ impl Flight {
         let connection = Connection::Uncertain { since, attempts, retry_at, said: said.clone() };
         self.settle(claim, &connection, IntentThen::Ended).await;
         Err(KeeperError::Unanswered { said })
+    }
+
+    /// Of the refresh token that an answer replaces; a set without one is told by its version alone.
+    fn fingerprint(&self, seen: &Installation) -> Fingerprint {
+        let token = seen.tokens.refresh_token();
+        token.map_or(Fingerprint([0; 16]), |token| self.parts.store.fingerprint(token))
     }
 
     async fn settle(&self, claim: &ClaimRequest, connection: &Connection, intent: IntentThen) {

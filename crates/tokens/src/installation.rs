@@ -186,6 +186,11 @@ pub struct Overview {
 }
 
 impl Installation {
+    /// Whether HighLevel has refused the grant itself.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.connection, Connection::Broken(_))
+    }
+
     /// How it stands.
     pub fn overview(&self) -> Overview {
         let Self { id, version, tokens, connection, intent, last_check, .. } = self;

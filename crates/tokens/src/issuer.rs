@@ -86,6 +86,9 @@ pub enum Refusal {
     /// Our client id or secret is wrong: nothing follows for any installation.
     #[error("{0}")]
     InvalidClient(String),
+    /// The company's access token, with which a location's was asked for, is no good (any more).
+    #[error("{0}")]
+    InvalidToken(String),
     /// The authorisation code is unknown, used or too old; or, HighLevel does not tell them apart,
     /// the client is wrong.
     #[error("{0}")]

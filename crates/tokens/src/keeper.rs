@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
@@ -18,6 +18,7 @@ use crate::flight::{Flight, Timing};
 use crate::installation::{Connection, Installation, InstallationId};
 use crate::issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 use crate::lifecycle::Step;
+use crate::minting::Unminted;
 use crate::rules::{Rule, holds};
 use crate::secret::AuthorizationCode;
 use crate::store::{Commit, Committed, FlightId, Landing, Store, StoreError};
@@ -46,7 +47,7 @@ pub struct Served {
 /// Stands between whoever wants a token and HighLevel.
 #[derive(Clone)]
 pub struct Keeper {
-    parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
 }
 
 /// What every flight needs.
@@ -59,18 +60,20 @@ pub(crate) struct Parts {
     process: String,
     flights_begun: AtomicU64,
     in_the_air: Mutex<HashMap<Air, Arrival>>,
-    room_in_the_air: Semaphore,
+    room_in_the_air: Arc<Semaphore>,
+    /// Locations that no company's grant brought a token for, and when: not asked for again at once.
+    pub(crate) unminted: Mutex<Unminted>,
     client_refused: Mutex<Option<(Timestamp, String)>>,
     /// When a caller's 401 last made us refresh.
     forced: Mutex<HashMap<InstallationId, Timestamp>>,
     counters: Counters,
 }
 
-type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
+pub(crate) type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
 
 /// What can be in the air.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Air {
+pub(crate) enum Air {
     /// The refresh of an installation: one at a time.
     Refresh(InstallationId),
     /// The exchange of an authorisation code.
@@ -107,7 +110,8 @@ impl Keeper {
             process,
             flights_begun: AtomicU64::new(0),
             in_the_air: Mutex::default(),
-            room_in_the_air: Semaphore::new(FLIGHTS_AT_ONCE),
+            room_in_the_air: Arc::new(Semaphore::new(FLIGHTS_AT_ONCE)),
+            unminted: Mutex::default(),
             client_refused: Mutex::default(),
             forced: Mutex::default(),
             counters: Counters::default(),
@@ -120,7 +124,13 @@ impl Keeper {
     /// A refresh that fails never hides a token that still lives: it is served with a warning, even
     /// when it lives for less than was asked.
     pub async fn token(&self, id: &InstallationId, minimum_life: Duration) -> Result<Served, KeeperError> {
-        let present = self.load(id).await?;
+        let present = match self.load(id).await {
+            Err(KeeperError::NotConnected(_)) => {
+                let installation = self.mint_unknown(id).await?;
+                return Ok(Served { installation, refreshed: true, warning: None });
+            }
+            present => present?,
+        };
         match present.next_step(self.parts.clock.now(), minimum_life) {
             Step::Use => {
                 Ok(Served { warning: trouble_behind(&present), installation: present, refreshed: false })
@@ -146,6 +156,10 @@ impl Keeper {
                 };
                 self.landed_or_present(present, Err(error))
             }
+            Step::NeedsPerson(_) if self.parts.can_mint(&present).await => {
+                let landed = self.fly(present.clone()).await;
+                self.landed_or_present(present, landed)
+            }
             Step::NeedsPerson(broken) => {
                 self.landed_or_present(present, Err(KeeperError::NeedsPerson { id: id.clone(), broken }))
             }
@@ -160,7 +174,13 @@ impl Keeper {
         minimum_life: Duration,
         refreshing: impl FnOnce(),
     ) -> Result<Served, KeeperError> {
-        let present = self.load(id).await?;
+        let present = match self.load(id).await {
+            Err(KeeperError::NotConnected(_)) => {
+                let installation = self.mint_unknown(id).await?;
+                return Ok(Served { installation, refreshed: true, warning: None });
+            }
+            present => present?,
+        };
         let step = present.next_step(self.parts.clock.now(), minimum_life);
         if step == Step::Use && present.connection == Connection::Connected {
             return Ok(Served { installation: present, refreshed: false, warning: None });
@@ -326,7 +346,7 @@ impl Keeper {
 
     /// Joins the flight in the air for this installation, or starts one. Whoever stops waiting, the
     /// flight goes on: HighLevel may have consumed the old refresh token already.
-    async fn fly(&self, seen: Installation) -> Result<Installation, KeeperError> {
+    pub(crate) async fn fly(&self, seen: Installation) -> Result<Installation, KeeperError> {
         landed(self.take_off(seen)?).await
     }
 
@@ -334,12 +354,11 @@ impl Keeper {
         self.parts.client_is_taken()?;
         let parts = self.parts.clone();
         Ok(self.parts.launch(Air::Refresh(seen.id.clone()), async move {
-            // The semaphore is never closed.
-            let _room = parts.room_in_the_air.acquire().await.ok();
             let flight = Flight {
                 name: parts.name_flight(),
                 id: seen.id.clone(),
                 landed: AtomicBool::new(false),
+                room: Mutex::new(parts.room().await),
                 parts: parts.clone(),
             };
             let landed = flight.fly(seen).await;
@@ -432,7 +451,7 @@ impl Keeper {
 }
 
 /// How a flight ended, however long it takes.
-async fn landed(mut arrival: Arrival) -> Result<Installation, KeeperError> {
+pub(crate) async fn landed(mut arrival: Arrival) -> Result<Installation, KeeperError> {
     match arrival.wait_for(Option::is_some).await.as_deref() {
         Ok(Some(landed)) => landed.clone(),
         Ok(None) | Err(_) => {
@@ -454,12 +473,18 @@ impl Drop for Entry {
 }
 
 impl Parts {
+    /// Waits for room in the air; it is given back with the permit.
+    pub(crate) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.room_in_the_air.clone().acquire_owned().await.ok()
+    }
+
     fn in_the_air(&self) -> std::sync::MutexGuard<'_, HashMap<Air, Arrival>> {
         self.in_the_air.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the flight that is in the air already, or starts `flight` in a task of its own.
-    fn launch(
+    pub(crate) fn launch(
         self: &Arc<Self>,
         air: Air,
         flight: impl Future<Output = Result<Installation, KeeperError>> + Send + 'static,

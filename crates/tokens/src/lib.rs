@@ -22,6 +22,7 @@ mod installation;
 mod issuer;
 mod keeper;
 mod lifecycle;
+mod minting;
 pub mod records;
 pub mod rules;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::health::LastCheck;
+use crate::health::{Health, LastCheck};
 use crate::installation::{CompanyId, Connection, Installation, InstallationId, Overview, Version};
 use crate::secret::{AnswerBody, RefreshToken};
 use crate::token_set::TokenSet;
@@ -36,6 +36,16 @@ pub trait Store: Send + Sync {
 
     /// How many installations stand how. Opens nothing that is sealed.
     async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// The companies that are kept: few beside their locations.
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        let all = self.overview(&Listing::ALL).await?;
+        let companies = all.into_iter().filter_map(|it| match it.id {
+            InstallationId::Company(id) => Some(id),
+            InstallationId::Location(_) => None,
+        });
+        Ok(companies.collect())
+    }
 
     /// Whose refresh is due, by `Overview::is_refresh_due`, what was due first first, from the first one
     /// behind `after` on, `limit` at most. Opens nothing that is sealed, and costs what there is to do,
@@ -189,7 +199,8 @@ pub trait Store: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Seals up to `limit` records anew that rest under another than the current key. How many are left.
+    /// Seals up to `limit` records anew that rest under another than the current key. How many are left;
+    /// an error that names one of them where only those are left that don't open.
     async fn reseal(&self, _limit: usize) -> Result<usize, StoreError> {
         Ok(0)
     }
@@ -267,6 +278,27 @@ impl Listing {
         Self { limit, ..Self::ALL }
     }
 
+    /// A place in an order to go on behind, without all that does not tell places apart. `at` is the
+    /// instant that the order goes by; none where it goes by none, or there was none.
+    pub fn place(order: Order, at: Option<Timestamp>, id: InstallationId) -> Overview {
+        let beginning = Timestamp::from_millis(i64::MIN);
+        let check = |at| LastCheck { at, health: Health::Operational, code: None, said: None };
+        Overview {
+            id,
+            version: Version { epoch: 0, generation: 0 },
+            issued_at: beginning,
+            expires_at: at.filter(|_| order == Order::ExpiresAt).unwrap_or(beginning),
+            scopes: String::new(),
+            company: None,
+            connection: Connection::Connected,
+            intent: None,
+            last_check: at.filter(|_| order == Order::CheckedAt).map(check),
+            connected_at: beginning,
+            name: None,
+            unlisted_at: None,
+        }
+    }
+
     /// Whether `it` is asked for, limit and order aside.
     pub fn covers(&self, it: &Overview) -> bool {
         let of_company = |company: &CompanyId| match &it.id {
@@ -298,9 +330,10 @@ impl Listing {
 }
 
 /// In which order installations are listed; those of the same instant in the order of their ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Locations before companies, each by id.
+    #[default]
     Id,
     /// Whose token ends first.
     ExpiresAt,
@@ -309,6 +342,32 @@ pub enum Order {
 }
 
 impl Order {
+    /// Every order.
+    pub const ALL: [Self; 3] = [Self::Id, Self::ExpiresAt, Self::CheckedAt];
+
+    /// The word for it in a query and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::ExpiresAt => "expires_at",
+            Self::CheckedAt => "checked_at",
+        }
+    }
+
+    /// The inverse of `as_str`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.as_str() == word)
+    }
+
+    /// The instant of `it` that this order goes by, if it goes by one and there is one.
+    pub fn instant(self, it: &Overview) -> Option<Timestamp> {
+        match self {
+            Self::Id => None,
+            Self::ExpiresAt => Some(it.expires_at),
+            Self::CheckedAt => it.last_check.as_ref().map(|check| check.at),
+        }
+    }
+
     fn key(self, it: &Overview) -> (i64, &InstallationId) {
         let at = match self {
             Self::Id => 0,

@@ -50,6 +50,15 @@ impl TokenSet {
         self.issued_at + self.life() / 2
     }
 
+    /// The company whose grant may bring a location's next set: the one it was bought with, or the one
+    /// that the reply named.
+    pub fn parent(&self) -> Option<&CompanyId> {
+        match &self.refresh_by {
+            RefreshBy::Company(company) => Some(company),
+            RefreshBy::Own(_) => self.company.as_ref(),
+        }
+    }
+
     /// The refresh token, where the set has its own.
     pub fn refresh_token(&self) -> Option<&RefreshToken> {
         match &self.refresh_by {

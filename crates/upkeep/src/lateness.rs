@@ -4,14 +4,15 @@
 //! checked with when it ought to have been, whether this process was down, its rounds hang, or
 //! another process makes them.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokens::records::Maintenance;
-use tokens::store::Listing;
+use tokens::records::{CheckQuery, Maintenance};
+use tokens::store::{Listing, Order};
 use tokens::{
-    Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Standing, StoreError, Subject,
-    Timestamp, lateness,
+    CompanyId, Finding, Health, InstallationId, KeeperError, LateCheck, Lateness, Overview, Standing,
+    StoreError, Subject, Timestamp, lateness, tolerated_delay,
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -21,6 +22,9 @@ use crate::upkeep::Upkeep;
 
 /// A store that hangs must not keep anybody from being told of something else.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
+
+/// So many installations are named as late at a time.
+const LATE_AT_MOST: usize = 1000;
 
 /// What late checks are called in a notice's `code`.
 const LATE: &str = "late";
@@ -33,7 +37,7 @@ impl Upkeep {
     pub async fn watch_checks(&self) {
         let now = self.clock.now();
         let windows = self.maintenances(now).await;
-        let last_checks = match self.last_checks(&windows).await {
+        let last_checks = match self.last_checks(&windows, now).await {
             Ok(last_checks) => last_checks,
             Err(error) => return self.note_store(Some(error)).await,
         };
@@ -58,26 +62,76 @@ impl Upkeep {
             Lateness::InTime => Vec::new(),
         };
         self.note_checks(&all, None, silenced).await;
-        for (id, _) in last_checks {
-            let late = late.iter().find(|(whose, _)| *whose == id).map(|(_, late)| *late);
-            self.note_checks(&standing(Subject::Checks(Some(id))), late, false).await;
+        for (id, late) in &late {
+            self.note_checks(&standing(Subject::Checks(Some(id.clone()))), Some(*late), false).await;
+        }
+        for standing in &standings {
+            let Subject::Checks(Some(id)) = &standing.subject else { continue };
+            let is_in_trouble = standing.health != Health::Operational;
+            if is_in_trouble
+                && !late.iter().any(|(whose, _)| whose == id)
+                && !is_silenced(&windows, &standing.subject)
+                && self.is_in_time(id, now).await
+            {
+                self.note_checks(standing, None, false).await;
+            }
         }
     }
 
-    /// When each installation was last checked, of those that were and are in no maintenance.
+    /// When installations were last checked that were and are in no maintenance: those longest ago, as
+    /// far as they are late, and one that is not. Where more are late than are worth naming, the latest
+    /// check that there was says whether all are.
     async fn last_checks(
         &self,
         windows: &[Maintenance],
+        now: Timestamp,
     ) -> Result<Vec<(InstallationId, Timestamp)>, StoreError> {
         let store = self.keeper.store();
-        let kept = timeout(STORE_WITHIN, store.overview(&Listing::ALL)).await;
-        let kept = kept.unwrap_or_else(|_| {
-            let source = Arc::from(Box::from("it takes too long"));
-            Err(StoreError::Database { doing: "read", place: "the store".to_owned(), source })
-        })?;
-        let kept = kept.into_iter().map(|kept| (kept.id, kept.last_check.map(|check| check.at)));
-        let checked = kept.chain(self.private_checked().await).filter_map(|(id, last)| Some((id, last?)));
-        Ok(checked.filter(|(id, _)| !is_silenced(windows, &Subject::Checks(Some(id.clone())))).collect())
+        let heard = |id: &InstallationId| !is_silenced(windows, &Subject::Checks(Some(id.clone())));
+        let mut found: Vec<(InstallationId, Timestamp)> = Vec::new();
+        let private = self.private_checked().await;
+        found.extend(private.and_then(|(id, last)| Some((id, last?))).filter(|(id, _)| heard(id)));
+        let mut after = behind_those_never_checked();
+        loop {
+            let listing =
+                Listing { order: Order::CheckedAt, after: Some(after), ..Listing::first(LATE_AT_MOST) };
+            let page = timeout(STORE_WITHIN, store.overview(&listing)).await.unwrap_or_else(|_| {
+                let source = Arc::from(Box::from("it takes too long"));
+                Err(StoreError::Database { doing: "read", place: "the store".to_owned(), source })
+            })?;
+            let Some(last) = page.last().cloned() else { break };
+            for kept in page {
+                let Some(at) = kept.last_check.map(|check| check.at).filter(|_| heard(&kept.id)) else {
+                    continue;
+                };
+                found.push((kept.id, at));
+                if !is_late(at, self.settings.interval, now) {
+                    return Ok(found);
+                }
+                if found.len() > LATE_AT_MOST {
+                    found.extend(self.latest_check().await);
+                    return Ok(found);
+                }
+            }
+            after = last;
+        }
+        Ok(found)
+    }
+
+    /// The latest check of all that is remembered.
+    async fn latest_check(&self) -> Option<(InstallationId, Timestamp)> {
+        let query = CheckQuery { id: None, before: None, limit: 1 };
+        let last = self.records.checks(&query).await.ok()?;
+        last.into_iter().next().map(|check| (check.id, check.at))
+    }
+
+    /// Whether the last check of what is still kept came in time.
+    async fn is_in_time(&self, id: &InstallationId, now: Timestamp) -> bool {
+        let last = match self.private_checked().await.filter(|(private, _)| private == id) {
+            Some((_, last)) => last,
+            None => self.keeper.load(id).await.ok().and_then(|kept| kept.last_check).map(|check| check.at),
+        };
+        last.is_some_and(|at| !is_late(at, self.settings.interval, now))
     }
 
     /// A store that can't be read is the service's trouble, and so is its end: what is remembered of
@@ -133,4 +187,16 @@ impl Upkeep {
             said: Some(format!("{detail} {action}")),
         }
     }
+}
+
+/// Whether a check after this one is late.
+fn is_late(last: Timestamp, interval: Duration, now: Timestamp) -> bool {
+    now.since(last + interval) > tolerated_delay(interval)
+}
+
+/// The place in the order of checks behind which the first of those that were checked comes: there may
+/// be many that never were.
+fn behind_those_never_checked() -> Overview {
+    let last_of_all = CompanyId::from_str(&"z".repeat(64)).expect("64 letters are an id");
+    Listing::place(Order::CheckedAt, None, InstallationId::Company(last_of_all))
 }

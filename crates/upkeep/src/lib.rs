@@ -7,6 +7,8 @@ mod keys;
 mod lateness;
 mod notify;
 mod outbox;
+mod reconcile;
+mod sealing;
 mod speech;
 mod tally;
 mod upkeep;
@@ -15,5 +17,6 @@ pub use check::{Access, Check, CheckError, Event, Report, StepName, StepReport, 
 pub use notify::{
     BadAddress, BadSecret, BadServer, Heartbeat, MailAddress, MailServer, NotDelivered, Post, Way,
 };
+pub use reconcile::{Reconciled, Unreconciled, listed};
 pub use speech::{Said, Speech};
 pub use upkeep::{Settings, Upkeep, is_over_within, record};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use highlevel::Client;
 use prometheus_client::registry::Registry;
+use tokens::store::Due;
 use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
     Records, StepRecord, Timestamp, Trigger, next_check_at,
@@ -49,8 +50,8 @@ const REFRESHES_AT_ONCE: usize = 8;
 /// How many flights of other processes are looked at.
 const MOST_FLIGHTS: usize = 64;
 
-/// What is due beyond this many waits for the next round.
-const AT_MOST: usize = 1000;
+/// So much of what is due is in memory at a time; a round goes on behind it.
+const PAGE: usize = 1000;
 
 /// A token has to last until the check after the next, and a while.
 const MARGIN: Duration = Duration::from_secs(3600);
@@ -79,6 +80,8 @@ pub struct Settings {
     pub failure_tag: Option<String>,
     /// Instead of a kept grant, for `meant`.
     pub private_token: Option<AccessToken>,
+    /// The app's id, by which HighLevel lists its locations; none with a Private Integration Token.
+    pub app_id: Option<String>,
     /// Who speaks, in notices.
     pub microservice_name: String,
     /// Where a person authorises.
@@ -131,6 +134,8 @@ impl Upkeep {
             self.keep_flying(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
+            self.keep_reconciled(stop.clone()),
+            self.keep_sealed(stop.clone()),
             self.keep_telling(stop)
         );
     }
@@ -222,24 +227,61 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        match self.keeper.store().refresh_due(self.clock.now(), None, AT_MOST).await {
-            Ok(due) => self.refresh(due.into_iter().map(|due| due.id).collect(), stop).await,
-            Err(error) => warn!(%error, "the store can't be read; the next round tries again"),
+        let mut flights = JoinSet::new();
+        let mut after: Option<Due> = None;
+        loop {
+            let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    warn!(%error, "the store can't be read; the next round tries again");
+                    break;
+                }
+            };
+            let Some(last) = page.last().cloned() else { break };
+            let goes_on = goes_on_behind(&last, after.as_ref());
+            self.refresh(page, &mut flights, stop).await;
+            self.note_alive();
+            if *stop.borrow() || !goes_on {
+                break;
+            }
+            after = Some(last);
         }
+        flights.join_all().await;
         self.tally.round();
-        let ended = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.round_ended.store(ended, Ordering::Relaxed);
+        self.note_alive();
+    }
+
+    fn note_alive(&self) {
+        let now = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.round_ended.store(now, Ordering::Relaxed);
     }
 
     async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
+        let mut checks = JoinSet::new();
         let now = self.clock.now();
-        let due = match self.keeper.store().check_due(self.settings.interval, now, None, AT_MOST).await {
-            Ok(due) => due,
-            Err(error) => return warn!(%error, "the store does not say what is to be checked"),
-        };
-        let mut due: Vec<InstallationId> = due.into_iter().map(|due| due.id).collect();
-        due.extend(self.private_due(now).await);
-        self.check_each(due, now, stop).await;
+        // Of which nobody else's wait or trouble is an obstacle.
+        let private = self.private_due(now).await.into_iter().collect();
+        self.check_each(private, now, &mut checks, stop).await;
+        let mut after: Option<Due> = None;
+        while !*stop.borrow() {
+            let now = self.clock.now();
+            let store = self.keeper.store();
+            let page = match store.check_due(self.settings.interval, now, after.as_ref(), PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    warn!(%error, "the store does not say what is to be checked");
+                    break;
+                }
+            };
+            let Some(last) = page.last().cloned() else { break };
+            let goes_on = goes_on_behind(&last, after.as_ref());
+            self.check_each(page.into_iter().map(|due| due.id).collect(), now, &mut checks, stop).await;
+            if !goes_on {
+                break;
+            }
+            after = Some(last);
+        }
+        checks.join_all().await;
     }
 
     /// Who keeps the tokens.
@@ -262,10 +304,9 @@ impl Upkeep {
 
     /// Refreshes what is due, as many at once as the Keeper lets into the air: what waits before it has
     /// its tokens in its hand, and would take off after `stop`.
-    async fn refresh(&self, due: Vec<InstallationId>, stop: &watch::Receiver<bool>) {
-        let mut flights = JoinSet::new();
-        for id in due {
-            if flights.len() >= REFRESHES_AT_ONCE {
+    async fn refresh(&self, due: Vec<Due>, flights: &mut JoinSet<()>, stop: &watch::Receiver<bool>) {
+        for Due { id, .. } in due {
+            while flights.len() >= REFRESHES_AT_ONCE {
                 flights.join_next().await;
             }
             if *stop.borrow() {
@@ -273,7 +314,6 @@ impl Upkeep {
             }
             flights.spawn(refresh_if_due(self.keeper.clone(), id));
         }
-        flights.join_all().await;
     }
 
     /// Checks what is due, each by one process.
@@ -281,11 +321,11 @@ impl Upkeep {
         self: &Arc<Self>,
         due: Vec<InstallationId>,
         now: Timestamp,
+        checks: &mut JoinSet<()>,
         stop: &watch::Receiver<bool>,
     ) {
-        let mut checks = JoinSet::new();
         for id in due {
-            if checks.len() >= CHECKS_AT_ONCE {
+            while checks.len() >= CHECKS_AT_ONCE {
                 checks.join_next().await;
             }
             if *stop.borrow() {
@@ -294,7 +334,6 @@ impl Upkeep {
             let upkeep = self.clone();
             checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
         }
-        checks.join_all().await;
     }
 
     /// The installation of a Private Integration Token rests in no store: its history tells when it
@@ -391,6 +430,11 @@ async fn refresh_if_due(keeper: Keeper, id: InstallationId) {
         }
         Err(error) => warn!(%id, %error, "the refresh that was due failed"),
     }
+}
+
+/// Whether the next page lies behind this one, as every store promises: a round has to end.
+fn goes_on_behind(last: &Due, before: Option<&Due>) -> bool {
+    before.is_none_or(|before| (last.at, &last.id) > (before.at, &before.id))
 }
 
 /// Whether it is over, once `span` has passed or `stop` has turned true.

@@ -51,6 +51,16 @@ warning-cut-short = { $path } was cut short, as the Python template leaves it; b
 warning-other-location = HighLevel granted { $got }, but GHL_LOCATION_ID means { $wanted }. The grant was kept. Set GHL_LOCATION_ID to the location you chose, or run `ghl-auth login` again and choose the other one.
 warning-wanted-location = HighLevel granted { $got }, but GHL_USER_TYPE asks for a location. The grant was kept. In the marketplace app set the target user to "Sub-account", or install from the sub-account instead of the agency; or set GHL_USER_TYPE=Company.
 warning-wanted-company = HighLevel granted { $got }, but GHL_USER_TYPE asks for a company. The grant was kept. In the marketplace app set the target user to "Agency", or set GHL_USER_TYPE=Location.
+login-locations = { $count ->
+    [0] HighLevel lists no location of this company with the app yet. New ones are found by `ghl-auth serve` within the hour.
+    [one] HighLevel lists one location of this company with the app. `ghl-auth serve` fetches its token; `ghl-auth token --location ID` has it at once.
+   *[other] HighLevel lists { $count } locations of this company with the app. `ghl-auth serve` fetches their tokens; `ghl-auth token --location ID` has one at once.
+  }
+login-locations-no-room = { $count ->
+    [one] HighLevel lists one location of this company with the app. A file has room for the company's tokens alone: to keep the location's too, set GHL_STORE=sqlite:ghl.db and log in again.
+   *[other] HighLevel lists { $count } locations of this company with the app. A file has room for the company's tokens alone: to keep the locations' too, set GHL_STORE=sqlite:ghl.db and log in again.
+  }
+warning-no-list = The company's grant was saved, but its locations can't be listed; the app needs the scopes oauth.readonly and oauth.write for that. { $why }
 warning-no-listener = Could not listen on { $address } for the redirect: { $why }. Paste the address instead.
 
 ## Logging in
@@ -68,6 +78,29 @@ callback-page = <!doctype html><html lang="en"><meta charset="utf-8"><title>ghl-
 imported = Imported { $id }; its token is valid until { $until }.
 refreshed-one = Refreshed { $id }; its token is valid until { $until }.
 status-empty = There is no grant in { $store } yet. Run: ghl-auth login
+status-none = No installation is as you ask.
+status-more = There are more: see --limit, --all, --company, --state and --search.
+status-no-company = no company
+status-unlisted = { $id } is no longer in HighLevel's list of installed locations since { $at }. Its tokens are kept and refreshed all the same.
+count-companies = { $count ->
+    [one] 1 company
+   *[other] { $count } companies
+  }
+count-locations = { $count ->
+    [one] 1 location
+   *[other] { $count } locations
+  }
+count-connected = { $count } connected
+count-uncertain = { $count } without an answer to the last refresh
+count-suspended = { $count } suspended
+count-broken = { $count } in need of a person
+count-unlisted = { $count } no longer in HighLevel's list
+rotated = { $count ->
+    [0] Everything is under the key { $key } already.
+    [one] One record was sealed anew, and everything is under the key { $key }.
+   *[other] { $count } records were sealed anew, and everything is under the key { $key }.
+  }
+rotated-old-keys = The old key can be removed now: empty GHL_AUTH_OLD_KEYS wherever this store is used, and keep the key as long as you keep backups that were made under it.
 head-installation = Installation
 head-health = Health
 head-token = Token
@@ -172,6 +205,10 @@ error-certificates = The certificates in SSL_CERT_FILE can't be used: { $why }
     .action = Point SSL_CERT_FILE to a PEM bundle, or unset it to trust the usual authorities.
 error-not_connected = There is no grant for { $id } yet.
     .action = Authorize once: run `ghl-auth login`.
+error-company_trouble = The token of location { $location } comes from the grant of company { $company }, and there the trouble is: { $why }
+    .action = { $action }
+error-not_minted = There is no grant for location { $location }, and no company's grant brings a token for it. HighLevel said: { $said }
+    .action = See whether the id is right and the app is installed on that location (HighLevel: Settings > Company > Installed apps), then authorize it: run `ghl-auth login`.
 error-no_grant = There is no grant yet.
     .action = Authorize once: run `ghl-auth login`.
 error-which_one = There are several installations, or none is named.
@@ -216,6 +253,18 @@ exposed-open-folder = others may put their own files there (mode { $detail }).
     .action = Run: chmod go-w { $place }
 error-store_unreadable = { $place } can't be read as it stands: { $why }
     .action = If you have a copy, put it back. Otherwise run `ghl-auth login`; the unreadable file is kept beside the new one.
+error-no_key_to_rotate = GHL_AUTH_KEY is not set, so nothing is sealed and there is nothing to seal anew.
+    .action = Set GHL_AUTH_KEY first; `openssl rand -base64 32` makes a key.
+error-left_under_old_key = { $count ->
+    [one] One record does not open under any of the keys, and still names an old one.
+   *[other] { $count } records do not open under any of the keys, and still name an old one.
+  }
+    .action = Everything else is under the new key. Keep GHL_AUTH_OLD_KEYS for now. Authorize the installation named above again or remove it, and run `ghl-auth rotate-key` once more.
+error-landed_under_old_key = { $count ->
+    [one] One answer of HighLevel's has landed in the spool under an old key and is not saved yet.
+   *[other] { $count } answers of HighLevel's have landed in the spool under an old key and are not saved yet.
+  }
+    .action = Everything else is under the new key. Keep GHL_AUTH_OLD_KEYS for now: `ghl-auth serve` or `ghl-auth check` saves them; then run `ghl-auth rotate-key` again.
 error-wrong_key = { $place } is sealed with the key { $key }, which is neither GHL_AUTH_KEY nor among GHL_AUTH_OLD_KEYS.
     .action = Set the key that it was sealed with. Nothing was changed.
 error-seal_broken = The seal of { $place } does not hold: it was altered, or moved there from elsewhere.
@@ -374,6 +423,8 @@ help-token = Print one valid access token, and nothing else.
 help-exec = Run a command with GHL_ACCESS_TOKEN in its environment.
 help-status = Show every installation: health, token, last check, and what to do.
 help-refresh = Get new tokens now, however fresh the present ones are.
+help-rotate-key = Seal everything anew under GHL_AUTH_KEY, while the service runs.
+    .more = First give the new key as GHL_AUTH_KEY and the one before among GHL_AUTH_OLD_KEYS, to the service too, and start it again. It goes on by itself where it was interrupted.
 help-import = Take in the Python template's ghl_tokens.json, whole or cut short.
 help-export = Write a grant in the template's format.
 help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd.
@@ -404,6 +455,12 @@ arg-minimum_life = How long the token must live at least: 90s, 10m, 1h. Default:
 arg-header = Print a header for curl -H @- instead of the bare token.
 arg-program = The command and its arguments.
 arg-all = All installations.
+arg-status-company = Only this company and its locations.
+arg-state = Only those that stand so: connected, uncertain, suspended, broken.
+arg-search = Only those whose id or name has this in it.
+arg-sort = In which order: id (default), expires_at, checked_at.
+arg-limit = So many at most. Default: 50; with --json, all.
+arg-status-all = All of them, however many there are.
 arg-path = The file.
 arg-replace = Replace a grant that the store has already.
 arg-output = Write to this new file instead of stdout.

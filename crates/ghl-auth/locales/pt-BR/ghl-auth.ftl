@@ -51,6 +51,16 @@ warning-cut-short = { $path } estava cortado, como o modelo em Python o deixa; o
 warning-other-location = O HighLevel concedeu { $got }, mas GHL_LOCATION_ID aponta para { $wanted }. A autorização foi guardada. Ajuste GHL_LOCATION_ID para a location que você escolheu, ou execute `ghl-auth login` de novo e escolha a outra.
 warning-wanted-location = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma location. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Sub-account", ou instale pela sub-conta em vez da agência; ou defina GHL_USER_TYPE=Company.
 warning-wanted-company = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma company. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Agency", ou defina GHL_USER_TYPE=Location.
+login-locations = { $count ->
+    [0] O HighLevel ainda não lista nenhuma location desta company com o aplicativo. As novas são encontradas por `ghl-auth serve` em até uma hora.
+    [one] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
+   *[other] O HighLevel lista { $count } locations desta company com o aplicativo. `ghl-auth serve` busca os tokens delas; `ghl-auth token --location ID` obtém um na hora.
+  }
+login-locations-no-room = { $count ->
+    [one] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+   *[other] O HighLevel lista { $count } locations desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os das locations, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+  }
+warning-no-list = A autorização da company foi guardada, mas não foi possível listar as locations dela; para isso o aplicativo precisa dos escopos oauth.readonly e oauth.write. { $why }
 warning-no-listener = Não foi possível escutar em { $address } à espera do redirecionamento: { $why }. Cole o endereço aqui.
 
 ## Autorização
@@ -68,6 +78,38 @@ callback-page = <!doctype html><html lang="pt-BR"><meta charset="utf-8"><title>g
 imported = Importado: { $id }; o token vale até { $until }.
 refreshed-one = Renovado: { $id }; o token vale até { $until }.
 status-empty = Ainda não há autorização em { $store }. Execute: ghl-auth login
+status-none = Nenhuma instalação é como você pediu.
+status-more = Há mais: veja --limit, --all, --company, --state e --search.
+status-no-company = sem company
+status-unlisted = { $id } não está mais na lista de locations instaladas do HighLevel desde { $at }. Os tokens continuam guardados e sendo renovados.
+count-companies = { $count ->
+    [one] 1 company
+   *[other] { $count } companies
+  }
+count-locations = { $count ->
+    [one] 1 location
+   *[other] { $count } locations
+  }
+count-connected = { $count ->
+    [one] 1 conectada
+   *[other] { $count } conectadas
+  }
+count-uncertain = { $count } sem resposta à última renovação
+count-suspended = { $count ->
+    [one] 1 suspensa
+   *[other] { $count } suspensas
+  }
+count-broken = { $count ->
+    [one] 1 precisa de uma pessoa
+   *[other] { $count } precisam de uma pessoa
+  }
+count-unlisted = { $count } fora da lista do HighLevel
+rotated = { $count ->
+    [0] Tudo já está sob a chave { $key }.
+    [one] Um registro foi lacrado de novo, e tudo está sob a chave { $key }.
+   *[other] { $count } registros foram lacrados de novo, e tudo está sob a chave { $key }.
+  }
+rotated-old-keys = A chave antiga já pode ser retirada: esvazie GHL_AUTH_OLD_KEYS onde quer que este store seja usado, e guarde a chave enquanto guardar backups feitos com ela.
 head-installation = Instalação
 head-health = Saúde
 head-token = Token
@@ -172,6 +214,10 @@ error-certificates = Os certificados em SSL_CERT_FILE não servem: { $why }
     .action = Aponte SSL_CERT_FILE para um arquivo PEM, ou retire a variável para confiar nas autoridades de costume.
 error-not_connected = Ainda não há autorização para { $id }.
     .action = Autorize uma vez: execute `ghl-auth login`.
+error-company_trouble = O token da location { $location } vem da autorização da company { $company }, e é nela que está o problema: { $why }
+    .action = { $action }
+error-not_minted = Não há autorização para a location { $location }, e nenhuma company autorizada traz um token para ela. O HighLevel disse: { $said }
+    .action = Verifique se o id está certo e se o app está instalado nessa location (HighLevel: Settings > Company > Installed apps) e autorize: execute `ghl-auth login`.
 error-no_grant = Ainda não há autorização.
     .action = Autorize uma vez: execute `ghl-auth login`.
 error-which_one = Há várias instalações, ou nenhuma foi indicada.
@@ -216,6 +262,18 @@ exposed-open-folder = outros podem pôr ali arquivos deles (modo { $detail }).
     .action = Execute: chmod go-w { $place }
 error-store_unreadable = { $place } não pode ser lido como está: { $why }
     .action = Se tiver uma cópia, ponha-a de volta. Senão, execute `ghl-auth login`; o arquivo ilegível é guardado ao lado do novo.
+error-no_key_to_rotate = GHL_AUTH_KEY não está definida; nada está lacrado e não há o que lacrar de novo.
+    .action = Defina GHL_AUTH_KEY primeiro; `openssl rand -base64 32` gera uma chave.
+error-left_under_old_key = { $count ->
+    [one] Um registro não abre com nenhuma das chaves e ainda cita uma antiga.
+   *[other] { $count } registros não abrem com nenhuma das chaves e ainda citam uma antiga.
+  }
+    .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto. Autorize de novo a instalação citada acima, ou remova-a, e execute `ghl-auth rotate-key` outra vez.
+error-landed_under_old_key = { $count ->
+    [one] Uma resposta do HighLevel chegou ao spool sob uma chave antiga e ainda não foi salva.
+   *[other] { $count } respostas do HighLevel chegaram ao spool sob uma chave antiga e ainda não foram salvas.
+  }
+    .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto: `ghl-auth serve` ou `ghl-auth check` as salva; depois execute `ghl-auth rotate-key` de novo.
 error-wrong_key = { $place } está lacrado com a chave { $key }, que não é GHL_AUTH_KEY nem está em GHL_AUTH_OLD_KEYS.
     .action = Defina a chave com que foi lacrado. Nada foi mudado.
 error-seal_broken = O lacre de { $place } não confere: foi alterado, ou trazido de outro lugar.
@@ -374,6 +432,8 @@ help-token = Mostra um access token válido, e nada mais.
 help-exec = Executa um comando com GHL_ACCESS_TOKEN no ambiente dele.
 help-status = Mostra cada instalação: saúde, token, última verificação e o que fazer.
 help-refresh = Obtém novos tokens agora, por mais novos que sejam os atuais.
+help-rotate-key = Lacra tudo de novo sob GHL_AUTH_KEY, com o serviço no ar.
+    .more = Antes, informe a chave nova em GHL_AUTH_KEY e a anterior entre GHL_AUTH_OLD_KEYS, também ao serviço, e reinicie-o. Se for interrompido, continua de onde parou.
 help-import = Recebe o ghl_tokens.json do modelo em Python, inteiro ou cortado.
 help-export = Escreve uma autorização no formato do modelo.
 help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd.
@@ -404,6 +464,12 @@ arg-minimum_life = Quanto o token ainda deve viver, no mínimo: 90s, 10m, 1h. Pa
 arg-header = Mostra um cabeçalho para curl -H @- em vez do token puro.
 arg-program = O comando e os argumentos dele.
 arg-all = Todas as instalações.
+arg-status-company = Só esta company e as locations dela.
+arg-state = Só as que estão assim: connected, uncertain, suspended, broken.
+arg-search = Só as que têm este texto no id ou no nome.
+arg-sort = Em que ordem: id (padrão), expires_at, checked_at.
+arg-limit = No máximo tantas. Padrão: 50; com --json, todas.
+arg-status-all = Todas, quantas forem.
 arg-path = O arquivo.
 arg-replace = Substitui uma autorização que o armazenamento já tem.
 arg-output = Escreve neste arquivo novo em vez de stdout.

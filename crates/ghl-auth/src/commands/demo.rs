@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
     output::answer(&text.say("demo-message", &[("count", messages.into())]));
 
     headline(text, "demo-status");
-    super::status::run(&StatusArgs { json: false }, &inside).await?;
+    super::status::run(&StatusArgs::default(), &inside).await?;
 
     headline(text, "demo-serve");
     let location = sandbox.settings().location_id.clone();

@@ -4,9 +4,9 @@ mod callback;
 
 use std::io::IsTerminal;
 
-use highlevel::{AppCredentials, Consent};
+use highlevel::{AppCredentials, Client, Consent};
 use serde_json::json;
-use tokens::{AuthorizationCode, Installation, InstallationId};
+use tokens::{AuthorizationCode, CompanyId, Installation, InstallationId};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::cli::LoginArgs;
@@ -55,7 +55,33 @@ pub(crate) async fn run(args: LoginArgs, context: &Context) -> Result<Exit, Expl
         output::good_news(&text.say("connected", &[("id", whose.into())]));
     }
     warn_of_surprises(context, &installation, &meant);
+    if let (Meant::AnyCompany, InstallationId::Company(company)) = (&meant, &installation.id) {
+        tell_of_locations(context, &client, &app, company, &installation, keeper.store().can_park()).await;
+    }
     Ok(Exit::Good)
+}
+
+/// Says which locations come with a company, and how their tokens are had.
+async fn tell_of_locations(
+    context: &Context,
+    client: &Client,
+    app: &AppCredentials,
+    company: &CompanyId,
+    installation: &Installation,
+    has_room: bool,
+) {
+    let text = &context.text;
+    let app_id = highlevel::app_id(&app.client_id);
+    match upkeep::listed(client, app_id, company, &installation.tokens).await {
+        Ok(listed) => {
+            let key = if has_room { "login-locations" } else { "login-locations-no-room" };
+            output::talk(&text.say(key, &[("count", listed.len().into())]));
+        }
+        Err(error) => {
+            let arguments = [("why", error.to_string().into())];
+            output::warning(text, &text.say("warning-no-list", &arguments));
+        }
+    }
 }
 
 /// Names a grant of another location or class than the one configured, and the cure.

@@ -12,6 +12,7 @@ mod maintenance;
 mod notify;
 mod paper;
 mod refresh;
+mod rotate_key;
 mod sandbox;
 mod schedule;
 mod serve;
@@ -42,6 +43,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,
         Command::Notify(args) => notify::run(&args, context).await,
+        Command::RotateKey(args) => rotate_key::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,
         Command::Completions(args) => Ok(paper::completions(&args, context)),

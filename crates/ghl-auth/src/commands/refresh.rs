@@ -1,8 +1,8 @@
 //! `refresh`: new tokens now, however fresh the present ones are.
 
 use serde_json::{Value, json};
-use tokens::store::Listing;
-use tokens::{Installation, InstallationId, KeeperError};
+use tokens::store::{Listing, Order};
+use tokens::{Installation, InstallationId, KeeperError, Store};
 
 use crate::cli::RefreshArgs;
 use crate::config::Credentials;
@@ -11,6 +11,9 @@ use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339};
 use crate::shutdown::landing_first;
 use crate::wiring::Context;
+
+/// So many are in memory at a time where all are meant.
+const PAGE: usize = 1000;
 
 pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, Explained> {
     context.warn_of_source();
@@ -24,32 +27,51 @@ pub(crate) async fn run(args: &RefreshArgs, context: &Context) -> Result<Exit, E
     };
     let client = context.client(api)?;
     let (store, _) = context.open_store(&settings, Some(&meant)).await?;
-    let ids: Vec<InstallationId> = match args.all {
-        true => {
-            let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
-            all.into_iter().map(|installation| installation.id).collect()
-        }
-        false => vec![context.which(store.as_ref(), args.which.named(), &meant).await?],
+    let one = match args.all {
+        true => None,
+        false => Some(context.which(store.as_ref(), args.which.named(), &meant).await?),
     };
-    let keeper = context.keeper(store, &client, app).await;
+    let keeper = context.keeper(store.clone(), &client, app).await;
     let mut worst = Exit::Good;
     let mut documents = Vec::new();
-    for id in ids {
-        let Some(refreshed) = landing_first(&keeper, keeper.refresh(&id)).await else {
-            return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
+    let mut page = match &one {
+        Some(id) => vec![id.clone()],
+        None => next_page(context, store.as_ref(), None).await?,
+    };
+    while let Some(last) = page.last().cloned() {
+        for id in page {
+            let Some(refreshed) = landing_first(&keeper, keeper.refresh(&id)).await else {
+                return Err(Explained::new(&context.text, "stopped", Exit::Failed, &[]));
+            };
+            if let Err(error) = &refreshed {
+                worst = graver(worst, explain::keeper_error(&context.text, error).exit);
+            }
+            match args.json {
+                true => documents.push(document(context, &id, &refreshed)),
+                false => say(context, &id, &refreshed),
+            }
+        }
+        page = match one {
+            Some(_) => Vec::new(),
+            None => next_page(context, store.as_ref(), Some(last)).await?,
         };
-        if let Err(error) = &refreshed {
-            worst = graver(worst, explain::keeper_error(&context.text, error).exit);
-        }
-        match args.json {
-            true => documents.push(document(context, &id, &refreshed)),
-            false => say(context, &id, &refreshed),
-        }
     }
     if args.json {
         output::document(&json!({ "installations": documents }));
     }
     Ok(worst)
+}
+
+/// The installations behind `after`, in the order of their ids.
+async fn next_page(
+    context: &Context,
+    store: &dyn Store,
+    after: Option<InstallationId>,
+) -> Result<Vec<InstallationId>, Explained> {
+    let after = after.map(|id| Listing::place(Order::Id, None, id));
+    let page = store.overview(&Listing { after, ..Listing::first(PAGE) }).await;
+    let page = page.map_err(|error| context.store_error(&error))?;
+    Ok(page.into_iter().map(|installation| installation.id).collect())
 }
 
 /// Of two ends, the one that needs someone sooner: a person to authorise, then whoever keeps the

@@ -1,9 +1,11 @@
 //! `status`: every installation, how it is, and what to do.
 
+mod tree;
+
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
-use tokens::store::Listing;
-use tokens::{Clock, Connection, Health, Overview, Timestamp};
+use tokens::store::{Counts, Listing, Order, Stand};
+use tokens::{Clock, Connection, Health, Overview, Store, Timestamp};
 
 use crate::cli::StatusArgs;
 use crate::exit::Exit;
@@ -11,27 +13,123 @@ use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339, span};
 use crate::text::Text;
 use crate::wiring::{Context, SystemClock};
+use tree::Line;
+
+/// So many are shown in a table of which nobody said how long it is to be.
+const USUAL: usize = 50;
+
+/// So many are in memory at a time where all are asked for.
+const PAGE: usize = 1000;
 
 pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Explained> {
     context.warn_of_source();
     let settings = context.settings(|config| config.store())?;
     let (store, _) = context.open_store(&settings, None).await?;
-    let all = store.overview(&Listing::ALL).await.map_err(|error| context.store_error(&error))?;
-    let now = SystemClock.now();
+    let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let listing = Listing {
+        company: args.company.clone(),
+        standing: args.state,
+        text: args.search.clone().filter(|text| !text.is_empty()),
+        order: args.sort,
+        limit: limit.unwrap_or(if args.all || args.json { usize::MAX } else { USUAL }),
+        ..Listing::ALL
+    };
+    let counts = store.counts().await.map_err(|error| context.store_error(&error))?;
+    let address = settings.url.to_string();
     if args.json {
-        let list: Vec<Value> = all.iter().map(|installation| document(context, installation, now)).collect();
-        output::document(&json!({ "store": settings.url.to_string(), "installations": list }));
-    } else if all.is_empty() {
-        output::answer(&context.text.say("status-empty", &[("store", settings.url.to_string().into())]));
-    } else {
-        output::answer(&table(context, &all, now).to_string());
-        for installation in &all {
-            if let Some(trouble) = trouble(context, installation, now) {
-                output::error(&context.text, &trouble);
-            }
+        return json_list(context, store.as_ref(), listing, &address, &counts).await;
+    }
+    let is_all = Listing { limit: usize::MAX, order: Order::Id, ..listing.clone() } == Listing::ALL;
+    let shown = tree::shown(store.as_ref(), listing).await.map_err(|error| context.store_error(&error))?;
+    if shown.lines.is_empty() {
+        let key = if is_all { "status-empty" } else { "status-none" };
+        output::answer(&context.text.say(key, &[("store", address.into())]));
+        return Ok(Exit::Good);
+    }
+    let now = SystemClock.now();
+    output::answer(&table(context, &shown.lines, now).to_string());
+    if shown.goes_on {
+        output::answer(&context.text.say("status-more", &[]));
+    }
+    if counts.locations + counts.companies > 1 {
+        output::answer(&summary(&context.text, &counts));
+    }
+    for installation in shown.lines.iter().filter_map(Line::installation) {
+        if let Some(at) = installation.unlisted_at {
+            let whose = explain::whose(&context.text, &installation.id);
+            let said = [("id", whose.into()), ("at", moment(at).into())];
+            output::warning(&context.text, &context.text.say("status-unlisted", &said));
+        }
+        if let Some(trouble) = trouble(context, installation, now) {
+            output::error(&context.text, &trouble);
         }
     }
     Ok(Exit::Good)
+}
+
+/// All of it as one document, of which only a page is in memory at a time.
+async fn json_list(
+    context: &Context,
+    store: &dyn Store,
+    listing: Listing,
+    address: &str,
+    counts: &Counts,
+) -> Result<Exit, Explained> {
+    let now = SystemClock.now();
+    let head = json!({ "store": address, "counts": counted(counts) }).to_string();
+    let mut text = format!("{},\"installations\":[", head.strip_suffix('}').unwrap_or(&head));
+    let (mut after, mut left, mut first) = (None, listing.limit, true);
+    loop {
+        let page = Listing { after: after.take(), limit: left.min(PAGE), ..listing.clone() };
+        let page = store.overview(&page).await.map_err(|error| context.store_error(&error))?;
+        left -= page.len();
+        for installation in &page {
+            let comma = if first { "\n" } else { ",\n" };
+            first = false;
+            text.push_str(comma);
+            text.push_str(&document(context, installation, now).to_string());
+        }
+        after = page.into_iter().next_back();
+        let is_over = after.is_none() || left == 0;
+        if is_over {
+            text.push_str("\n]}\n");
+        }
+        // A reader that has gone away wants no more.
+        if output::raw(text.as_bytes()).is_err() || is_over {
+            return Ok(Exit::Good);
+        }
+        text.clear();
+    }
+}
+
+fn counted(counts: &Counts) -> Value {
+    json!({
+        "locations": counts.locations,
+        "companies": counts.companies,
+        "connected": counts.connected,
+        "uncertain": counts.uncertain,
+        "suspended": counts.suspended,
+        "broken": counts.broken,
+        "unlisted": counts.unlisted,
+    })
+}
+
+/// How many there are, and how many of them stand how.
+fn summary(text: &Text, counts: &Counts) -> String {
+    let count = |key: &str, count: u64| {
+        (count > 0).then(|| text.say(key, &[("count", usize::try_from(count).unwrap_or(usize::MAX).into())]))
+    };
+    let kinds = [("count-companies", counts.companies), ("count-locations", counts.locations)];
+    let states = [
+        ("count-connected", counts.connected),
+        ("count-uncertain", counts.uncertain),
+        ("count-suspended", counts.suspended),
+        ("count-broken", counts.broken),
+        ("count-unlisted", counts.unlisted),
+    ];
+    let [kinds, states] = [&kinds[..], &states[..]]
+        .map(|all| all.iter().filter_map(|(key, it)| count(key, *it)).collect::<Vec<_>>());
+    format!("{}: {}", kinds.join(", "), states.join(", "))
 }
 
 /// How an installation is, by its connection first and its last check second.
@@ -45,15 +143,23 @@ fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     }
 }
 
-fn table(context: &Context, all: &[Overview], now: Timestamp) -> Table {
+fn table(context: &Context, lines: &[Line], now: Timestamp) -> Table {
     let text = &context.text;
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     let heads = ["head-installation", "head-health", "head-token", "head-generation", "head-check"];
     table.set_header(heads.map(|key| Cell::new(text.say(key, &[])).add_attribute(Attribute::Bold)));
-    for installation in all {
+    for line in lines {
+        let (indent, installation) = match line {
+            Line::Alone(it) => ("", it),
+            Line::Below(it) => ("  ", it),
+            Line::NoCompany => {
+                table.add_row([Cell::new(text.say("status-no-company", &[]))]);
+                continue;
+            }
+        };
         table.add_row([
-            Cell::new(explain::whose(text, &installation.id)),
+            Cell::new(format!("{indent}{}", named(text, installation))),
             health_cell(text, health(installation, now)),
             Cell::new(token_life(text, installation, now)),
             Cell::new(installation.version.generation),
@@ -64,6 +170,16 @@ fn table(context: &Context, all: &[Overview], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// Whose it is, with what people call it.
+fn named(text: &Text, installation: &Overview) -> String {
+    let whose = explain::whose(text, &installation.id);
+    match &installation.name {
+        // What HighLevel's users write is not for the terminal to obey.
+        Some(name) => format!("{whose} ({})", name.replace(char::is_control, " ")),
+        None => whose,
+    }
 }
 
 fn health_cell(text: &Text, health: Option<Health>) -> Cell {
@@ -109,6 +225,8 @@ fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value
         "kind": installation.id.kind(),
         "id": installation.id.as_str(),
         "company_id": installation.company.as_ref().map(tokens::CompanyId::as_str),
+        "name": installation.name,
+        "state": Stand::of(installation).as_str(),
         "health": health(installation, now).map(Health::as_str),
         "generation": installation.version.generation,
         "issued_at": rfc3339(installation.issued_at),
@@ -122,6 +240,7 @@ fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value
             "code": check.code,
             "detail": check.said,
         })),
+        "unlisted_at": installation.unlisted_at.map(rfc3339),
         "error": trouble(context, installation, now).map(|error| error.to_json()),
     })
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "a story that can't be told here says why")]
 
+mod agencies;
 mod alarms;
 mod audit;
 mod check;

@@ -8,6 +8,7 @@ mod support;
 
 mod answers;
 mod callers;
+mod companies;
 mod healing;
 mod odd_answers;
 #[cfg(feature = "break-rules")]

@@ -6,11 +6,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agencies;
 mod clock;
 mod durable;
 mod hook;
 mod keys;
 mod late;
+mod many;
 mod telling;
 
 use std::sync::Arc;
@@ -65,6 +67,7 @@ fn settings(house: &House, ways: Vec<Way>) -> Settings {
         contact: None,
         tag: None,
         failure_tag: None,
+        app_id: None,
         private_token: None,
         microservice_name: "JARDINS".into(),
         link: None,

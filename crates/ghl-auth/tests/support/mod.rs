@@ -70,6 +70,21 @@ impl House {
         house
     }
 
+    /// A house whose app an agency has just put on itself and on all its locations.
+    pub async fn of_company(settings: Settings) -> Self {
+        let mut house = Self::empty(Rest::Sqlite, settings);
+        let company = &house.sandbox.settings().company_id;
+        house.id = InstallationId::from_parts("company", company).expect("an id");
+        house.log_in().await;
+        house
+    }
+
+    /// The locations of the sandbox, as we call them.
+    pub fn locations(&self) -> Vec<InstallationId> {
+        let ids = self.sandbox.location_ids();
+        ids.iter().map(|id| InstallationId::from_parts("location", id).expect("an id")).collect()
+    }
+
     /// A house that nobody has authorised.
     pub fn empty(rest: Rest, settings: Settings) -> Self {
         Self::in_folder(folder(), rest, settings, Duration::ZERO)
@@ -142,18 +157,32 @@ impl House {
 
     pub fn keeper_of(&self, store: Arc<dyn Store>, timing: Timing, base: &str, secret: &str) -> Keeper {
         let client = Client::new(base.parse().expect("an address"), Dialect::Dated, None).expect("a client");
+        self.keeper_by(store, timing, client, secret)
+    }
+
+    /// A keeper that speaks HighLevel's dialect as `client` does.
+    pub fn keeper_speaking(&self, store: Arc<dyn Store>, client: Client) -> Keeper {
+        let secret = self.sandbox.settings().client_secret.clone();
+        self.keeper_by(store, roomy(), client, &secret)
+    }
+
+    fn keeper_by(&self, store: Arc<dyn Store>, timing: Timing, client: Client, secret: &str) -> Keeper {
         let app = AppCredentials {
             client_id: self.sandbox.settings().client_id.clone(),
             client_secrets: vec![ClientSecret::new(secret)],
             redirect_uri: REDIRECT_URI.to_owned(),
-            user_type: "Location",
+            user_type: self.id.user_type(),
         };
         let issuer = Arc::new(OAuth::new(client, app));
         Keeper::new(store, issuer, self.clock.clone(), timing, unique_name())
     }
 
     pub fn code(&self) -> AuthorizationCode {
-        AuthorizationCode::new(self.sandbox.approve(REDIRECT_URI, None, UserType::Location))
+        let class = match self.id {
+            InstallationId::Location(_) => UserType::Location,
+            InstallationId::Company(_) => UserType::Company,
+        };
+        AuthorizationCode::new(self.sandbox.approve(REDIRECT_URI, None, class))
     }
 
     pub async fn log_in(&self) -> Installation {

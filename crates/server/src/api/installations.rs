@@ -2,27 +2,74 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokens::records::Verb;
-use tokens::store::Listing;
+use tokens::records::{Reach, Verb};
+use tokens::store::{Listing, Order, Stand};
 use tokens::{CompanyId, Connection, Health, KeeperError, Overview, Timestamp};
 
-use super::{InPath, document, id_in_path};
+use super::pages::{self, cursor, place};
+use super::{InPath, bad, document, id_in_path, query};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
 use crate::front::Front;
 
-pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
-    let all = front.house.keeper.store().overview(&Listing::ALL).await;
-    let all = all.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
+pub(crate) async fn list(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Problem> {
+    let listing = asked(&front, raw.as_deref())?;
+    let (order, limit) = (listing.order, listing.limit);
+    // One more says whether there is another page.
+    let mut page = within_reach(&front, &caller, Listing { limit: limit + 1, ..listing }).await?;
+    let goes_on = page.len() > limit;
+    page.truncate(limit);
+    let next = page.last().filter(|_| goes_on).map(|last| cursor(order, last));
     let now = front.house.clock.now();
-    let within = all.iter().filter(|installation| caller.key.record.reach.covers(&installation.id));
-    let list: Vec<Value> = within.map(|installation| described(installation, now)).collect();
-    Ok(document(StatusCode::OK, &json!({ "installations": list })))
+    let list: Vec<Value> = page.iter().map(|installation| described(installation, now)).collect();
+    Ok(document(StatusCode::OK, &json!({ "installations": list, "next": next })))
+}
+
+/// Which installations a query asks for.
+fn asked(front: &Front, raw: Option<&str>) -> Result<Listing, Problem> {
+    let bad = || bad(front, "bad_query");
+    let names = ["limit", "after", "company", "state", "q", "sort"];
+    let [limit, after, company, state, text, sort] = query(front, raw, names)?;
+    let order = match sort {
+        Some(word) => Order::from_word(&word).ok_or_else(bad)?,
+        None => Order::Id,
+    };
+    Ok(Listing {
+        company: company.map(|id| id.parse()).transpose().map_err(|_| bad())?,
+        standing: state.map(|word| Stand::from_word(&word).ok_or_else(bad)).transpose()?,
+        text: text.filter(|text| !text.is_empty()),
+        order,
+        after: after.map(|cursor| place(order, &cursor).ok_or_else(bad)).transpose()?,
+        limit: pages::limit(front, limit.as_deref())?,
+    })
+}
+
+/// What a listing asks for, as far as a key reaches. One that is good for a few looks at these only.
+async fn within_reach(front: &Front, caller: &Caller, listing: Listing) -> Result<Vec<Overview>, Problem> {
+    let store = front.house.keeper.store();
+    let found = match &caller.key.record.reach {
+        Reach::All => store.overview(&listing).await,
+        Reach::These(ids) => {
+            let mut kept = Vec::new();
+            for id in ids {
+                match store.load(id).await {
+                    Ok(found) => kept.extend(found.map(|installation| installation.overview())),
+                    Err(error) => return Err(Problem::store(front.house.speech.as_ref(), &error)),
+                }
+            }
+            Ok(listing.pick(kept))
+        }
+    };
+    found.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))
 }
 
 pub(crate) async fn one(
@@ -67,10 +114,13 @@ fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
 
 fn described(installation: &Overview, now: Timestamp) -> Value {
     let Overview { id, version, issued_at, expires_at, scopes, company, last_check, .. } = installation;
+    let Overview { name, unlisted_at, .. } = installation;
     json!({
         "kind": id.kind(),
         "id": id.as_str(),
         "company_id": company.as_ref().map(CompanyId::as_str),
+        "name": name,
+        "state": Stand::of(installation).as_str(),
         "health": health(installation, now).map(Health::as_str),
         "generation": version.generation,
         "scope": scopes,
@@ -83,5 +133,6 @@ fn described(installation: &Overview, now: Timestamp) -> Value {
             "code": check.code,
             "detail": check.said,
         })),
+        "unlisted_at": unlisted_at.map(rfc3339),
     })
 }

@@ -2,24 +2,40 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::Verb;
+use tokens::store::{Listing, Order};
 use tokens::{CompanyId, InstallationId};
 
-use super::{InPath, document, id_in_path};
+use super::pages::{self, cursor, place};
+use super::{InPath, bad, document, id_in_path, query};
 use crate::auth::{Caller, Forbidden};
 use crate::copies::rfc3339;
 use crate::error::Problem;
 use crate::front::Front;
 
-pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Problem> {
+    let [limit, after] = query(&front, raw.as_deref(), ["limit", "after"])?;
+    let limit = pages::limit(&front, limit.as_deref())?;
+    let after = after.map(|cursor| place(Order::Id, &cursor).ok_or_else(|| bad(&front, "bad_query")));
+    let after = after.transpose()?;
     let parked = front.house.keeper.store().parked().await;
     let parked = parked.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
     let within = parked.iter().filter(|parked| caller.key.record.reach.covers(&parked.id));
-    let list: Vec<Value> = within
+    let mut rest = within.filter(|parked| after.as_ref().is_none_or(|after| parked.id > after.id));
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let goes_on = rest.next().is_some();
+    let last = page.last().filter(|_| goes_on);
+    let next = last.map(|last| cursor(Order::Id, &Listing::place(Order::Id, None, last.id.clone())));
+    let list: Vec<Value> = page
+        .into_iter()
         .map(|parked| {
             json!({
                 "kind": parked.id.kind(),
@@ -30,7 +46,7 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
             })
         })
         .collect();
-    Ok(document(StatusCode::OK, &json!({ "parked": list })))
+    Ok(document(StatusCode::OK, &json!({ "parked": list, "next": next })))
 }
 
 pub(crate) async fn approve(

@@ -84,11 +84,17 @@ impl Failure {
         }
     }
 
-    /// Whether another attempt is likely to go well: another transaction was in the way.
+    /// Whether another attempt is likely to go well: another transaction was in the way, or began the
+    /// same row first, where it is found when one looks again.
     pub(crate) fn is_worth_another_try(&self) -> bool {
         match self {
             Self::Postgres(error) => error.code().is_some_and(|code| {
-                [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+                [
+                    SqlState::T_R_SERIALIZATION_FAILURE,
+                    SqlState::T_R_DEADLOCK_DETECTED,
+                    SqlState::UNIQUE_VIOLATION,
+                ]
+                .contains(code)
             }),
             _ => false,
         }
@@ -280,12 +286,6 @@ impl Pool {
     pub(crate) async fn long_transaction(&self) -> Result<Transaction, Failure> {
         let sql = "BEGIN; SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'";
         self.begin(sql, LONG_WORK).await
-    }
-
-    /// Begins one that only reads, and sees one moment.
-    pub(crate) async fn snapshot(&self) -> Result<Transaction, Failure> {
-        let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '60s'";
-        self.begin(sql, Duration::from_secs(60)).await
     }
 
     async fn begin(&self, sql: &str, patience: Duration) -> Result<Transaction, Failure> {

@@ -244,18 +244,18 @@ impl PostgresRecords {
     }
 
     async fn notices_with_ways(&self, limit: usize) -> Done<Vec<(Notice, Vec<DeliveryState>)>> {
-        let snapshot = self.pool.snapshot().await?;
+        let transaction = self.pool.long_transaction().await?;
         let sql = "SELECT * FROM @.notices ORDER BY at DESC, number DESC LIMIT $1";
-        let notices = self.ask(&snapshot, sql, &[number(&whole(limit))]).await?;
+        let notices = self.ask(&transaction, sql, &[number(&whole(limit))]).await?;
         let notices = notices.iter().map(rows::notice).collect::<Done<Vec<_>>>()?;
         let ids: Vec<&str> = notices.iter().map(|notice| notice.id.as_str()).collect();
         let sql = "SELECT * FROM @.deliveries WHERE notice = ANY ($1) ORDER BY way";
-        let deliveries = self.ask(&snapshot, sql, &[texts(&ids)]).await?;
+        let deliveries = self.ask(&transaction, sql, &[texts(&ids)]).await?;
         let mut states: BTreeMap<String, Vec<DeliveryState>> = BTreeMap::new();
         for row in &deliveries {
             states.entry(row.try_get("notice")?).or_default().push(rows::delivery_state(row)?);
         }
-        snapshot.commit().await?;
+        transaction.commit().await?;
         let with_ways = |notice: Notice| {
             let ways = states.remove(&notice.id).unwrap_or_default();
             (notice, ways)

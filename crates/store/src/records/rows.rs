@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
-    Maintenance, Reach, Verb, Visit,
+    Maintenance, QueuedEvent, Reach, Verb, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
@@ -441,6 +441,83 @@ pub(super) fn take_visit(rows: &Transaction<'_>, state: [u8; 32], now: Timestamp
         .optional()
 }
 
+pub(super) fn queue_event(rows: &Transaction<'_>, event: &QueuedEvent) -> Done<bool> {
+    let queued = rows
+        .prepare_cached(
+            "INSERT INTO events (event, kind, body, received_at, attempts, due_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?4)
+             ON CONFLICT (event) DO UPDATE SET kind = excluded.kind, body = excluded.body,
+                 received_at = excluded.received_at, attempts = excluded.attempts, due_at = excluded.due_at,
+                 done_at = NULL, outcome = NULL
+             WHERE done_at IS NOT NULL AND received_at < ?6",
+        )?
+        .execute((
+            &event.id,
+            &event.kind,
+            &event.body,
+            event.received_at.as_millis(),
+            event.attempts,
+            (event.received_at - EVENTS_KNOWN_FOR).as_millis(),
+        ))?;
+    Ok(queued == 1)
+}
+
+/// What waits for longer than anything is put off was put off by a clock that was ahead.
+const EVENT_DUE: &str = "done_at IS NULL AND (due_at <= ?1 OR due_at > ?2)";
+
+pub(super) fn is_an_event_due(rows: &Transaction<'_>, now: Timestamp) -> Done<bool> {
+    let sql = format!("SELECT EXISTS (SELECT * FROM events WHERE {EVENT_DUE})");
+    let never = (now + LONGEST_WAIT * 2).as_millis();
+    rows.prepare_cached(&sql)?.query_row((now.as_millis(), never), |row| row.get(0))
+}
+
+pub(super) fn claim_events(
+    rows: &Transaction<'_>,
+    now: Timestamp,
+    lease_until: Timestamp,
+    limit: usize,
+) -> Done<Vec<QueuedEvent>> {
+    let sql = format!("SELECT * FROM events WHERE {EVENT_DUE} ORDER BY received_at, rowid LIMIT ?3");
+    let never = (now + LONGEST_WAIT * 2).as_millis();
+    let due = rows
+        .prepare_cached(&sql)?
+        .query_map((now.as_millis(), never, limit), |row| {
+            Ok(QueuedEvent {
+                id: row.get("event")?,
+                kind: row.get("kind")?,
+                body: row.get::<_, Option<String>>("body")?.unwrap_or_default(),
+                received_at: at(row, "received_at")?,
+                attempts: row.get("attempts")?,
+            })
+        })?
+        .collect::<Done<Vec<_>>>()?;
+    let mut lease = rows.prepare_cached("UPDATE events SET due_at = ?2 WHERE event = ?1")?;
+    for event in &due {
+        lease.execute((&event.id, lease_until.as_millis()))?;
+    }
+    Ok(due)
+}
+
+pub(super) fn event_done(rows: &Transaction<'_>, id: &str, now: Timestamp, outcome: &str) -> Done<()> {
+    rows.prepare_cached(
+        "UPDATE events SET done_at = ?2, outcome = ?3, body = NULL, attempts = attempts + 1
+         WHERE event = ?1 AND done_at IS NULL",
+    )?
+    .execute((id, now.as_millis(), outcome))?;
+    rows.prepare_cached("DELETE FROM events WHERE done_at IS NOT NULL AND received_at < ?1")?
+        .execute([(now - EVENTS_KNOWN_FOR).as_millis()])
+        .map(drop)
+}
+
+pub(super) fn put_off_event(rows: &Transaction<'_>, id: &str, until: Timestamp, said: &str) -> Done<()> {
+    rows.prepare_cached(
+        "UPDATE events SET due_at = ?2, outcome = ?3, attempts = attempts + 1
+         WHERE event = ?1 AND done_at IS NULL",
+    )?
+    .execute((id, until.as_millis(), said))
+    .map(drop)
+}
+
 pub(super) fn take_turn(rows: &Transaction<'_>, name: &str, now: Timestamp, until: Timestamp) -> Done<bool> {
     let taken = rows
         .prepare_cached(
@@ -467,6 +544,7 @@ pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Ti
     )?;
     rows.execute("DELETE FROM visits WHERE expires_at < ?1", [before])?;
     rows.execute("DELETE FROM turns WHERE until_at < ?1", [before])?;
+    rows.execute("DELETE FROM events WHERE done_at IS NOT NULL AND received_at < ?1", [before])?;
     rows.execute("DELETE FROM maintenances WHERE until_at < ?1", [before])?;
     rows.execute("DELETE FROM audit WHERE at < ?1", [audit_before.as_millis()]).map(drop)
 }

@@ -1,4 +1,8 @@
-//! The database as a whole: opened or made, checked, sealed anew when the key has changed.
+//! The database as a whole: opened or made, and checked, with the keys that it may be under.
+//!
+//! While everything is sealed anew, some values are under a new key and the others under the one
+//! before. The newest key is written down when it first comes: whoever lacks it writes nothing more. The
+//! canary moves to it when nothing is left under another: until then, any of the keys opens the store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -214,11 +218,11 @@ pub(super) fn begin(connection: &Connection, sealer: &Sealer, store_id: &str) ->
     Ok(set_meta(connection, "canary", &canary(sealer, store_id))?)
 }
 
-fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
+pub(super) fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
     sealer.seal(&Place::whole(store_id, "canary"), CANARY).unwrap_or_default()
 }
 
-fn set_meta(connection: &Connection, name: &str, value: &[u8]) -> Result<(), rusqlite::Error> {
+pub(super) fn set_meta(connection: &Connection, name: &str, value: &[u8]) -> Result<(), rusqlite::Error> {
     let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2)
                ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     connection.execute(sql, (name, value)).map(drop)
@@ -237,21 +241,56 @@ fn meta_text(connection: &Connection, name: &str, path: &Path) -> Result<String,
     Ok(String::from_utf8_lossy(&meta(connection, name, path)?).into_owned())
 }
 
-/// Opens the canary; when only an old key does, seals everything anew. The answer is the store's id.
+/// Opens the canary, and writes down a key that was never seen before as the newest. The answer is the
+/// store's id.
 fn check_key(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<String, Failure> {
-    let (store_id, current) = open_canary(connection, sealer, path)?;
-    if !current {
+    let (store_id, _) = open_canary(connection, sealer, path)?;
+    if is_new_here(connection, sealer, path)? {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if !open_canary(&transaction, sealer, path)?.1 {
-            let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
-            let count = rows.seal_sets_anew()?;
-            set_meta(&transaction, "key_id", sealer.current_id().unwrap_or_default().as_bytes())?;
-            set_meta(&transaction, "canary", &canary(sealer, &store_id))?;
-            transaction.commit()?;
-            tracing::info!(store = %path.display(), count, "sealed anew under the current key");
+        open_canary(&transaction, sealer, path)?;
+        if is_new_here(&transaction, sealer, path)? {
+            set_newest_key(&transaction, sealer, path)?;
         }
+        transaction.commit()?;
     }
     Ok(store_id)
+}
+
+/// Whether the current key has never sealed anything in this store. A key that has may be the newest
+/// of a process that was not told of a newer one yet.
+fn is_new_here(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<bool, Failure> {
+    let newest = newest_key(connection, path)?;
+    if !sealer.knows(&newest) {
+        return Err(StoreError::WrongKey { place: path.display().to_string(), key_id: newest }.into());
+    }
+    let current = sealer.current_id().unwrap_or_default();
+    Ok(current != newest && !keys_before(connection)?.split(' ').any(|key| key == current))
+}
+
+/// The id of the newest key that this store has seen.
+pub(super) fn newest_key(connection: &Connection, path: &Path) -> Result<String, Failure> {
+    meta_text(connection, "key_id", path)
+}
+
+/// The ids of those that were the newest before.
+fn keys_before(connection: &Connection) -> Result<String, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'keys_before'")?;
+    let keys: Option<Vec<u8>> = statement.query_row([], |row| row.get(0)).optional()?;
+    Ok(String::from_utf8_lossy(&keys.unwrap_or_default()).into_owned())
+}
+
+/// Makes the current key the newest.
+pub(super) fn set_newest_key(connection: &Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
+    let (newest, current) = (newest_key(connection, path)?, sealer.current_id().unwrap_or_default());
+    if newest != current {
+        let mut keys = keys_before(connection)?;
+        if !keys.split(' ').any(|key| key == newest) {
+            keys = format!("{keys} {newest}").trim_start().to_owned();
+        }
+        set_meta(connection, "keys_before", keys.as_bytes())?;
+        set_meta(connection, "key_id", current.as_bytes())?;
+    }
+    Ok(())
 }
 
 pub(super) fn open_canary(
@@ -269,10 +308,10 @@ pub(super) fn open_canary(
     Ok((store_id, sealer.is_current(&canary)))
 }
 
-/// Another process may have sealed everything under a newer key since we opened the store.
+/// Another process may have brought a newer key since we opened the store.
 pub(super) fn refuse_other_key(connection: &Connection, shared: &Shared) -> Result<(), Failure> {
-    let key_id = meta_text(connection, "key_id", &shared.path)?;
-    match shared.sealer.current_id() == Some(key_id.clone()) {
+    let key_id = newest_key(connection, &shared.path)?;
+    match shared.sealer.knows(&key_id) {
         true => Ok(()),
         false => Err(StoreError::WrongKey { place: shared.path.display().to_string(), key_id }.into()),
     }

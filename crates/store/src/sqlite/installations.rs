@@ -1,9 +1,7 @@
 //! One small row for each installation, and its sealed sets of tokens apart from it.
 
-use std::time::Duration;
-
 use rusqlite::{OptionalExtension as _, Row, named_params};
-use tokens::store::{Claim, ClaimRequest, Commit, Committed, Counts, Due, IntentThen, LEASE, Listing, Order};
+use tokens::store::{Claim, ClaimRequest, Commit, Committed, IntentThen, LEASE};
 use tokens::{
     CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
     StoreError, Timestamp, TokenSet, Version,
@@ -16,7 +14,7 @@ use crate::row::{self, ConnectionAtRest, Odd, TokensAtRest};
 use crate::seal::Place;
 
 /// The columns that a reader wants.
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
     since, attempts, retry_at, said, issued_at, expires_at, scopes, company, intent_since,
     lease_flight, lease_until, checked_at, check_health, check_code, check_said, connected_at, name,
@@ -24,7 +22,7 @@ const COLUMNS: &str =
 
 /// A row as it lies there.
 #[derive(Clone)]
-struct Stored {
+pub(super) struct Stored {
     id: InstallationId,
     version: Version,
     previous: Option<Before>,
@@ -49,7 +47,7 @@ struct Before {
 }
 
 impl Stored {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         let instant = |column: &str| Ok::<_, rusqlite::Error>(Timestamp::from_millis(row.get(column)?));
         let lease: (Option<String>, Option<i64>) = (row.get("lease_flight")?, row.get("lease_until")?);
         let health: Option<String> = row.get("check_health")?;
@@ -153,7 +151,7 @@ impl Rows<'_> {
         StoreError::Unreadable { place: self.place(id), why: odd.0 }
     }
 
-    fn find(&self, id: &InstallationId) -> Result<Option<Stored>, Failure> {
+    pub(super) fn find(&self, id: &InstallationId) -> Result<Option<Stored>, Failure> {
         let sql = format!("SELECT {COLUMNS} FROM installations WHERE kind = ?1 AND id = ?2");
         let mut statement = self.transaction.prepare_cached(&sql)?;
         Ok(statement.query_row((id.kind(), id.as_str()), Stored::read).optional()?)
@@ -183,9 +181,15 @@ impl Rows<'_> {
     /// The whole installation around its tokens.
     fn around(&self, tokens: TokenSet, stored: Stored) -> Result<Installation, Failure> {
         let previous = match stored.previous {
-            Some(before) => {
-                Some(Previous { tokens: self.set(&stored.id, before.version)?, keep_until: before.until })
-            }
+            // What can't be opened is no better than what is not there; the tokens at hand are not to blame.
+            Some(before) => match self.set(&stored.id, before.version) {
+                Ok(tokens) => Some(Previous { tokens, keep_until: before.until }),
+                Err(Failure::Store(error)) => {
+                    tracing::warn!(id = %stored.id, %error, "the set of tokens before the present one is lost");
+                    None
+                }
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         let connection = stored.connection.into_connection().map_err(|odd| self.odd(&stored.id, odd))?;
@@ -216,31 +220,7 @@ impl Rows<'_> {
         self.stored(after, limit)?.into_iter().map(|stored| self.open(stored)).collect()
     }
 
-    pub(super) fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, Failure> {
-        if listing.company.is_none()
-            && listing.standing.is_none()
-            && listing.text.is_none()
-            && listing.order == Order::Id
-        {
-            let after = listing.after.as_ref().map(|after| &after.id);
-            let stored = self.stored(after, listing.limit)?.into_iter();
-            return stored.map(|stored| Ok(self.overview_of(stored)?)).collect();
-        }
-        let stored = self.stored(None, usize::MAX)?.into_iter();
-        let all: Vec<Overview> =
-            stored.map(|stored| Ok(self.overview_of(stored)?)).collect::<Result<_, Failure>>()?;
-        Ok(listing.pick(all))
-    }
-
-    pub(super) fn counts(&self) -> Result<Counts, Failure> {
-        let mut counts = Counts::default();
-        for it in self.overview(&Listing::ALL)? {
-            counts.count(&it);
-        }
-        Ok(counts)
-    }
-
-    fn overview_of(&self, stored: Stored) -> Result<Overview, StoreError> {
+    pub(super) fn overview_of(&self, stored: Stored) -> Result<Overview, StoreError> {
         let id = stored.id.clone();
         stored.overview().map_err(|odd| self.odd(&id, odd))
     }
@@ -264,33 +244,6 @@ impl Rows<'_> {
             }
         }
         Ok(found)
-    }
-
-    pub(super) fn refresh_due(
-        &self,
-        now: Timestamp,
-        after: Option<&Due>,
-        limit: usize,
-    ) -> Result<Vec<Due>, Failure> {
-        let mut statement = self.transaction.prepare_cached(REFRESH_DUE)?;
-        let due = statement.query_map((now.as_millis(), limited(limit)), due)?;
-        let due = due.collect::<Result<Vec<_>, _>>()?;
-        Ok(due.into_iter().filter(|due| after.is_none_or(|after| due.at > after.at)).collect())
-    }
-
-    pub(super) fn check_due(
-        &self,
-        interval: Duration,
-        now: Timestamp,
-        after: Option<&Due>,
-        limit: usize,
-    ) -> Result<Vec<Due>, Failure> {
-        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
-        let after_a_failure = millis(interval.min(tokens::AFTER_A_FAILED_CHECK));
-        let mut statement = self.transaction.prepare_cached(CHECK_DUE)?;
-        let asked = (now.as_millis(), millis(interval), after_a_failure, limited(limit));
-        let due = statement.query_map(asked, due)?.collect::<Result<Vec<_>, _>>()?;
-        Ok(due.into_iter().filter(|due| after.is_none_or(|after| due.at > after.at)).collect())
     }
 
     /// The row that a claim may have, or why it may not.
@@ -333,29 +286,6 @@ impl Rows<'_> {
         }
     }
 }
-
-/// Due by now; and what only a clock that has been set back since makes due later: tokens of a day
-/// are due within fifteen hours, and nothing rests for longer than one.
-const REFRESH_DUE: &str = "
-    SELECT kind, id, refresh_due_at FROM installations WHERE refresh_due_at <= ?1
-    UNION ALL SELECT kind, id, refresh_due_at FROM installations
-        WHERE refresh_due_at > ?1 + 18 * 3600000 AND retry_at IS NULL
-            AND issued_at > ?1 + (expires_at - issued_at) / 4
-    UNION ALL SELECT kind, id, refresh_due_at FROM installations
-        WHERE retry_at > ?1 + 2 * 3600000 AND refresh_due_at > ?1
-    ORDER BY refresh_due_at LIMIT ?2";
-
-/// Never checked; checked by a clock that has been set back since; an interval ago; and what failed
-/// then, sooner. One index or another finds each of them.
-const CHECK_DUE: &str = "
-    SELECT kind, id, checked_at FROM installations WHERE checked_at IS NULL
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at > ?1 + ?2
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE checked_at <= ?1 - ?2
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE check_health = 'down'
-        AND checked_at > ?1 - ?2 AND checked_at <= ?1 - ?3
-    UNION ALL SELECT kind, id, checked_at FROM installations WHERE check_health = 'down'
-        AND checked_at > ?1 + ?3 AND checked_at <= ?1 + ?2
-    ORDER BY checked_at LIMIT ?4";
 
 // Changes.
 impl Rows<'_> {
@@ -616,29 +546,6 @@ impl Rows<'_> {
         }
         Ok(())
     }
-
-    /// Seals every set under the current key, and takes its fingerprint anew; the rest stays as it is.
-    pub(super) fn seal_sets_anew(&self) -> Result<usize, Failure> {
-        let mut statement = self.transaction.prepare("SELECT kind, id, epoch, generation FROM sets")?;
-        let all: Vec<(InstallationId, Version)> = statement
-            .query_map([], |row| {
-                let version = Version { epoch: counter(row.get(2)?), generation: counter(row.get(3)?) };
-                Ok((whose(row)?, version))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (id, version) in &all {
-            let tokens = self.set(id, *version)?;
-            self.put_set(id, *version, &self.sealed_set(id, *version, &tokens)?)?;
-            let fingerprint = self.fingerprint(&tokens);
-            let sql = "UPDATE installations SET fingerprint = ?5
-                WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
-            let (epoch, generation) = (number(version.epoch), number(version.generation));
-            let mut statement = self.transaction.prepare_cached(sql)?;
-            statement.execute((id.kind(), id.as_str(), epoch, generation, fingerprint))?;
-        }
-        self.seal_rest_anew()?;
-        Ok(all.len())
-    }
 }
 
 // What a migration fills in.
@@ -676,12 +583,6 @@ impl Rows<'_> {
     }
 }
 
-/// What is due, and since when: at once where there is no instant.
-fn due(row: &Row<'_>) -> Result<Due, rusqlite::Error> {
-    let at: Option<i64> = row.get(2)?;
-    Ok(Due { at: Timestamp::from_millis(at.unwrap_or(i64::MIN)), id: whose(row)? })
-}
-
 /// The inverse of `number`; what was altered to be negative opens no seal anyway.
 fn counter(number: i64) -> u64 {
     number.unsigned_abs()
@@ -694,25 +595,4 @@ fn number(count: u64) -> i64 {
 
 fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::Connection;
-
-    use super::*;
-    use crate::sqlite::migrate::MIGRATIONS;
-
-    #[test]
-    fn what_is_due_is_found_by_an_index_however_many_there_are() {
-        let database = Connection::open_in_memory().expect("a database");
-        database.execute_batch(&MIGRATIONS.join("\n")).expect("made");
-        for (sql, count) in [(REFRESH_DUE, 2), (CHECK_DUE, 4)] {
-            let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
-            let steps = plan.query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3));
-            let steps: Vec<String> = steps.expect("a plan").map(|step| step.expect("a step")).collect();
-            assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{steps:#?}");
-            assert!(steps.iter().any(|step| step.starts_with("SEARCH")), "{steps:#?}");
-        }
-    }
 }

@@ -10,11 +10,12 @@ use crate::row::{self, PreviousAtRest, TokensAtRest};
 use crate::seal::{Place, Sealer};
 
 /// Only ever added to: the place in the list is the schema's version.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/001_installations.sql"),
     include_str!("../migrations/002_removed_and_parked.sql"),
     include_str!("../migrations/003_sets_apart.sql"),
     include_str!("../migrations/004_agencies.sql"),
+    include_str!("../migrations/005_scale.sql"),
 ];
 
 /// The version from which on sealed sets have a table of their own.

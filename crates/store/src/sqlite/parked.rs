@@ -11,7 +11,7 @@ use crate::row::{self, Odd, TokensAtRest};
 use crate::seal::Place;
 
 /// How long the tokens of an installation that was removed are kept.
-const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A grant that is parked belongs to no version of an installation yet.
 const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
@@ -32,13 +32,21 @@ impl Rows<'_> {
         Ok(found.optional()?)
     }
 
+    /// When an installation was removed, if it is.
+    pub(super) fn removed_at(&self, id: &InstallationId) -> Result<Option<Timestamp>, Failure> {
+        let sql = "SELECT removed_at FROM removed WHERE kind = ?1 AND id = ?2";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let at: Option<i64> = statement.query_row((id.kind(), id.as_str()), |row| row.get(0)).optional()?;
+        Ok(at.map(Timestamp::from_millis))
+    }
+
     /// Forgets that an installation was removed: it is back.
     pub(super) fn no_longer_removed(&self, id: &InstallationId) -> Result<(), rusqlite::Error> {
         let sql = "DELETE FROM removed WHERE kind = ?1 AND id = ?2";
         self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str())).map(drop)
     }
 
-    fn parked_place(&self, id: &InstallationId) -> Place {
+    pub(super) fn parked_place(&self, id: &InstallationId) -> Place {
         Place::field(self.store_id, id, NO_VERSION, "parked")
     }
 
@@ -54,31 +62,6 @@ impl Rows<'_> {
         let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
         self.sealer.seal(&self.parked_place(id), &plain).ok_or_else(missing)
     }
-
-    /// Seals what is parked and what was removed under the current key.
-    pub(super) fn seal_rest_anew(&self) -> Result<(), Failure> {
-        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM parked")? {
-            let anew = self.sealed_parked(&id, &self.opened_parked(&id, &sealed)?)?;
-            let sql = "UPDATE parked SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
-            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
-        }
-        for (id, sealed) in self.sealed_in("SELECT kind, id, tokens FROM removed")? {
-            let version = self.version_when_removed(&id)?.unwrap_or(NO_VERSION);
-            let place = Place::field(self.store_id, &id, version, "tokens");
-            let at = || format!("{}: {id}", self.path.display());
-            let plain = self.sealer.open(&place, &sealed).map_err(|why| why.at(at()))?;
-            let anew = self.sealer.seal(&place, &plain);
-            let sql = "UPDATE removed SET tokens = ?3 WHERE kind = ?1 AND id = ?2";
-            self.transaction.execute(sql, (id.kind(), id.as_str(), anew))?;
-        }
-        Ok(())
-    }
-
-    fn sealed_in(&self, sql: &str) -> Result<Vec<(InstallationId, Vec<u8>)>, Failure> {
-        let mut statement = self.transaction.prepare(sql)?;
-        let rows = statement.query_map([], |row| Ok((whose(row)?, row.get(2)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
 }
 
 pub(super) fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite::Error> {
@@ -90,20 +73,9 @@ pub(super) fn whose(row: &rusqlite::Row<'_>) -> Result<InstallationId, rusqlite:
 
 impl Rows<'_> {
     pub(super) fn remove(&self, id: &InstallationId, now: Timestamp) -> Result<bool, Failure> {
-        let changed = self.next_change()?;
-        let moved = self
-            .transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO removed
-                 SELECT kind, id, epoch, generation, coalesce(sealed, x''), ?3, ?4
-                 FROM installations LEFT JOIN sets USING (kind, id, epoch, generation)
-                 WHERE kind = ?1 AND id = ?2",
-            )?
-            .execute((id.kind(), id.as_str(), now.as_millis(), changed))?;
-        self.drop_installation(id)?;
-        let old = (now - KEEP_REMOVED).as_millis();
-        self.transaction.prepare_cached("DELETE FROM removed WHERE removed_at < ?1")?.execute([old])?;
-        Ok(moved == 1)
+        let was_there = self.take_out(id, now)?;
+        self.forget_removed(now)?;
+        Ok(was_there)
     }
 
     pub(super) fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), Failure> {

@@ -23,7 +23,6 @@ CREATE TABLE @.installations (
     expires_at          bigint NOT NULL,
     scopes              text   NOT NULL,
     company             text   COLLATE "C",
-    fingerprint         bytea,             -- keyed digest of the refresh token
     refresh_due_at      bigint,            -- none when only a person can help
     intent_since        bigint,            -- by the clock of whoever began it
     intent_at           bigint,            -- the same by the database's clock, as the lease
@@ -35,6 +34,7 @@ CREATE TABLE @.installations (
     check_said          text,
     connected_at        bigint NOT NULL,
     name                text,
+    sought              text   NOT NULL,   -- id and name in small letters
     unlisted_at         bigint,
     changed             bigint NOT NULL,   -- in which transaction
     PRIMARY KEY (kind, id)
@@ -51,7 +51,6 @@ CREATE INDEX installations_expiring ON @.installations (expires_at, kind DESC, i
 CREATE INDEX installations_of_company ON @.installations (company, kind DESC, id);
 CREATE INDEX installations_not_connected ON @.installations (state, kind DESC, id)
     WHERE state <> 'connected';
-CREATE INDEX installations_leased ON @.installations (lease_until) WHERE lease_until IS NOT NULL;
 
 CREATE TABLE @.sets (
     kind       text   COLLATE "C" NOT NULL,

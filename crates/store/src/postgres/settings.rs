@@ -1,0 +1,96 @@
+//! What is true of the store as a whole: its id, the key it is under, whether it is on standby.
+
+use std::sync::Arc;
+
+use tokens::StoreError;
+use tokio_postgres::types::Type;
+
+use super::pool::{Failure, Pool};
+use super::rows::Vault;
+use crate::data_file::random_name;
+use crate::seal::{Place, Sealer, Unopened};
+
+const CANARY: &[u8] = b"this key opens this store";
+
+/// Opens the store's part of the database, or makes it; checks the key before anything is written.
+pub(super) async fn open(pool: &Pool, sealer: Arc<Sealer>) -> Result<Vault, Failure> {
+    let place = pool.place().to_owned();
+    if sealer.current_id().is_none() {
+        return Err(StoreError::KeyMissing { place }.into());
+    }
+    let version = pool.version(super::PART).await?;
+    if version > 0 && usize::try_from(version).is_ok_and(|version| version <= super::MIGRATIONS.len()) {
+        check_key(pool, &sealer).await?;
+    }
+    let store_id = random_name();
+    let current = sealer.current_id().unwrap_or_default();
+    let begin = [
+        ("store_id", store_id.clone().into_bytes()),
+        ("key_id", current.into_bytes()),
+        ("canary", canary(&sealer, &store_id)),
+    ];
+    pool.migrate(super::PART, &super::MIGRATIONS, &begin).await?;
+    // Someone else may have been faster to make it, under another key.
+    let store_id = check_key(pool, &sealer).await?;
+    Ok(Vault { sealer, store_id, place })
+}
+
+pub(super) fn canary(sealer: &Sealer, store_id: &str) -> Vec<u8> {
+    sealer.seal(&Place::whole(store_id, "canary"), CANARY).unwrap_or_default()
+}
+
+/// Opens the canary with any of the keys. The answer is the store's id.
+async fn check_key(pool: &Pool, sealer: &Sealer) -> Result<String, Failure> {
+    let gone = |name: &str| StoreError::Unreadable {
+        place: pool.place().to_owned(),
+        why: format!("its `{name}` is gone"),
+    };
+    let store_id = meta(pool, "store_id").await?.ok_or_else(|| gone("store_id"))?;
+    let store_id = String::from_utf8_lossy(&store_id).into_owned();
+    let canary = meta(pool, "canary").await?.ok_or_else(|| gone("canary"))?;
+    let refused = |why: Unopened| why.at(pool.place());
+    let opened = sealer.open(&Place::whole(&store_id, "canary"), &canary).map_err(refused)?;
+    match opened.as_slice() == CANARY {
+        true => Ok(store_id),
+        false => Err(refused(Unopened::Broken).into()),
+    }
+}
+
+async fn meta(pool: &Pool, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let sql = pool.sql("SELECT value FROM @.meta WHERE name = $1");
+    let row = pool.query_opt(&sql, &[(&name, Type::TEXT)]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+pub(super) async fn standby(pool: &Pool) -> Result<Option<String>, Failure> {
+    let why = meta(pool, "standby").await?;
+    Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
+}
+
+/// Puts the store on standby, once no flight holds a lease: those that would begin one wait meanwhile.
+pub(super) async fn set_standby(pool: &Pool, why: Option<&str>) -> Result<(), Failure> {
+    let transaction = pool.transaction().await?;
+    let Some(why) = why else {
+        transaction.batch_execute(&pool.sql("DELETE FROM @.meta WHERE name = 'standby'")).await?;
+        return transaction.commit().await;
+    };
+    transaction.batch_execute(&pool.sql("LOCK TABLE @.installations IN SHARE ROW EXCLUSIVE MODE")).await?;
+    // An open intent is due at the beginning of time, so an index finds those that fly.
+    let sql = pool.sql(
+        "SELECT count(*) FROM @.installations WHERE refresh_due_at = -9223372036854775808
+            AND lease_until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    );
+    let flying: i64 = transaction.one(&sql, &[]).await?.try_get(0)?;
+    if flying > 0 {
+        let why = match flying {
+            1 => "a refresh is under way; try again in a few seconds".to_owned(),
+            many => format!("{many} refreshes are under way; try again in a few seconds"),
+        };
+        return Err(Failure::NoConnection(why.into()));
+    }
+    let sql = pool.sql(
+        "INSERT INTO @.meta VALUES ('standby', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    );
+    transaction.ask(&sql, &[(&why.as_bytes(), Type::BYTEA)]).await?;
+    transaction.commit().await
+}
