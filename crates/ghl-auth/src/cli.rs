@@ -19,6 +19,8 @@ use crate::text::Text;
 pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) env_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "NAME", display_order = 0)]
+    pub(crate) app: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -355,6 +357,31 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl Command {
+    /// Whether it is about the grants of one app, where there may be several.
+    pub(crate) fn is_about_one_app(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Login(_)
+            | Self::Token(_)
+            | Self::Exec(_)
+            | Self::Refresh(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::Keys(_)
+            | Self::Installs(_)
+            | Self::Maintenance(_)
+            | Self::Notify(_)
+            | Self::RotateKey(_) => true,
+            Self::Status(_)
+            | Self::Schedule(_)
+            | Self::Serve(_)
+            | Self::Sandbox(_)
+            | Self::Demo(_)
+            | Self::Completions(_)
+            | Self::Man => false,
+        }
+    }
+
     /// Whether the answer is to be one JSON document.
     pub(crate) fn wants_json(&self) -> bool {
         match self {

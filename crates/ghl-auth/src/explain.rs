@@ -151,6 +151,7 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         StoreError::Standby { place: at, why } => {
             new("store_standby", Exit::Usage, &[place(at), ("why", why.as_str().into())])
         }
+        StoreError::InTheAir { place: at } => new("store_in_the_air", Exit::Unreachable, &[place(at)]),
         StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
     }
 }

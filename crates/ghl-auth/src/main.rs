@@ -64,7 +64,7 @@ async fn run() -> Exit {
     };
     let text = if source.lang() == text.lang { text } else { Text::new(source.lang()) };
     logging::start(&source);
-    let context = Context { text, source, throwaway: false };
+    let context = Context { text, source, app: cli.app, throwaway: false };
     match commands::run(command, &context).await {
         Ok(exit) => exit,
         Err(error) => failed(&error, &context.text, json),

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::thread;
 
-use server::{Certificate, ConsentPage, Front, House, Room};
+use server::{AppCard, Certificate, ConsentPage, Front, House, Room, Street};
 use tokens::{Keeper, Timing};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, Span};
 use upkeep::Upkeep;
 
 use crate::config::{Config, Credentials, HealthCheck, Meant, StoreSettings};
@@ -94,7 +95,28 @@ impl Settings {
 impl Settings {
     /// Whom the program becomes when it opens the store, if it is not that already.
     pub(crate) fn to_become(&self) -> Option<(u32, u32)> {
-        owner::to_become(self.store.url.path())
+        owner::to_become(self.store.on_disk())
+    }
+
+    /// The path where browsers come back to this app.
+    pub(crate) fn callback(&self) -> Option<String> {
+        let Credentials::App(app) = &self.credentials else { return None };
+        app.redirect_uri.parse().ok().map(|uri: axum::http::Uri| uri.path().to_owned())
+    }
+
+    /// What the app is, as far as it is no secret.
+    fn card(&self, context: &Context) -> AppCard {
+        let app = match &self.credentials {
+            Credentials::App(app) => Some(app),
+            Credentials::Private(_) => None,
+        };
+        AppCard {
+            name: context.source.app().to_string(),
+            client_id: app.map(|app| app.client_id.clone()),
+            user_type: app.map(|app| app.user_type),
+            redirect_uri: app.map(|app| app.redirect_uri.clone()),
+            scopes: self.scopes.clone(),
+        }
     }
 }
 
@@ -111,23 +133,32 @@ pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Resul
 pub(crate) struct Service {
     stop: watch::Sender<bool>,
     stop_keeping_up: watch::Sender<bool>,
-    keeper: Keeper,
-    rounds: JoinHandle<()>,
-    keeping_up: JoinHandle<()>,
+    keepers: Vec<Keeper>,
+    rounds: Vec<JoinHandle<()>>,
+    keeping_up: Vec<JoinHandle<()>>,
     /// Each completes when its thread has ended.
     threads: Vec<oneshot::Receiver<()>>,
 }
 
 impl Service {
-    /// Opens the store and begins to answer and to make rounds.
+    /// Opens each app's store and begins to answer and to make rounds. The first app answers what is
+    /// no app's in particular.
     pub(crate) async fn start(
         context: &Context,
-        mut settings: Settings,
+        apps: Vec<(&Context, Settings)>,
         sockets: &Sockets,
         hosts: Vec<String>,
     ) -> Result<Self, Explained> {
-        let (store, records, works_as) =
-            context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let shared = Shared {
+            hosts,
+            room: Room::within(harden::open_files(), count),
+            apps: apps.iter().map(|(context, settings)| settings.card(context)).collect(),
+        };
+        let mut houses = Vec::new();
+        for (app, settings) in apps {
+            houses.push(Opened::open(app, settings, &shared).await?);
+        }
         // Only now: what root can read is of no use to whom the program has become.
         let certificate =
             sockets.certificate_files().map(Certificate::read).transpose().map_err(|error| {
@@ -135,58 +166,26 @@ impl Service {
                 Explained::new(&context.text, "certificate_files", Exit::Usage, &[("why", why)])
             })?;
         let certificate = certificate.map(Arc::new);
-        super::commands::say_how_safe(context, works_as, &store.weaknesses());
-        let client = context.client(settings.api)?;
-        let app = match settings.credentials {
-            Credentials::App(app) => Some(app),
-            Credentials::Private(_) => None,
-        };
-        // What can't be saved yet is tried for as long as the service runs.
-        let timing = Timing { commit_patience: None, ..Timing::default() };
-        let keeper = context.keeper_with(store.clone(), &client, app.clone(), timing).await;
-        if let (Some(code), Some(_)) = (&settings.code, &app) {
-            use_first_code(context, &keeper, &settings.meant, code).await;
-        }
-        settings.upkeep.link = context.consent_link();
-        let clock = Arc::new(SystemClock);
-        let speech = Arc::new(Text::new(context.text.lang));
-        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        let upkeep = Upkeep::new(
-            keeper.clone(),
-            records.clone(),
-            client,
-            clock.clone(),
-            speech.clone(),
-            settings.upkeep,
-        );
-        let house = House {
-            keeper: keeper.clone(),
-            records,
-            upkeep: upkeep.clone(),
-            clock,
-            speech,
-            consent: app.map(|app| ConsentPage { page: settings.page, app, scopes: settings.scopes }),
-            installs: settings.installs,
-            hosts,
-            audit: settings.audit,
-            room: Room::within(harden::open_files(), count),
-        };
-        let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         let (stop, stopped) = watch::channel(false);
-        let rounds = tokio::spawn(upkeep.run(stopped.clone()));
         let (stop_keeping_up, no_more) = watch::channel(false);
-        let keeping_up = tokio::spawn(front.clone().keep_up(no_more));
+        let street = Street::of(houses.iter().map(|house| house.front.clone()).collect());
+        let keepers: Vec<Keeper> = houses.iter().map(|house| house.keeper.clone()).collect();
+        let (mut rounds, mut keeping_up) = (Vec::new(), Vec::new());
+        for Opened { front, upkeep, span, .. } in houses {
+            rounds.push(tokio::spawn(upkeep.run(stopped.clone()).instrument(span.clone())));
+            keeping_up.push(tokio::spawn(front.keep_up(no_more.clone()).instrument(span)));
+        }
         let mut threads = Vec::new();
         for _ in 0..count {
             let certificate = certificate.clone();
             let thread =
-                answer(front.clone(), keeper.clone(), sockets.copies(), certificate, stopped.clone());
+                answer(street.clone(), keepers.clone(), sockets.copies(), certificate, stopped.clone());
             threads.push(thread.map_err(|error| {
                 let why = error.to_string().into();
                 Explained::new(&context.text, "threads", Exit::Failed, &[("why", why)])
             })?);
         }
-        Ok(Self { stop, stop_keeping_up, keeper, rounds, keeping_up, threads })
+        Ok(Self { stop, stop_keeping_up, keepers, rounds, keeping_up, threads })
     }
 
     /// Ends what is at hand, lands every flight, and stops.
@@ -196,11 +195,15 @@ impl Service {
             // An error means that the thread is gone already.
             let _ = thread.await;
         }
-        let _ = self.rounds.await;
+        for rounds in self.rounds {
+            let _ = rounds.await;
+        }
         // Only now is everything counted that was handed out, to be written down.
         self.stop_keeping_up.send_replace(true);
-        let _ = self.keeping_up.await;
-        self.keeper.landed().await;
+        for keeping_up in self.keeping_up {
+            let _ = keeping_up.await;
+        }
+        landed(&self.keepers).await;
     }
 
     /// Whether all of it still runs.
@@ -208,15 +211,85 @@ impl Service {
         let gone = |thread: &mut oneshot::Receiver<()>| {
             !matches!(thread.try_recv(), Err(oneshot::error::TryRecvError::Empty))
         };
-        !self.rounds.is_finished() && !self.keeping_up.is_finished() && !self.threads.iter_mut().any(gone)
+        let mut tasks = self.rounds.iter().chain(&self.keeping_up);
+        !tasks.any(JoinHandle::is_finished) && !self.threads.iter_mut().any(gone)
+    }
+}
+
+/// What is the same for all apps.
+struct Shared {
+    hosts: Vec<String>,
+    room: Room,
+    apps: Arc<[AppCard]>,
+}
+
+/// The house of one app, before anybody is let in.
+struct Opened {
+    keeper: Keeper,
+    front: Arc<Front>,
+    upkeep: Arc<Upkeep>,
+    /// Where a log's lines come from.
+    span: Span,
+}
+
+impl Opened {
+    async fn open(context: &Context, mut settings: Settings, shared: &Shared) -> Result<Self, Explained> {
+        let (store, records, works_as) =
+            context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+        super::commands::say_how_safe(context, works_as, &store.weaknesses());
+        let client = context.client(settings.api)?;
+        let app = match settings.credentials {
+            Credentials::App(app) => Some(app),
+            Credentials::Private(_) => None,
+        };
+        // What can't be saved yet is tried for as long as the service runs.
+        let timing = Timing { commit_patience: None, ..Timing::default() };
+        let keeper = context.keeper_with(store, &client, app.clone(), timing).await;
+        if let (Some(code), Some(_)) = (&settings.code, &app) {
+            use_first_code(context, &keeper, &settings.meant, code).await;
+        }
+        settings.upkeep.link = context.consent_link();
+        let clock = Arc::new(SystemClock);
+        let speech = Arc::new(Text::new(context.text.lang));
+        let upkeep = Upkeep::new(
+            keeper.clone(),
+            records.clone(),
+            client,
+            clock.clone(),
+            speech.clone(),
+            settings.upkeep,
+        );
+        let name = context.source.app().name().map(str::to_owned);
+        let house = House {
+            app: name,
+            apps: shared.apps.clone(),
+            keeper: keeper.clone(),
+            records,
+            upkeep: upkeep.clone(),
+            clock,
+            speech,
+            consent: app.map(|app| ConsentPage { page: settings.page, app, scopes: settings.scopes }),
+            installs: settings.installs,
+            hosts: shared.hosts.clone(),
+            audit: settings.audit,
+            room: shared.room,
+        };
+        let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
+        Ok(Self { keeper, upkeep, span: front.span(), front })
+    }
+}
+
+async fn landed(keepers: &[Keeper]) {
+    for keeper in keepers {
+        keeper.landed().await;
     }
 }
 
 /// Answers requests in a thread of its own, which ends when it is told to stop and no flight that
 /// it began is in the air.
 fn answer(
-    front: Arc<Front>,
-    keeper: Keeper,
+    street: Arc<Street>,
+    keepers: Vec<Keeper>,
     doors: std::io::Result<Vec<Door>>,
     certificate: Option<Arc<Certificate>>,
     stopped: watch::Receiver<bool>,
@@ -229,13 +302,13 @@ fn answer(
         for door in doors {
             match door.listener(certificate.clone()) {
                 Ok((listener, face)) => {
-                    serving.spawn(front.clone().serve(listener, face, stopped.clone()));
+                    serving.spawn(street.clone().serve(listener, face, stopped.clone()));
                 }
                 Err(error) => tracing::error!(%error, "a listener can't be used"),
             }
         }
         serving.join_all().await;
-        keeper.landed().await;
+        landed(&keepers).await;
     };
     thread::Builder::new().name("http".into()).spawn(move || {
         runtime.block_on(work);

@@ -13,7 +13,7 @@ use tokens::{
     Reading, Records, RefreshToken, Store, Timestamp, Timing, Unanswered,
 };
 
-use crate::config::{ApiSettings, Config, Fault, Meant, Source, StoreSettings};
+use crate::config::{ApiSettings, App, Config, Fault, Meant, Source, StoreSettings};
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output;
@@ -27,6 +27,8 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Context {
     pub(crate) text: Text,
     pub(crate) source: Source,
+    /// The app that `--app` names.
+    pub(crate) app: Option<String>,
     /// Whether what comes of it is to be thrown away, as in the demo.
     pub(crate) throwaway: bool,
 }
@@ -56,6 +58,64 @@ impl Context {
             (Some(settings), faults) if faults.is_empty() => Ok(settings),
             (_, faults) => Err(self.misconfigured(&faults)),
         }
+    }
+
+    /// Like `settings`, of several apps: whatever is wrong with any of them is one error.
+    pub(crate) fn settings_of_each<T>(
+        apps: &[Self],
+        mut read: impl FnMut(&mut Config<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, Explained> {
+        let (mut all, mut faults) = (Vec::new(), Vec::<Fault>::new());
+        for app in apps {
+            let mut config = Config::new(&app.source);
+            config.speech();
+            all.push(read(&mut config));
+            // What they share is told once.
+            let known = |new: &Fault| faults.iter().any(|fault| fault.name == new.name);
+            let new: Vec<Fault> = config.faults().into_iter().filter(|new| !known(new)).collect();
+            faults.extend(new);
+        }
+        match (all.into_iter().collect::<Option<Vec<T>>>(), apps.first()) {
+            (Some(settings), _) if faults.is_empty() => Ok(settings),
+            (_, Some(app)) => Err(app.misconfigured(&faults)),
+            (_, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// The same for another app.
+    fn of_app(&self, app: App) -> Self {
+        let source = self.source.of_app(app);
+        Self { text: Text::new(self.text.lang), source, app: self.app.clone(), throwaway: self.throwaway }
+    }
+
+    /// The app that is meant: the one wanted, the one without a name, or the only one.
+    pub(crate) fn of_one_app(&self) -> Result<Self, Explained> {
+        let apps = self.of_each_app()?;
+        match <[Self; 1]>::try_from(apps) {
+            Ok([only]) => Ok(only),
+            Err(apps) => {
+                let list = apps.iter().map(|app| app.source.app().to_string()).collect::<Vec<_>>().join(", ");
+                let unnamed = apps.into_iter().find(|app| *app.source.app() == App::Unnamed);
+                let which = || Explained::new(&self.text, "which_app", Exit::Usage, &[("list", list.into())]);
+                unnamed.ok_or_else(which)
+            }
+        }
+    }
+
+    /// All apps, or the one wanted.
+    pub(crate) fn of_each_app(&self) -> Result<Vec<Self>, Explained> {
+        let mut config = Config::new(&self.source);
+        let Some(mut apps) = config.apps() else { return Err(self.misconfigured(&config.faults())) };
+        if let Some(wanted) = self.source.app_wanted(self.app.as_deref()) {
+            let list = apps.iter().map(App::to_string).collect::<Vec<_>>().join(", ");
+            apps.retain(|app| app.to_string() == wanted);
+            if apps.is_empty() {
+                let arguments =
+                    [("app", wanted.replace(char::is_control, " ").into()), ("list", list.into())];
+                return Err(Explained::new(&self.text, "no_such_app", Exit::Usage, &arguments));
+            }
+        }
+        Ok(apps.into_iter().map(|app| self.of_app(app)).collect())
     }
 
     fn misconfigured(&self, faults: &[Fault]) -> Explained {
@@ -102,7 +162,8 @@ impl Context {
         meant: Option<&Meant>,
     ) -> Result<(Arc<dyn Store>, WorksAs), Explained> {
         let works_as = self.become_owner(settings)?;
-        let store = store::open(&settings.url, &settings.keys, expected(meant))
+        let store = store::connect(&settings.url, &settings.keys, &settings.spool, expected(meant))
+            .await
             .map_err(|error| self.store_error(&error))?;
         Ok((store, works_as))
     }
@@ -114,8 +175,10 @@ impl Context {
         meant: Option<&Meant>,
     ) -> Result<(Arc<dyn Store>, Arc<dyn Records>, WorksAs), Explained> {
         let works_as = self.become_owner(settings)?;
-        let (store, records) = store::open_with_records(&settings.url, &settings.keys, expected(meant))
-            .map_err(|error| self.store_error(&error))?;
+        let (store, records) =
+            store::connect_with_records(&settings.url, &settings.keys, &settings.spool, expected(meant))
+                .await
+                .map_err(|error| self.store_error(&error))?;
         Ok((store, records, works_as))
     }
 
@@ -127,8 +190,8 @@ impl Context {
     }
 
     fn become_owner(&self, settings: &StoreSettings) -> Result<WorksAs, Explained> {
-        let works_as = owner::become_owner(settings.url.path()).map_err(|error| {
-            let place = settings.url.path().display().to_string();
+        let works_as = owner::become_owner(settings.on_disk()).map_err(|error| {
+            let place = settings.on_disk().display().to_string();
             Explained::new(
                 &self.text,
                 "owner",
@@ -136,8 +199,8 @@ impl Context {
                 &[("place", place.into()), ("why", error.to_string().into())],
             )
         })?;
-        if !self.throwaway && owner::dies_with_the_container(settings.url.path()) {
-            let place = settings.url.path().display().to_string();
+        if !self.throwaway && owner::dies_with_the_container(settings.on_disk()) {
+            let place = settings.on_disk().display().to_string();
             return Err(Explained::new(
                 &self.text,
                 "container_layer",

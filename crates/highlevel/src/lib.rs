@@ -20,7 +20,7 @@ pub use contacts::Contact;
 pub use error::{Failure, FailureKind};
 pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locations};
 pub use locations::Location;
-pub use oauth::{AppCredentials, Consent, OAuth, app_id};
+pub use oauth::{AppCredentials, Consent, OAuth, app_id, read_answer};
 pub use rate::RateLimits;
 pub use webhook::{
     Event, Happening, Install, InvalidWebhookKey, OddEvent, PUBLISHED_KEY, PUBLISHED_RSA_KEY, Unverified,

@@ -221,7 +221,7 @@ impl Issuer for OAuth {
     }
 
     fn read(&self, answer: &RawAnswer, received_at: Timestamp) -> Reading {
-        reading(answer, |body| wire::token_reply(body, received_at))
+        read_answer(answer, received_at)
     }
 }
 
@@ -230,6 +230,11 @@ fn refuses_the_token(answer: &RawAnswer) -> Option<String> {
     let status = StatusCode::from_u16(answer.status).ok()?;
     let said = wire::said(status, serde_json::from_str(answer.body.expose()).ok().as_ref());
     (kind_of(status, &said) == FailureKind::TokenRefused).then_some(said)
+}
+
+/// What an answer of the token endpoint means: for whoever finds one that landed, and asks for none.
+pub fn read_answer(answer: &RawAnswer, received_at: Timestamp) -> Reading {
+    reading(answer, |body| wire::token_reply(body, received_at))
 }
 
 fn reading(answer: &RawAnswer, grant_in: impl FnOnce(&str) -> Result<Grant, String>) -> Reading {

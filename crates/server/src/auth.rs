@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use tokens::records::{KeyId, KeyRecord, KeyUse, Verb};
+use tokens::records::{KeyId, KeyRecord, KeyUse, Reach, Verb};
 use tokens::{InstallationId, Timestamp};
 
 use crate::key;
@@ -114,6 +114,14 @@ impl Caller {
         }
     }
 
+    /// Whether the key reaches everything.
+    pub(crate) fn reaches_all(&self) -> Result<(), Forbidden> {
+        match self.key.record.reach {
+            Reach::All => Ok(()),
+            Reach::These(_) => Err(Forbidden::Reach),
+        }
+    }
+
     /// Whether the key may do this for `id`.
     pub(crate) fn may_for(&self, verb: Verb, id: &InstallationId) -> Result<(), Forbidden> {
         self.may(verb)?;
@@ -174,6 +182,13 @@ impl Keys {
     pub(crate) fn may_be_new(&self, authorization: Option<&[u8]>, source: Source, now: Timestamp) -> bool {
         let text = authorization.and_then(bearer).unwrap_or_default();
         key::is_whole(text) && self.holder(text).is_none() && !self.wrong.are_too_many(source, now)
+    }
+
+    /// Whether the key is one of these, good or not.
+    pub(crate) fn are_of(&self, authorization: &[u8]) -> bool {
+        let Some(text) = bearer(authorization) else { return false };
+        let is_called_so = key::public_part(text).is_some_and(|id| self.known.load().contains_key(id));
+        is_called_so && self.holder(text).is_some()
     }
 
     /// Takes as long for a key of which nothing is known as for one that is half right.
@@ -246,8 +261,6 @@ pub(crate) fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use tokens::records::Reach;
 
     use super::*;
     use crate::ApiKey;

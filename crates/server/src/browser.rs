@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use tokens::records::{Verb, Visit};
 use tokens::{AuthorizationCode, InstallPolicy, KeeperError, Timestamp};
+use tracing::Instrument as _;
 
 use crate::api::{document, whole_body};
 use crate::auth::{Source, held};
@@ -70,7 +71,7 @@ pub(crate) async fn links(State(front): State<Arc<Front>>) -> Result<Response, P
     let expires_at = front.house.clock.now() + WITHIN;
     let visit = Visit { state: sealed(&["link", &link]), browser: [0; 32], expires_at };
     front.house.records.open_visit(&visit).await.map_err(|error| Problem::store(speech, &error))?;
-    let url = format!("{}/oauth/start?link={link}", origin(&consent.app.redirect_uri));
+    let url = format!("{}{}/oauth/start?link={link}", origin(&consent.app.redirect_uri), front.prefix);
     Ok(document(StatusCode::CREATED, &json!({ "url": url, "expires_at": rfc3339(expires_at) })))
 }
 
@@ -97,7 +98,7 @@ pub(crate) async fn start_page(
     }
     match parameters(query.as_deref()).and_then(|mut found| found.remove("link")) {
         Some(link) => Page::new(speech, StatusCode::OK, "start")
-            .with_button(speech, "/oauth/start", "link", &link)
+            .with_button(speech, &format!("{}/oauth/start", front.prefix), "link", &link)
             .leading_to(&origin(&consent.page))
             .into_response(),
         None => Page::new(speech, StatusCode::BAD_REQUEST, "no-link").into_response(),
@@ -140,7 +141,7 @@ async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
     let headers = response.headers_mut();
     pages::protect(headers);
     let secure = is_secure(consent);
-    let name = cookie_name(secure);
+    let name = cookie_name(front, secure);
     let attributes = if secure { "; Secure" } else { "" };
     let seconds = WITHIN.as_secs();
     let cookie = format!("{name}={cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{attributes}");
@@ -182,7 +183,7 @@ pub(crate) async fn callback(
     let Some(state) = found.remove("state").filter(|state| !state.is_empty()) else {
         return offer_install(&front, uri.path(), &code);
     };
-    let Some(cookie) = cookie(&headers, cookie_name(is_secure(consent))) else {
+    let Some(cookie) = cookie(&headers, &cookie_name(&front, is_secure(consent))) else {
         return page(StatusCode::FORBIDDEN, "other-browser");
     };
     match front.house.records.take_visit(&sealed(&["state", &state, cookie]), front.house.clock.now()).await {
@@ -199,7 +200,8 @@ fn offer_install(front: &Front, path: &str, code: &str) -> Response {
     if !has_room(front) {
         return Page::new(speech, StatusCode::FORBIDDEN, "no-installs").into_response();
     }
-    Page::new(speech, StatusCode::OK, "install").with_button(speech, path, "code", code).into_response()
+    let to = format!("{}{path}", front.prefix);
+    Page::new(speech, StatusCode::OK, "install").with_button(speech, &to, "code", code).into_response()
 }
 
 /// Whether an install could be served or parked at all: nothing is exchanged to be thrown away.
@@ -241,7 +243,7 @@ fn connected(front: &Front, connected: Result<tokens::Installation, KeeperError>
         }
         Err(KeeperError::Parked(id)) => {
             let upkeep = front.house.upkeep.clone();
-            tokio::spawn(async move { upkeep.tell_parked(&id).await });
+            tokio::spawn(async move { upkeep.tell_parked(&id).await }.in_current_span());
             Page::new(speech, StatusCode::ACCEPTED, "parked").into_response()
         }
         Err(KeeperError::InvalidCode { .. }) => {
@@ -291,8 +293,13 @@ fn is_secure(consent: &ConsentPage) -> bool {
     consent.app.redirect_uri.starts_with("https://")
 }
 
-fn cookie_name(secure: bool) -> &'static str {
-    if secure { "__Host-ghl-auth" } else { "ghl-auth" }
+/// Each app has a cookie of its own: a person may be on the way to several.
+fn cookie_name(front: &Front, secure: bool) -> String {
+    let name = if secure { "__Host-ghl-auth" } else { "ghl-auth" };
+    match &front.house.app {
+        None => name.to_owned(),
+        Some(app) => format!("{name}-{app}"),
+    }
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -135,6 +135,9 @@ impl Problem {
         if let StoreError::NoRoomFor { .. } = error {
             return Self::new(speech, StatusCode::CONFLICT, "no_room");
         }
+        if let StoreError::Standby { .. } = error {
+            return Self::new(speech, StatusCode::CONFLICT, "standby");
+        }
         tracing::error!(%error, "the store can't be used");
         Self::new(speech, StatusCode::SERVICE_UNAVAILABLE, "store_unavailable").later(5)
     }

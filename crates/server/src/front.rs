@@ -1,10 +1,9 @@
 //! The front of the house: every request passes here first.
 //!
-//! A connection is plain HTTP/1.1. The name it calls us by is checked before anything else; what is
-//! not for a public listener is not there; a plain question for a token that is at hand takes the short
-//! way; the rest goes to the routes.
+//! The name it calls us by is checked before anything else; what is not for a public listener is not
+//! there; the rest goes to the routes. Which house it is for, where there are several, was decided in the
+//! street.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +13,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokens::Timestamp;
 use tokens::store::Mark;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, Span, error, info, info_span, warn};
 use upkeep::is_over_within;
 
 use crate::audit::AuditBook;
@@ -32,10 +26,8 @@ use crate::auth::{Caller, Keys, Source, Unknown};
 use crate::browser::Strangers;
 use crate::copies::Copies;
 use crate::error::Problem;
-use crate::house::{Audit, Face, House, Listener};
+use crate::house::{Face, House, Listener};
 use crate::metrics::Metrics;
-use crate::patience::Patient;
-use crate::shortcut::{self, Begun};
 use crate::{hosts, routes};
 
 /// A connection that sends no whole header within this time is closed.
@@ -52,14 +44,12 @@ const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
-const MOST_HEADERS: usize = 64;
-const MOST_HEADER_BYTES: usize = 32 * 1024;
 const LONGEST_TARGET: usize = 8 * 1024;
 
 /// How long a token lives at least, where the caller does not say.
 pub(crate) const MINIMUM_LIFE: Duration = Duration::from_secs(60);
 
-type Answer = Response<Body>;
+pub(crate) type Answer = Response<Body>;
 
 /// What all connections share.
 pub struct Front {
@@ -71,6 +61,10 @@ pub struct Front {
     pub(crate) strangers: Strangers,
     /// Where the browser comes back to.
     pub(crate) callback: String,
+    /// Whether its own address says of which app it is.
+    pub(crate) callback_has_prefix: bool,
+    /// What stands before this app's paths where there are several.
+    pub(crate) prefix: String,
     /// Whether the store is on a network.
     is_remote: bool,
     /// Which keys are known: as the records last said.
@@ -121,7 +115,14 @@ impl Front {
     /// Gets ready: the keys are known when it returns.
     pub async fn open(house: House, process: String) -> Result<Arc<Self>, tokens::StoreError> {
         let redirect = house.consent.as_ref().and_then(|consent| consent.app.redirect_uri.parse().ok());
-        let callback = redirect.map_or_else(|| routes::CALLBACK.into(), |uri: http::Uri| uri.path().into());
+        let callback =
+            redirect.map_or_else(|| routes::CALLBACK.into(), |uri: http::Uri| uri.path().to_owned());
+        let prefix = house.app.as_ref().map_or_else(String::new, |app| format!("/apps/{app}"));
+        let inside = callback.strip_prefix(&prefix).filter(|inside| inside.starts_with('/'));
+        let (callback, callback_has_prefix) = match inside {
+            Some(inside) if !prefix.is_empty() => (inside.to_owned(), true),
+            _ => (callback, false),
+        };
         let is_remote = house.keeper.store().is_remote();
         let front = Self {
             house,
@@ -132,6 +133,8 @@ impl Front {
             metrics: Metrics::default(),
             strangers: Strangers::new(),
             callback,
+            callback_has_prefix,
+            prefix,
             keys_as_of: Mutex::default(),
             process: format!("{process}-"),
             requests: AtomicU64::new(0),
@@ -150,6 +153,27 @@ impl Front {
         Ok(())
     }
 
+    /// What the app is called.
+    pub(crate) fn name(&self) -> &str {
+        self.house.app.as_deref().unwrap_or("default")
+    }
+
+    /// Where a log's lines come from, with several apps.
+    pub fn span(&self) -> Span {
+        self.house.app.as_ref().map_or_else(Span::none, |name| info_span!("house", app = %name))
+    }
+
+    /// Whether the service can do its work for this app.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.metrics.is_ready() && self.house.upkeep.is_alive()
+    }
+
+    pub(crate) async fn learn_keys_or_warn(&self) {
+        if let Err(error) = self.learn_keys().await {
+            warn!(%error, "the keys can't be read anew");
+        }
+    }
+
     /// What is done beside the answering, until `stop` turns true. None of it waits for another.
     pub async fn keep_up(self: Arc<Self>, stop: watch::Receiver<bool>) {
         tokio::join!(self.keep_keys(stop.clone()), self.keep_copies(stop.clone()), self.keep_written(stop));
@@ -158,9 +182,7 @@ impl Front {
     /// Takes the keys anew when any process has changed them.
     async fn keep_keys(&self, mut stop: watch::Receiver<bool>) {
         while !is_over_within(LOOK_EVERY, &mut stop).await {
-            if let Err(error) = self.learn_keys().await {
-                warn!(%error, "the keys can't be read anew");
-            }
+            self.learn_keys_or_warn().await;
         }
     }
 
@@ -236,89 +258,6 @@ impl Front {
         }
     }
 
-    /// Answers on one listener until `stop` turns true, then ends the requests at hand.
-    pub async fn serve(self: Arc<Self>, listener: Listener, face: Face, mut stop: watch::Receiver<bool>) {
-        let most = self.house.room.of(face);
-        let room = Arc::new(Semaphore::new(most));
-        let router = routes::router(self.clone());
-        loop {
-            let Ok(place) = room.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, source) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // No file handles, mostly: they come back as connections end.
-                    warn!(%error, "a connection could not be taken");
-                    sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let (front, router, stop) = (self.clone(), router.clone(), stop.clone());
-            let acceptor = match &listener {
-                Listener::Tls(_, certificate) => Some(certificate.acceptor()),
-                Listener::Tcp(_) | Listener::Unix(_) => None,
-            };
-            tokio::spawn(async move {
-                match (stream, acceptor) {
-                    (Stream::Tcp(stream), Some(acceptor)) => {
-                        let shaken = timeout(HEADER_WITHIN, acceptor.accept(stream)).await;
-                        if let Ok(Ok(stream)) = shaken {
-                            front.converse(stream, source, face, router, stop).await;
-                        }
-                    }
-                    (Stream::Tcp(stream), None) => front.converse(stream, source, face, router, stop).await,
-                    (Stream::Unix(stream), _) => front.converse(stream, source, face, router, stop).await,
-                }
-                drop(place);
-            });
-        }
-        // Each connection gives its place back when it has ended.
-        let _ = room.acquire_many(u32::try_from(most).unwrap_or(u32::MAX)).await;
-    }
-
-    /// One connection.
-    async fn converse(
-        self: Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        source: Source,
-        face: Face,
-        router: Router,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let mut stream = Patient::new(stream);
-        let read = match (face, self.house.audit) {
-            (Face::Private, Audit::Counted) => {
-                match shortcut::converse(&self, &mut stream, source, &router, &mut stop).await {
-                    Some(read) => read,
-                    None => return,
-                }
-            }
-            _ => Vec::new(),
-        };
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (front, router) = (self.clone(), router.clone());
-            async move { Ok::<_, Infallible>(front.answer(request.map(Body::new), source, face, router).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_WITHIN)
-            .max_headers(MOST_HEADERS)
-            .max_buf_size(MOST_HEADER_BYTES)
-            .serve_connection(TokioIo::new(Begun::new(read, stream)), service);
-        tokio::pin!(connection);
-        tokio::select! {
-            // What was read already is answered first.
-            biased;
-            // What goes wrong on a connection is its client's business.
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
-    }
-
     /// One request.
     pub(crate) async fn answer(
         &self,
@@ -333,9 +272,16 @@ impl Front {
             Err(status) => self.turned_away(status),
             Ok(()) => self.answer_by_route(request, source, face, &id, router, began).await,
         };
-        if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        name_request(&mut response, &id);
+        response
+    }
+
+    /// The answer to a request that is for no house.
+    pub(crate) fn answer_nothing_here(&self, request: &Request<Body>, source: Source, face: Face) -> Answer {
+        let id = self.request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
+        let status = self.admit(request, source, face).err().unwrap_or(StatusCode::NOT_FOUND);
+        let mut response = self.turned_away(status);
+        name_request(&mut response, &id);
         response
     }
 
@@ -348,7 +294,12 @@ impl Front {
     }
 
     /// Looks at what a request must be before it is anybody's.
-    fn admit(&self, request: &Request<Body>, source: Source, face: Face) -> Result<(), StatusCode> {
+    pub(crate) fn admit(
+        &self,
+        request: &Request<Body>,
+        source: Source,
+        face: Face,
+    ) -> Result<(), StatusCode> {
         if source != Source::Unix {
             hosts::check(request.headers(), &self.house.hosts)?;
         }
@@ -393,10 +344,8 @@ impl Front {
         if more.is_some() {
             return Err(Unknown::NoKey);
         }
-        if self.keys.may_be_new(first, source, now)
-            && let Err(error) = self.learn_keys().await
-        {
-            warn!(%error, "the keys can't be read anew");
+        if self.keys.may_be_new(first, source, now) {
+            self.learn_keys_or_warn().await;
         }
         self.keys.caller(first, source, now)
     }
@@ -415,7 +364,7 @@ impl Front {
         request.extensions_mut().insert(face);
         request.extensions_mut().insert(id.clone());
         // A task of its own: it ends what it began when the caller hangs up, and a panic is caught.
-        let answering = tokio::spawn(timeout(ANSWER_WITHIN, router.oneshot(request)));
+        let answering = tokio::spawn(timeout(ANSWER_WITHIN, router.oneshot(request)).in_current_span());
         let speech = self.house.speech.as_ref();
         let response = match answering.await {
             Ok(Ok(Ok(response))) => response,
@@ -445,13 +394,20 @@ impl Front {
 
 pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
-enum Stream {
+fn name_request(response: &mut Answer, id: &RequestId) {
+    if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+}
+
+/// A connection, before anything was said on it.
+pub(crate) enum Stream {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
 }
 
 impl Listener {
-    async fn accept(&self) -> std::io::Result<(Stream, Source)> {
+    pub(crate) async fn accept(&self) -> std::io::Result<(Stream, Source)> {
         match self {
             Self::Tcp(listener) | Self::Tls(listener, _) => {
                 let (stream, address) = listener.accept().await?;

@@ -12,6 +12,10 @@ use crate::tls::Certificate;
 
 /// Everything that requests are answered from.
 pub struct House {
+    /// The app's name, where it has one.
+    pub app: Option<String>,
+    /// All apps of the program.
+    pub apps: Arc<[AppCard]>,
     /// Hands out tokens.
     pub keeper: Keeper,
     /// Keys, history, visits.
@@ -32,6 +36,21 @@ pub struct House {
     pub audit: Audit,
     /// How many connections are kept.
     pub room: Room,
+}
+
+/// What an app is, as far as it is no secret.
+#[derive(Clone, Debug)]
+pub struct AppCard {
+    /// What it is called.
+    pub name: String,
+    /// Its client id; none with a Private Integration Token.
+    pub client_id: Option<String>,
+    /// The class of its grants.
+    pub user_type: Option<&'static str>,
+    /// Where browsers come back to.
+    pub redirect_uri: Option<String>,
+    /// What is asked for, if it is said.
+    pub scopes: Option<String>,
 }
 
 /// How many connections each thread keeps at once. A flood at the public door leaves the private one

@@ -1,7 +1,7 @@
 //! What happens on request: the only place that answers HTTP for the service.
 //!
-//! The path of a request: [`Front`] takes the connection, checks by which name it is called and what
-//! the listener may show. A plain question for a token that is at hand is answered from memory
+//! The path of a request: [`Street`] takes the connection and finds out which app it is for. That app's
+//! [`Front`] checks by which name it is called and what the listener may show. A plain question for a token that is at hand is answered from memory
 //! (`shortcut`, `copies`). Everything else goes through the table in `routes`, whose guard turns the
 //! API key into a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question.
 //! What can't be answered leaves through `error`.
@@ -20,12 +20,14 @@ mod openapi;
 mod patience;
 mod routes;
 mod shortcut;
+mod street;
 mod tls;
 
 mod hosts;
 
 pub use front::Front;
-pub use house::{Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
+pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
+pub use street::Street;
 pub use tls::Certificate;

@@ -81,9 +81,44 @@ impl Metrics {
     }
 }
 
-/// Everything there is to measure, in OpenMetrics' text.
+/// Everything there is to measure of several apps, each family once, with the app's name as a label.
+pub(crate) fn text_of_all<'a>(fronts: impl Iterator<Item = &'a Front>) -> String {
+    together(fronts.map(text))
+}
+
+/// Puts the lines of each family together, in the order in which families come up first.
+fn together(texts: impl Iterator<Item = String>) -> String {
+    let mut families: Vec<(String, String)> = Vec::new();
+    for text in texts {
+        let mut at = None;
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            let (is_head, line) = (line.starts_with("# HELP "), format!("{line}\n"));
+            if is_head {
+                at = families.iter().position(|(head, _)| head.starts_with(&line));
+                if at.is_none() {
+                    families.push((line, String::new()));
+                    at = Some(families.len() - 1);
+                    continue;
+                }
+            }
+            let Some((head, samples)) = at.and_then(|at| families.get_mut(at)) else { continue };
+            match line.starts_with('#') {
+                true if head.contains(&line) => {}
+                true => head.push_str(&line),
+                false => samples.push_str(&line),
+            }
+        }
+    }
+    let lines: String = families.into_iter().flat_map(|(head, samples)| [head, samples]).collect();
+    lines + "# EOF\n"
+}
+
+/// Everything there is to measure, in OpenMetrics' text. Where the app is the only one and has no name,
+/// nothing is labelled with it.
 pub(crate) fn text(front: &Front) -> String {
-    let mut registry = Registry::with_prefix("ghl_auth");
+    let app = (front.house.apps.len() > 1 || front.house.app.is_some()).then(|| front.name().to_owned());
+    let labels = app.map(|app| ("app".into(), app.into())).into_iter();
+    let mut registry = Registry::with_prefix_and_labels("ghl_auth", labels);
     let metrics = &front.metrics;
     registry.register(
         "tokens_from_memory",
@@ -139,4 +174,26 @@ fn refreshes(front: &Front, registry: &mut Registry) {
     let flights = Gauge::<i64>::default();
     flights.set(i64::try_from(front.house.keeper.flights()).unwrap_or(i64::MAX));
     registry.register("flights", "Refreshes and exchanges in the air", flights);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_apps_count_is_one_text_with_each_family_once() {
+        let one = |app: &str| {
+            format!(
+                "# HELP a_seconds A.\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds{{app=\"{app}\"}} 1\n\
+                 # HELP b B.\n# TYPE b counter\nb_total{{app=\"{app}\"}} 2\n# EOF\n"
+            )
+        };
+        assert_eq!(together(std::iter::once(one("x"))), one("x"));
+        assert_eq!(
+            together([one("x"), one("y")].into_iter()),
+            "# HELP a_seconds A.\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\n\
+             a_seconds{app=\"x\"} 1\na_seconds{app=\"y\"} 1\n\
+             # HELP b B.\n# TYPE b counter\nb_total{app=\"x\"} 2\nb_total{app=\"y\"} 2\n# EOF\n"
+        );
+    }
 }

@@ -66,6 +66,7 @@ fn described(entry: &Entry) -> Described {
             ..plain("Metrics in OpenMetrics' text; on the same machine without a key.", "")
         },
         ("GET", "/openapi.json") => Described { problems: &[], ..plain("This document.", "OpenApi") },
+        ("GET", "/v1/apps") => Described { problems: &[], ..plain("The apps that are configured.", "Apps") },
         ("GET", "/v1/locations/{id}/token" | "/v1/companies/{id}/token") => Described {
             query: &[("minimum_life", "How many seconds the token has to live at least; 60 by default.")],
             problems: TOKEN_PROBLEMS,
@@ -286,6 +287,13 @@ fn schemas() -> Value {
             &["installations", "next"],
             json!({ "installations": list("Installation"), "next": next() }),
         ),
+        "Apps": object(&["apps"], json!({ "apps": { "type": "array", "items": object(
+            &["app", "client_id", "user_type", "redirect_uri", "scope"],
+            json!({
+                "app": text(), "client_id": maybe_text(), "user_type": maybe_text(),
+                "redirect_uri": maybe_text(), "scope": maybe_text(),
+            }),
+        ) } })),
         "Check": object(
             &["kind", "id", "at", "duration_ms", "trigger", "health", "steps"],
             json!({

@@ -67,6 +67,7 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", "/readyz", Door::Open), get(service::readyz)),
         (entry("GET", "/metrics", Door::KeyOrLocal(Verb::Admin)), get(service::metrics)),
         (entry("GET", "/openapi.json", Door::Open), get(service::openapi)),
+        (entry("GET", "/v1/apps", ADMIN), get(service::apps)),
         (entry("GET", "/v1/locations/{id}/token", TOKEN), get(token::of_location)),
         (entry("POST", "/v1/locations/{id}/token/refused", TOKEN), post(token::refused_of_location)),
         (entry("GET", "/v1/companies/{id}/token", TOKEN), get(token::of_company)),

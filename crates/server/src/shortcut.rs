@@ -12,7 +12,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -28,6 +27,7 @@ use crate::copies::OPENING;
 use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, REQUEST_ID, RequestId};
 use crate::hosts;
 use crate::house::Face;
+use crate::street::Entrance;
 
 /// Plain heads are much shorter.
 const LONGEST_HEAD: usize = 2048;
@@ -39,10 +39,9 @@ const NEXT_WITHIN: Duration = Duration::from_secs(60);
 /// Answers plain questions on `stream`, for as long as nothing else is asked. What was read of anything
 /// else is returned; `None` means that the conversation is over.
 pub(crate) async fn converse(
-    front: &Front,
+    entrance: &Entrance,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     source: Source,
-    router: &Router,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Vec<u8>> {
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
@@ -69,17 +68,20 @@ pub(crate) async fn converse(
             return None;
         }
         let Some(question) = question(&read) else { return Some(read) };
-        let rest = match front.answer_plain(&question, source, &mut head) {
+        let at_hand = match entrance.way(question.path, question.authorization) {
+            Some((front, way)) => front.answer_plain(&question, way.path, source, &mut head),
+            None => None,
+        };
+        let rest = match at_hand {
             Some(rest) => {
                 was_served = true;
                 rest
             }
             None => {
                 let Some(request) = question.request() else { return Some(read) };
-                let router = router.clone();
-                let answer = front.answer(request, source, Face::Private, router).await;
+                let answer = entrance.answer(request, source, Face::Private).await;
                 was_served |= answer.status().is_success();
-                head.write_of(front.house.clock.now(), answer).await?
+                head.write_of(entrance.first().house.clock.now(), answer).await?
             }
         };
         write(stream, &head.text, &rest).await.ok()?;
@@ -90,7 +92,13 @@ pub(crate) async fn converse(
 impl Front {
     /// Writes the beginning of the answer into `head` and returns the rest of it, if the question is for a
     /// token at hand, and from someone who may have it.
-    fn answer_plain(&self, question: &Question<'_>, source: Source, head: &mut Head) -> Option<Bytes> {
+    fn answer_plain(
+        &self,
+        question: &Question<'_>,
+        path: &str,
+        source: Source,
+        head: &mut Head,
+    ) -> Option<Bytes> {
         if source != Source::Unix {
             hosts::check_one(question.host, &self.house.hosts).ok()?;
         }
@@ -98,7 +106,7 @@ impl Front {
             return None;
         }
         let now = self.house.clock.now();
-        let copy = self.copies.at(question.path).filter(|copy| copy.is_good(now, MINIMUM_LIFE))?;
+        let copy = self.copies.at(path).filter(|copy| copy.is_good(now, MINIMUM_LIFE))?;
         let caller = self.keys.good(question.authorization, now)?;
         caller.may_for(Verb::Token, copy.id()).ok()?;
         caller.note_use(source, now);

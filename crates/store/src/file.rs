@@ -4,6 +4,8 @@
 //! lasts only for that. The flight's own lock lasts as long as the flight, and the kernel frees it
 //! when the process dies. With a key the file holds one sealed envelope instead.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -270,6 +272,27 @@ impl Store for FileStore {
         Ok(None)
     }
 
+    async fn standby(&self) -> Result<Option<String>, StoreError> {
+        // Almost always there is no such note, and that is told without a thread to wait on.
+        self.0.standby()
+    }
+
+    async fn set_standby(&self, why: Option<&str>) -> Result<(), StoreError> {
+        let why = why.map(str::to_owned);
+        self.apart(move |inner| inner.set_standby(why.as_deref())).await
+    }
+
+    async fn put(&self, installations: &[Installation]) -> Result<usize, StoreError> {
+        match installations {
+            [] => Ok(0),
+            [one] => {
+                let one = Installation { intent: None, ..one.clone() };
+                self.apart(move |inner| inner.put(one)).await
+            }
+            _ => Err(self.no_room_for("many installations")),
+        }
+    }
+
     async fn dismiss(&self, _id: &InstallationId) -> Result<bool, StoreError> {
         Ok(false)
     }
@@ -442,6 +465,11 @@ impl Inner {
         if !self.data.begin_flight(&claim.flight)? {
             return Ok(Claim::Taken { since: open_since.unwrap_or(claim.now) });
         }
+        // Whoever puts the store on standby holds the flight's lock for it.
+        if let Err(standby) = self.refuse_on_standby() {
+            self.data.end_flight(&claim.flight);
+            return Err(standby);
+        }
         if let Some(since) = open_since {
             // The intent of a flight that died is as durable as ours would be.
             return Ok(Claim::Ours { since });
@@ -500,6 +528,7 @@ impl Inner {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<Installation, StoreError> {
+        self.refuse_on_standby()?;
         loop {
             let locked = self.data.lock()?;
             let mut document = match &locked {
@@ -515,6 +544,85 @@ impl Inner {
                 return Ok(self.with_check(installation));
             }
         }
+    }
+
+    /// Puts an installation as it is, unless the file holds it so already, or later. There is no room for
+    /// a second one.
+    fn put(&self, installation: Installation) -> Result<usize, StoreError> {
+        loop {
+            let locked = self.data.lock()?;
+            let mut document = match &locked {
+                Some(locked) => self.look_locked(locked)?,
+                None => Document::default(),
+            };
+            match &document.installation {
+                Some(found) if found.id != installation.id => {
+                    return Err(StoreError::NoRoomFor { place: self.place(), what: "a second installation" });
+                }
+                Some(found) if found.version >= installation.version => return Ok(0),
+                _ => {}
+            }
+            document.installation = Some(installation.clone());
+            if self.write(locked.as_ref(), &document)? == Replaced::Done {
+                if let Some(check) = &installation.last_check {
+                    envelope::note_check(self.data.path(), &installation.id, check);
+                }
+                return Ok(1);
+            }
+        }
+    }
+
+    /// Where it is written that the store is on standby: beside the file, which stays the template's.
+    fn standby_note(&self) -> PathBuf {
+        disk::beside(self.data.path(), ".standby")
+    }
+
+    fn standby(&self) -> Result<Option<String>, StoreError> {
+        let note = self.standby_note();
+        match std::fs::read_to_string(&note) {
+            Ok(why) => Ok(Some(why.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(disk::failed("read", &note)(error)),
+        }
+    }
+
+    fn refuse_on_standby(&self) -> Result<(), StoreError> {
+        match self.standby()? {
+            Some(why) => Err(StoreError::Standby { place: self.place(), why }),
+            None => Ok(()),
+        }
+    }
+
+    fn set_standby(&self, why: Option<&str>) -> Result<(), StoreError> {
+        let note = self.standby_note();
+        let Some(why) = why else {
+            return match std::fs::remove_file(&note).and_then(|()| disk::sync_folder(&disk::folder_of(&note)))
+            {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(disk::failed("remove", &note)(error))
+                }
+                _ => Ok(()),
+            };
+        };
+        if self.data.is_rewritten_in_place() {
+            // Where only the file itself outlives the container, a note beside it would be lost.
+            return Err(StoreError::NoRoomFor { place: self.place(), what: "a standby" });
+        }
+        let ours = FlightId("standby".to_owned());
+        if self.data.lock()?.is_some() && !self.data.begin_flight(&ours)? {
+            return Err(StoreError::InTheAir { place: self.place() });
+        }
+        let temporary = disk::beside(&note, ".new");
+        let written = (|| {
+            let _ = std::fs::remove_file(&temporary);
+            let mut file = disk::create_new(&temporary)?;
+            file.write_all(why.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &note)?;
+            disk::sync_folder(&disk::folder_of(&note))
+        })();
+        self.data.end_flight(&ours);
+        written.map_err(disk::failed("write", &note))
     }
 
     /// The document that a new authorisation goes into. What is in the file and belongs to another

@@ -9,6 +9,7 @@
 //! What is left to others: when to refresh, what an answer means, where keys and addresses are
 //! configured.
 
+mod archive;
 mod change;
 mod data_file;
 mod disk;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use tokens::{InstallationId, Records, Store, StoreError};
 
+pub use archive::{ArchiveReader, ArchiveWriter, Entry};
 pub use disk::open_folder;
 pub use key::{InvalidKey, Key, Keys};
 pub use url::{InvalidStoreUrl, PostgresUrl, StoreUrl};

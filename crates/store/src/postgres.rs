@@ -24,8 +24,8 @@ use tokens::store::{
     ListedNote, Listing, Mark, Parked, Removed, Weakness,
 };
 use tokens::{
-    Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store, StoreError,
-    Timestamp, TokenSet,
+    CompanyId, Connection, Installation, InstallationId, LastCheck, Overview, RefreshToken, Store,
+    StoreError, Timestamp, TokenSet,
 };
 
 use crate::disk::{self, apart, failed};
@@ -129,6 +129,10 @@ impl Store for PostgresStore {
 
     async fn overview(&self, listing: &Listing) -> Result<Vec<Overview>, StoreError> {
         self.read(listings::overview(&self.pool, &self.vault, listing).await)
+    }
+
+    async fn companies(&self) -> Result<Vec<CompanyId>, StoreError> {
+        self.read(listings::companies(&self.pool).await)
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

@@ -3,6 +3,7 @@
 //! Nothing in it is secret, so it needs no key. It lives on a thread of its own, so that neither a
 //! long history nor a slow disk stands in the way of a token.
 
+mod lines;
 mod rows;
 
 pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance,
+    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line, Maintenance,
     QueuedEvent, Visit,
 };
 use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
@@ -279,6 +280,16 @@ impl Records for SqliteRecords {
     async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
         let name = name.to_owned();
         self.write(move |rows| rows::take_turn(rows, &name, now, until)).await
+    }
+
+    async fn lines(&self, after: Option<&Line>, limit: usize) -> Result<Vec<Line>, StoreError> {
+        let after = after.cloned();
+        self.read(move |rows| lines::lines(rows, after.as_ref(), limit)).await
+    }
+
+    async fn take_lines(&self, lines: &[Line]) -> Result<(), StoreError> {
+        let lines = lines.to_vec();
+        self.write(move |rows| lines::take(rows, &lines)).await
     }
 
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError> {

@@ -38,6 +38,11 @@ impl Place {
         Self(format!("store={store} field={field}"))
     }
 
+    /// A frame of an archive.
+    pub(crate) fn archive(name: &str, frame: u64, is_last: bool) -> Self {
+        Self(format!("archive={name} frame={frame} last={is_last}"))
+    }
+
     /// What landed in a flight.
     pub(crate) fn landing(flight: &FlightId) -> Self {
         Self(format!("flight={} field=landing", flight.0))

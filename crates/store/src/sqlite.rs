@@ -10,6 +10,7 @@ mod installations;
 mod leaving;
 mod listing;
 mod migrate;
+mod moving;
 mod parked;
 mod readers;
 mod reseal;
@@ -32,7 +33,7 @@ use tokens::{
 use crate::disk::apart;
 use crate::seal::Sealer;
 use crate::spool::Spool;
-use database::{Failure, Rows};
+use database::{Failure, Rows, Shared};
 use readers::Readers;
 use reseal::Walk;
 use writer::{Worth, Writer};
@@ -44,6 +45,7 @@ pub(crate) struct SqliteStore {
     spool: Arc<Spool>,
     /// How far sealing anew has come.
     walk: tokio::sync::Mutex<Option<Walk>>,
+    shared: Arc<Shared>,
     // Dropped in this order: whoever closes the database last puts its log back into it.
     readers: Readers,
     writer: Writer,
@@ -60,7 +62,8 @@ impl SqliteStore {
             sealer,
             walk: tokio::sync::Mutex::default(),
             readers: Readers::of(shared.clone()),
-            writer: Writer::start(connection, shared)?,
+            writer: Writer::start(connection, shared.clone())?,
+            shared,
         })
     }
 
@@ -282,6 +285,28 @@ impl Store for SqliteStore {
     async fn approve(&self, id: &InstallationId, now: Timestamp) -> Result<Option<Installation>, StoreError> {
         let id = id.clone();
         self.write(move |rows| rows.approve(&id, now)).await
+    }
+
+    async fn standby(&self) -> Result<Option<String>, StoreError> {
+        self.read(|rows| rows.standby()).await
+    }
+
+    async fn set_standby(&self, why: Option<&str>) -> Result<(), StoreError> {
+        let why = why.map(str::to_owned);
+        self.write(move |rows| rows.set_standby(why.as_deref())).await
+    }
+
+    async fn put(&self, installations: &[Installation]) -> Result<usize, StoreError> {
+        moving::put(self, installations).await
+    }
+
+    async fn put_removed(&self, removed: &[Removed]) -> Result<(), StoreError> {
+        let removed = removed.to_vec();
+        self.write(move |rows| rows.put_removed(&removed)).await
+    }
+
+    async fn parked_grants(&self) -> Result<Vec<(Parked, TokenSet)>, StoreError> {
+        self.read(|rows| rows.parked_grants()).await
     }
 
     async fn dismiss(&self, id: &InstallationId) -> Result<bool, StoreError> {

@@ -1,5 +1,6 @@
 //! Where a store is, as `GHL_STORE` says it.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,24 @@ impl StoreUrl {
             "sqlite" => path("sqlite").map(Self::Sqlite),
             "postgres" | "postgresql" => PostgresUrl::parse(text).map(Self::Postgres),
             _ => Err(InvalidStoreUrl::UnknownKind),
+        }
+    }
+
+    /// Where the grants of a named app rest, beside those of the app without a name: for `ghl.db`
+    /// that is `ghl.NAME.db`, for the schema `ghl_auth` it is `ghl_auth_NAME`. A file has room for one app's only.
+    pub fn for_app(&self, name: &str) -> Option<Self> {
+        match self {
+            Self::File(_) => None,
+            Self::Sqlite(path) => {
+                let file = match (path.file_stem(), path.extension()) {
+                    (Some(stem), Some(extension)) => {
+                        [stem, ".".as_ref(), name.as_ref(), ".".as_ref(), extension].into_iter().collect()
+                    }
+                    _ => [path.file_name()?, ".".as_ref(), name.as_ref()].into_iter().collect::<OsString>(),
+                };
+                Some(Self::Sqlite(path.with_file_name(file)))
+            }
+            Self::Postgres(url) => url.for_app(name).map(Self::Postgres),
         }
     }
 
@@ -138,9 +157,7 @@ impl PostgresUrl {
                 _ => return Err(InvalidStoreUrl::UnknownParameter(name.chars().take(40).collect())),
             }
         }
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let begins = |c: char| c.is_ascii_lowercase() || c == '_';
-        if !url.schema.starts_with(begins) || !url.schema.chars().all(plain) || url.schema.len() > 63 {
+        if !is_schema(&url.schema) {
             return Err(InvalidStoreUrl::Postgres("`schema` is no name of small letters, digits and `_`"));
         }
         let rest = match others.is_empty() {
@@ -165,6 +182,14 @@ impl PostgresUrl {
         Ok(url)
     }
 
+    /// The same database, in the schema of a named app.
+    fn for_app(&self, name: &str) -> Option<Self> {
+        // What a name of an app may have and a name of a schema may not.
+        let name = name.replace('-', "_");
+        let schema = format!("{}_{name}", self.schema);
+        is_schema(&schema).then(|| Self { schema, ..self.clone() })
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
@@ -180,6 +205,13 @@ impl PostgresUrl {
     pub(crate) fn connections(&self) -> usize {
         self.connections
     }
+}
+
+/// Whether a name of a schema needs no quotes anywhere.
+fn is_schema(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let begins = |c: char| c.is_ascii_lowercase() || c == '_';
+    name.starts_with(begins) && name.chars().all(plain) && name.len() <= 63 && !name.starts_with("pg_")
 }
 
 /// Whether nobody else can listen on the way there.
@@ -280,5 +312,20 @@ mod tests {
         let url = StoreUrl::parse(url).expect("an address");
         assert_eq!(url.to_string(), "postgres://me@localhost:5433/ghl?schema=one");
         assert!(!format!("{url:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn each_named_app_has_a_database_of_its_own() {
+        let check = |text, expected: Option<&str>| {
+            let url = StoreUrl::parse(text).expect("a store").for_app("crm");
+            assert_eq!(url.map(|url| url.to_string()).as_deref(), expected, "{text}");
+        };
+        check("sqlite:/var/lib/ghl.db", Some("sqlite:/var/lib/ghl.crm.db"));
+        check("sqlite:ghl.1.db", Some("sqlite:ghl.1.crm.db"));
+        check("sqlite:/var/lib.d/ghl", Some("sqlite:/var/lib.d/ghl.crm"));
+        check("sqlite:.ghl", Some("sqlite:.ghl.crm"));
+        check("sqlite:..", None);
+        check("file:ghl_tokens.json", None);
+        check("postgres://me@localhost/ghl", Some("postgres://me@localhost/ghl?schema=ghl_auth_crm"));
     }
 }

@@ -1,6 +1,8 @@
 //! One story for every store: what the Keeper relies on, whatever lies underneath.
 #![allow(clippy::unwrap_used, reason = "a failure here is the test's own answer")]
 
+#[path = "../../../tests/postgres/mod.rs"]
+mod postgres;
 mod sample;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use std::time::Duration;
 use sample::*;
 use store::{Keys, StoreUrl};
 use tokens::store::{
-    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Mark, Order, Stand,
+    Claim, Committed, Counts, Due, FlightId, IntentThen, LEASE, ListedNote, Listing, Mark, Order, Removed,
+    Stand,
 };
 use tokens::{
     Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Store,
@@ -22,6 +25,7 @@ struct House {
     folder: tempfile::TempDir,
     keys: Keys,
     kind: Kind,
+    url: StoreUrl,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -29,11 +33,19 @@ enum Kind {
     File,
     InPlace,
     Sqlite,
+    Postgres,
 }
 
 impl House {
     fn new(kind: Kind, keys: Keys) -> Self {
-        let house = Self { folder: tempfile::tempdir().unwrap(), keys, kind };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ghl_tokens.json");
+        let url = match kind {
+            Kind::File | Kind::InPlace => StoreUrl::File(path),
+            Kind::Sqlite => StoreUrl::Sqlite(path),
+            Kind::Postgres => StoreUrl::parse(&postgres::server().fresh_schema()).unwrap(),
+        };
+        let house = Self { folder, keys, kind, url };
         if kind == Kind::InPlace {
             // People `touch` the file before they mount it.
             std::fs::write(house.path(), "").unwrap();
@@ -47,23 +59,51 @@ impl House {
 
     fn open(&self) -> Arc<dyn Store> {
         let opened = match self.kind {
-            Kind::File => store::open(&StoreUrl::File(self.path()), &self.keys, None),
             Kind::InPlace => store::open_file_in_place(&self.path(), &self.keys, None),
-            Kind::Sqlite => store::open(&StoreUrl::Sqlite(self.path()), &self.keys, None),
+            Kind::File | Kind::Sqlite => store::open(&self.url, &self.keys, None),
+            Kind::Postgres => {
+                let spool = self.folder.path().join("ghl_tokens.json.spool");
+                let connect = async || store::connect(&self.url, &self.keys, &spool, None).await;
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(connect()))
+            }
         };
         opened.unwrap()
+    }
+
+    /// Lets time pass where leases go by a clock that the test does not set: what was written down by it
+    /// becomes older.
+    fn time_passes(&self, millis: i64) {
+        if let StoreUrl::Postgres(_) = &self.url {
+            let url = self.url.to_string();
+            let schema = postgres::schema_of(&url);
+            postgres::server().sql(&format!(
+                "UPDATE {schema}.installations SET intent_at = intent_at - {millis}, lease_until = lease_until - {millis}"
+            ));
+        }
+    }
+
+    /// Whether an instant is the one that is expected, as far as the store's clock is the test's.
+    fn is_then(&self, found: Timestamp, expected: Timestamp) -> bool {
+        match self.kind {
+            Kind::Postgres => found.apart(expected) < Duration::from_millis(900),
+            _ => found == expected,
+        }
     }
 }
 
 fn houses() -> Vec<(&'static str, House)> {
     let sealed = || sealed_by(&new_key());
-    vec![
+    let mut houses = vec![
         ("a plain file", House::new(Kind::File, Keys::default())),
         ("a sealed file", House::new(Kind::File, sealed())),
         ("a plain file in place", House::new(Kind::InPlace, Keys::default())),
         ("a sealed file in place", House::new(Kind::InPlace, sealed())),
         ("a database", House::new(Kind::Sqlite, sealed())),
-    ]
+    ];
+    if !postgres::is_left_out() {
+        houses.push(("PostgreSQL", House::new(Kind::Postgres, sealed())));
+    }
+    houses
 }
 
 fn run(story: impl AsyncFn(&str, &House)) {
@@ -174,8 +214,9 @@ fn one_flight_at_a_time_from_intent_to_commit() {
             matches!(store.claim(&ours).await.unwrap(), Claim::Ours { since } if since == later(1)),
             "{name}"
         );
+        house.time_passes(1000);
         assert!(
-            matches!(other.claim(&theirs).await.unwrap(), Claim::Taken { since } if since == later(1)),
+            matches!(other.claim(&theirs).await.unwrap(), Claim::Taken { since } if house.is_then(since, later(1))),
             "{name}"
         );
         let at_once = claim(&first, "f3", later(2));
@@ -236,27 +277,38 @@ fn a_flight_that_died_is_flown_on_with_the_same_token() {
         let found = loaded(&store).await;
         assert_eq!(found.intent, Some(Intent { since: later(1) }), "{name}");
         let after_the_lease = later(1) + LEASE;
+        house.time_passes(4000);
         let takeover = store.claim(&claim(&found, "f2", after_the_lease)).await.unwrap();
-        assert!(matches!(takeover, Claim::Ours { since } if since == later(1)), "{name}");
+        assert!(matches!(takeover, Claim::Ours { since } if house.is_then(since, later(1))), "{name}");
     });
 }
 
 #[test]
 fn a_database_lease_that_nobody_renews_ends() {
-    let house = House::new(Kind::Sqlite, sealed_by(&new_key()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (store, first) = connected(&house).await;
+    in_databases(async |name, house| {
+        let (store, first) = connected(house).await;
         let other = house.open();
         let claimed = |name, millis| claim(&first, name, START + Duration::from_millis(millis));
         store.claim(&claimed("f1", 0)).await.unwrap();
+        house.time_passes(3000);
         store.renew(&claimed("f1", 3000)).await.unwrap();
-        assert!(matches!(other.claim(&claimed("f2", 6999)).await.unwrap(), Claim::Taken { .. }));
-        assert!(matches!(other.claim(&claimed("f2", 7000)).await.unwrap(), Claim::Ours { .. }));
-        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)));
+        // A database's own clock goes on meanwhile.
+        let (before, after) = if house.kind == Kind::Postgres { (6000, 7000) } else { (6999, 7000) };
+        house.time_passes(before - 3000);
+        assert!(
+            matches!(other.claim(&claimed("f2", before as u64)).await.unwrap(), Claim::Taken { .. }),
+            "{name}"
+        );
+        house.time_passes(after - before);
+        assert!(
+            matches!(other.claim(&claimed("f2", after as u64)).await.unwrap(), Claim::Ours { .. }),
+            "{name}"
+        );
+        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)), "{name}");
         // A clock that was set back by hours holds nobody up.
+        house.time_passes(-7_200_000);
         let earlier = claim(&first, "f3", START - Duration::from_secs(7200));
-        assert!(matches!(store.claim(&earlier).await.unwrap(), Claim::Ours { .. }));
+        assert!(matches!(store.claim(&earlier).await.unwrap(), Claim::Ours { .. }), "{name}");
     });
 }
 
@@ -304,8 +356,9 @@ fn a_flight_without_tokens_settles_how_the_connection_stands() {
 
         let other = house.open();
         let next = claim(&first, "f2", later(31));
+        house.time_passes(30_000);
         assert!(
-            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if since == later(1)),
+            matches!(other.claim(&next).await.unwrap(), Claim::Ours { since } if house.is_then(since, later(1))),
             "{name}"
         );
         // The flight that was settled before has no say while another is in the air.
@@ -646,8 +699,13 @@ fn sorted_ids<'a>(all: impl Iterator<Item = &'a tokens::Overview>) -> Vec<Instal
 
 /// A story for stores that have room for many.
 fn many(story: impl AsyncFn(&str, &Arc<dyn Store>)) {
-    let with_room = houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite));
-    run_in(with_room.collect(), async |name, house| story(name, &house.open()).await);
+    in_databases(async |name, house| story(name, &house.open()).await);
+}
+
+fn in_databases(story: impl AsyncFn(&str, &House)) {
+    let with_room =
+        houses().into_iter().filter(|(_, house)| matches!(house.kind, Kind::Sqlite | Kind::Postgres));
+    run_in(with_room.collect(), story);
 }
 
 #[test]
@@ -850,5 +908,200 @@ fn that_something_was_uninstalled_is_noted_where_nothing_was_kept() {
             store.connect(&location(), &tokens(&location(), "1", START), later(12)).await.unwrap();
         assert_eq!(connected.version, Version { epoch: 1, generation: 1 }, "{name}");
         assert_eq!(store.removed_at(&location()).await.unwrap(), None, "{name}");
+    });
+}
+
+/// An installation as another store may hold it: of some age, with a set before, checked and named.
+fn from_elsewhere(id: &tokens::InstallationId, generation: u64) -> Installation {
+    let set = |n: u64| tokens(id, &format!("g{n}"), later(n));
+    Installation {
+        id: id.clone(),
+        version: Version { epoch: 3, generation },
+        tokens: set(generation),
+        previous: Some(tokens::Previous { tokens: set(generation - 1), keep_until: later(0) + DAY }),
+        connection: Connection::Suspended {
+            since: later(1),
+            attempts: 2,
+            retry_at: later(900),
+            said: "not active".to_owned(),
+        },
+        intent: None,
+        last_check: Some(LastCheck {
+            at: later(5),
+            health: Health::Suspended,
+            code: Some("location_not_active".to_owned()),
+            said: Some("not active".to_owned()),
+        }),
+        connected_at: later(0),
+        name: Some("Clínica São João".to_owned()),
+        unlisted_at: Some(later(7)),
+    }
+}
+
+#[test]
+fn what_is_put_is_there_as_it_was_and_what_is_newer_stays() {
+    run(async |name, house| {
+        let store = house.open();
+        let one = from_elsewhere(&location(), 7);
+        assert_eq!(store.put(&[]).await.unwrap(), 0, "{name}");
+        assert_eq!(store.put(std::slice::from_ref(&one)).await.unwrap(), 1, "{name}");
+        drop(store);
+        let store = house.open();
+        let found = loaded(&store).await;
+        assert_same(&found, &one);
+        if house.kind == Kind::Sqlite {
+            assert_eq!(found.overview(), one.overview(), "{name}");
+        }
+        let all = store.overview(&Listing::ALL).await.unwrap();
+        assert_eq!(all, [found.overview()], "{name}");
+
+        // The same once more, an older one, and one whose flight was in the air.
+        assert_eq!(store.put(std::slice::from_ref(&one)).await.unwrap(), 0, "{name}");
+        let older = from_elsewhere(&location(), 6);
+        assert_eq!(store.put(&[older]).await.unwrap(), 0, "{name}");
+        assert_same(&loaded(&store).await, &one);
+        let newer =
+            Installation { intent: Some(Intent { since: later(9) }), ..from_elsewhere(&location(), 9) };
+        assert_eq!(store.put(&[newer.clone()]).await.unwrap(), 1, "{name}");
+        assert_same(&loaded(&store).await, &Installation { intent: None, ..newer.clone() });
+
+        // It lives on as any other.
+        let Claim::Ours { .. } = store.claim(&claim(&newer, "f1", later(10))).await.unwrap() else {
+            panic!("{name}")
+        };
+        let next = commit(&*store, &newer, "f1", tokens(&location(), "next", later(11)), later(11));
+        let Committed::Saved(saved) = store.commit(&next).await.unwrap() else { panic!("{name}") };
+        assert_eq!(saved.version, Version { epoch: 3, generation: 10 }, "{name}");
+        assert!(saved.previous.unwrap().tokens.access == newer.tokens.access, "{name}");
+    });
+}
+
+#[test]
+fn many_are_put_at_once_where_there_is_room() {
+    run(async |name, house| {
+        let store = house.open();
+        let id = |n: usize| tokens::InstallationId::from_parts("location", &format!("L{n:05}")).unwrap();
+        let many: Vec<Installation> = (0..2500).map(|n| from_elsewhere(&id(n), 2)).collect();
+        if house.kind != Kind::Sqlite {
+            let refused = store.put(&many).await;
+            assert!(matches!(refused, Err(StoreError::NoRoomFor { .. })), "{name}");
+            store.put(&many[..1]).await.unwrap();
+            let second = store.put(&many[1..2]).await;
+            assert!(matches!(second, Err(StoreError::NoRoomFor { .. })), "{name}");
+            assert_eq!(store.list(None, 9).await.unwrap().len(), 1, "{name}");
+            return;
+        }
+        assert_eq!(store.put(&many[..1200]).await.unwrap(), 1200, "{name}");
+        assert_eq!(store.put(&many).await.unwrap(), 1300, "{name}: those that are there are not put again");
+        let page = store.list(Some(&id(2398)), 1000).await.unwrap();
+        assert_eq!(page.len(), 101, "{name}");
+        for (found, put) in page.iter().zip(&many[2399..]) {
+            assert_same(found, put);
+        }
+        assert_eq!(store.counts().await.unwrap().suspended, 2500, "{name}");
+    });
+}
+
+#[test]
+fn what_was_removed_elsewhere_counts_on_and_a_backup_does_not_bring_it_back() {
+    run(async |name, house| {
+        let store = house.open();
+        let version = Version { epoch: 3, generation: 9 };
+        let removed = |id, tokens| Removed { id, version, tokens, at: later(20) };
+        let gone =
+            [removed(location(), Some(tokens(&location(), "gone", later(1)))), removed(company(), None)];
+        if house.kind != Kind::Sqlite {
+            connected(house).await;
+            assert!(matches!(store.put_removed(&gone).await, Err(StoreError::NoRoomFor { .. })), "{name}");
+            return;
+        }
+        store.put(&[from_elsewhere(&other_location(), 4)]).await.unwrap();
+        store.put_removed(&gone).await.unwrap();
+        store.put_removed(&[removed(other_location(), None)]).await.unwrap();
+        assert!(store.load(&other_location()).await.unwrap().is_some(), "{name}: what is kept stays");
+        assert_eq!(store.put(&[from_elsewhere(&location(), 9)]).await.unwrap(), 0, "{name}");
+        assert!(store.load(&location()).await.unwrap().is_none(), "{name}");
+        let back = store.connect(&location(), &tokens(&location(), "new", later(30)), later(30)).await;
+        assert_eq!(back.unwrap().version, Version { epoch: 4, generation: 10 }, "{name}");
+        let anew = Installation {
+            version: Version { epoch: 4, generation: 1 },
+            connected_at: later(25),
+            ..from_elsewhere(&company(), 4)
+        };
+        assert_eq!(
+            store.put(&[anew]).await.unwrap(),
+            1,
+            "{name}: a newer authorisation is no backup of an old one"
+        );
+    });
+}
+
+#[test]
+fn on_standby_grants_are_read_and_neither_refreshed_nor_taken_in() {
+    run(async |name, house| {
+        let (store, installation) = connected(house).await;
+        assert_eq!(store.standby().await.unwrap(), None, "{name}");
+        if house.kind == Kind::InPlace {
+            assert!(matches!(store.set_standby(Some("why")).await, Err(StoreError::NoRoomFor { .. })));
+            return;
+        }
+        // By the clock of the machine, because a standby is no question that a test's clock asks.
+        let now = jiff::Timestamp::now().as_millisecond();
+        let flying = claim(&installation, "f1", Timestamp::from_millis(now));
+        assert!(matches!(store.claim(&flying).await.unwrap(), Claim::Ours { .. }), "{name}");
+        let refused = house.open().set_standby(Some("moved")).await;
+        assert!(matches!(refused, Err(StoreError::InTheAir { .. })), "{name}: {refused:?}");
+        assert_eq!(store.standby().await.unwrap(), None, "{name}");
+        store.settle(&flying, &Connection::Connected, IntentThen::StaysOpen).await.unwrap();
+        house.open().set_standby(Some("moved to sqlite:other.db")).await.unwrap();
+
+        let why = store.standby().await.unwrap();
+        assert_eq!(why.as_deref(), Some("moved to sqlite:other.db"), "{name}");
+        let refused = [
+            store.claim(&claim(&installation, "f2", later(9))).await.map(drop),
+            store.connect(&location(), &tokens(&location(), "2", later(9)), later(9)).await.map(drop),
+        ];
+        for refused in refused {
+            assert!(
+                matches!(&refused, Err(StoreError::Standby { why, .. }) if why.contains("other.db")),
+                "{name}: {refused:?}"
+            );
+        }
+        if store.can_park() {
+            let parked = store.park(&company(), &tokens(&company(), "p", later(9)), later(9)).await;
+            assert!(matches!(parked, Err(StoreError::Standby { .. })), "{name}: {parked:?}");
+        }
+        assert!(loaded(&store).await.tokens.access == installation.tokens.access, "{name}");
+        // An answer that came before is saved all the same.
+        let late = commit(&*store, &installation, "f1", tokens(&location(), "late", later(9)), later(9));
+        assert!(matches!(store.commit(&late).await.unwrap(), Committed::Saved(_)), "{name}");
+        store.set_standby(None).await.unwrap();
+        store.set_standby(None).await.unwrap();
+        let next = loaded(&store).await;
+        assert!(
+            matches!(store.claim(&claim(&next, "f3", later(10))).await.unwrap(), Claim::Ours { .. }),
+            "{name}"
+        );
+    });
+}
+
+#[test]
+fn what_is_parked_is_given_with_its_tokens_to_whoever_moves_it() {
+    run(async |name, house| {
+        let store = house.open();
+        if !store.can_park() {
+            connected(house).await;
+            assert!(store.parked_grants().await.unwrap().is_empty(), "{name}");
+            return;
+        }
+        let sets =
+            [(location(), "one"), (company(), "two")].map(|(id, set)| (id.clone(), tokens(&id, set, START)));
+        for (id, set) in &sets {
+            store.park(id, set, later(3)).await.unwrap();
+        }
+        let found = store.parked_grants().await.unwrap();
+        let listed = store.parked().await.unwrap();
+        assert_eq!(found.iter().map(|(parked, _)| parked.clone()).collect::<Vec<_>>(), listed, "{name}");
+        assert!(found.iter().zip(&sets).all(|((_, found), (_, set))| found == set), "{name}");
     });
 }

@@ -525,3 +525,90 @@ async fn a_change_is_told_once_to_each_who_asks() {
     store.note_check(&location("l1"), &check).await.expect("noted");
     assert!(other.changes(changes.mark).await.expect("changes").ids.is_empty(), "a note is no change");
 }
+
+#[tokio::test]
+async fn what_is_remembered_moves_to_other_records_as_it_is_and_only_once() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let (one, other) = (place.records(), elsewhere.records());
+    let keys = [key("k1", Reach::All), key("k2", Reach::These([location("l1")].into()))];
+    for key in &keys {
+        one.add_key(key).await.expect("room");
+    }
+    let line = |request_id: Option<&str>| AuditLine {
+        at: at(60_000),
+        key: KeyId("k1".into()),
+        id: location("l1"),
+        generation: 3,
+        count: 2,
+        request_id: request_id.map(str::to_owned),
+    };
+    let audit = [line(None), line(Some("r1")), line(Some("r2"))];
+    one.audit(&audit).await.expect("room");
+    let check = CheckRecord {
+        id: location("l1"),
+        at: at(5),
+        took: Duration::from_millis(7),
+        trigger: Trigger::Clock,
+        health: Health::Down,
+        code: Some("refused".into()),
+        // Words that look like the form in which bytes travel.
+        said: Some("\\x41 ação".into()),
+        steps: vec![StepRecord { name: "read".into(), ok: false, took: Duration::ZERO, trace_id: None }],
+    };
+    one.add_check(&check).await.expect("room");
+    let window =
+        Maintenance { id: "m1".into(), subject: None, from: at(1), until: at(99), reason: "x".into() };
+    one.plan_maintenance(&window).await.expect("room");
+    let (told, untold) = (notice_of("n1", "l1"), notice_of("n2", "l2"));
+    for (notice, id) in [(&told, "l1"), (&untold, "l2")] {
+        let standing = Standing {
+            subject: Subject::Installation(location(id)),
+            revision: 1,
+            health: Health::Down,
+            since: at(1),
+            failures: 2,
+            code: None,
+            said: None,
+            told: Health::Down,
+            told_at: Some(at(2)),
+            changes: vec![at(1)],
+        };
+        assert!(one.tell(&standing, Some(notice), &["webhook".to_owned()]).await.expect("told"));
+    }
+    let due = one.claim_deliveries(at(10), at(20), 1).await.expect("due");
+    one.delivered(&due[0], at(11)).await.expect("noted");
+    let left = if due[0].notice == told { untold } else { told };
+
+    let (_, mark) = other.keys(None).await.expect("keys").expect("some");
+    // A line at a time, and all of it twice: as after a kill in the middle.
+    for _ in 0..2 {
+        let mut after = None;
+        loop {
+            let page = one.lines(after.as_ref(), 1).await.expect("lines");
+            let Some(last) = page.last() else { break };
+            other.take_lines(&page).await.expect("room");
+            after = Some(last.clone());
+        }
+    }
+    let (found, _) = other.keys(Some(mark)).await.expect("keys").expect("a change");
+    assert_eq!(found, keys);
+    assert_eq!(other.audited(9).await.expect("lines"), one.audited(9).await.expect("lines"));
+    assert_eq!(other.checks(&CheckQuery { limit: 9, ..CheckQuery::default() }).await.expect("read"), [check]);
+    assert_eq!(other.maintenances(at(2)).await.expect("read"), [window]);
+    assert_eq!(other.standings().await.expect("read"), one.standings().await.expect("read"));
+    let due = other.claim_deliveries(at(30), at(40), 9).await.expect("due");
+    assert_eq!(due.into_iter().map(|due| due.notice).collect::<Vec<_>>(), [left], "what was told stays told");
+}
+
+fn notice_of(name: &str, id: &str) -> Notice {
+    Notice {
+        id: name.into(),
+        at: at(2),
+        subject: Subject::Installation(location(id)),
+        kind: NoticeKind::Trouble,
+        health: Health::Down,
+        since: at(1),
+        code: None,
+        said: None,
+    }
+}

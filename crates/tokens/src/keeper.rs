@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::admission::{Admission, InstallPolicy};
 use crate::clock::{Clock, Timestamp};
@@ -311,7 +311,12 @@ impl Keeper {
         let name = self.parts.name_flight();
         let (keeper, code) = (self.clone(), code.clone());
         let arrival = self.parts.launch(Air::Exchange(name.clone()), async move {
-            keeper.parts.store.reserve(&name).await?;
+            let store = &keeper.parts.store;
+            if let Some(why) = store.standby().await? {
+                // A code works once: it is not used up for a grant that would be refused.
+                return Err(StoreError::Standby { place: store.place(), why }.into());
+            }
+            store.reserve(&name).await?;
             let connected = keeper.exchange(&name, &code, unasked.as_ref()).await;
             if !matches!(connected, Err(KeeperError::Spooled(_)))
                 && let Err(error) = keeper.parts.store.free(&name).await
@@ -496,11 +501,12 @@ impl Parts {
         let (arrived, arrival) = watch::channel(None);
         in_the_air.insert(air.clone(), arrival.clone());
         let entry = Entry { parts: self.clone(), air };
-        tokio::spawn(async move {
+        let flight = async move {
             let landed = flight.await;
             drop(entry);
             arrived.send_replace(Some(landed));
-        });
+        };
+        tokio::spawn(flight.in_current_span());
         arrival
     }
 
@@ -553,7 +559,11 @@ impl Parts {
                 Err(error) => error,
             };
             // A store that has stopped believing the disk is well again only in another process.
-            let hopeless = matches!(error, StoreError::Poisoned { .. } | StoreError::NoRoomFor { .. });
+            // On standby, another store keeps these grants.
+            let hopeless = matches!(
+                error,
+                StoreError::Poisoned { .. } | StoreError::NoRoomFor { .. } | StoreError::Standby { .. }
+            );
             if hopeless || self.timing.commit_patience.is_some_and(|patience| began.elapsed() >= patience) {
                 return Err(error);
             }

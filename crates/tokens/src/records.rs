@@ -129,12 +129,38 @@ pub trait Records: Send + Sync {
     /// as long from `now` is from a clock that was ahead.
     async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
 
+    /// What is remembered and worth moving, a table after the other, from the first line behind `after`
+    /// on, `limit` at most. Visits and turns are of the moment and stay.
+    async fn lines(&self, _after: Option<&Line>, _limit: usize) -> Result<Vec<Line>, StoreError> {
+        Err(no_lines())
+    }
+
+    /// Adds lines of other records, those that are not here yet, all at once. Durable when it returns.
+    async fn take_lines(&self, _lines: &[Line]) -> Result<(), StoreError> {
+        Err(no_lines())
+    }
+
     /// Forgets checks, delivered notices, visits, turns and audit lines from before these instants.
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
 }
 
 fn no_queue() -> StoreError {
     StoreError::NoRoomFor { place: "the records".to_owned(), what: "events" }
+}
+
+fn no_lines() -> StoreError {
+    StoreError::NoRoomFor { place: "the records".to_owned(), what: "lines of other records" }
+}
+
+/// A row of the records on its way to other records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The table that it is of: they have the same names and columns in every kind of records.
+    pub table: String,
+    /// Where it lies in that table; says nothing elsewhere.
+    pub place: i64,
+    /// A JSON object: columns and their values; bytes are `\\x` and hexadecimal digits.
+    pub row: String,
 }
 
 /// A webhook of HighLevel's on its way to whoever acts on it. Its signature was verified.

@@ -760,6 +760,12 @@ pub enum StoreError {
         /// Why it is.
         why: String,
     },
+    /// A refresh of some process is in the air, so the store can't be put on standby yet.
+    #[error("a refresh is in the air at `{place}`")]
+    InTheAir {
+        /// The path or address.
+        place: String,
+    },
     /// It only follows another database.
     #[error("`{place}` is a standby of another database, and takes no writes")]
     ReadOnly {

@@ -11,7 +11,7 @@ use tokens::{
 };
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{error, warn};
+use tracing::{Instrument as _, error, warn};
 
 use crate::notify::{Beat, NotDelivered, Way, Words};
 use crate::upkeep::Upkeep;
@@ -201,7 +201,7 @@ impl Upkeep {
         let mut delivering = JoinSet::new();
         for delivery in due {
             let upkeep = self.clone();
-            delivering.spawn(async move { upkeep.deliver_and_note(&delivery).await });
+            delivering.spawn(async move { upkeep.deliver_and_note(&delivery).await }.in_current_span());
         }
         delivering.join_all().await;
     }

@@ -19,7 +19,7 @@ use tokens::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
 use crate::notify::{Heartbeat, Way};
@@ -159,7 +159,7 @@ impl Upkeep {
             // help for five seconds, and a lease that nobody renews lasts for four.
             for id in open.iter().filter(|id| seen.contains(*id)) {
                 if flights.len() < REFRESHES_AT_ONCE {
-                    flights.spawn(refresh_if_due(self.keeper.clone(), id.clone()));
+                    flights.spawn(refresh_if_due(self.keeper.clone(), id.clone()).in_current_span());
                 }
             }
             seen = open;
@@ -227,9 +227,11 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
+        // Another store keeps these grants: each of them would only be refused.
+        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
         let mut flights = JoinSet::new();
         let mut after: Option<Due> = None;
-        loop {
+        while !standby {
             let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -312,7 +314,7 @@ impl Upkeep {
             if *stop.borrow() {
                 break;
             }
-            flights.spawn(refresh_if_due(self.keeper.clone(), id));
+            flights.spawn(refresh_if_due(self.keeper.clone(), id).in_current_span());
         }
     }
 
@@ -332,7 +334,7 @@ impl Upkeep {
                 break;
             }
             let upkeep = self.clone();
-            checks.spawn(async move { upkeep.check_in_turn(&id, now).await });
+            checks.spawn(async move { upkeep.check_in_turn(&id, now).await }.in_current_span());
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
     let inside = Context {
         text: Text::new(text.lang),
         source: Source::of(settings(&sandbox, &folder)),
+        app: None,
         throwaway: true,
     };
 
@@ -105,7 +106,7 @@ async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
     let anywhere = Doors { private: Listen::Tcp(([127, 0, 0, 1], 0).into()), ..doors.clone() };
     let sockets = Sockets::bind(&doors, None).or_else(|_| Sockets::bind(&anywhere, None));
     let sockets = sockets.map_err(|taken| super::serve::not_bound(inside, &taken))?;
-    let service = Service::start(inside, settings, &sockets, doors.hosts).await?;
+    let service = Service::start(inside, vec![(inside, settings)], &sockets, doors.hosts).await?;
     Ok((service, sockets))
 }
 

@@ -39,8 +39,10 @@ pub(crate) async fn run(args: &ExecArgs, context: &Context) -> Result<Exit, Expl
     };
     let mut command = Command::new(program);
     command.args(arguments).env("GHL_ACCESS_TOKEN", token.access().expose());
-    for variable in variables::ALL.iter().filter(|variable| variable.secret) {
-        command.env_remove(variable.name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(variables::is_secret) {
+            command.env_remove(name);
+        }
     }
     harden::give_mask_back();
     // On success the program takes this process's place, and its exit code is ours.

@@ -28,6 +28,14 @@ use crate::wiring::Context;
 
 /// Runs a command to its exit code.
 pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Explained> {
+    let app;
+    let context = match command.is_about_one_app() {
+        true => {
+            app = context.of_one_app()?;
+            &app
+        }
+        false => context,
+    };
     match command {
         Command::Check(args) => check::run(&args, context).await,
         Command::Login(args) => login::run(args, context).await,

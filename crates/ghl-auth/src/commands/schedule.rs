@@ -72,6 +72,11 @@ fn here(text: &Text) -> Result<PathBuf, Explained> {
 
 fn job(context: &Context) -> Result<Job, Explained> {
     let text = &context.text;
+    let apps = context.of_each_app()?;
+    // An entry is for one check. What `--app` says stands in no file that it could read.
+    if apps.len() > 1 || context.app.is_some() {
+        return Err(Explained::new(text, "schedule_apps", Exit::Usage, &[]));
+    }
     let every_hours = context.settings(|config| config.run_interval())?;
     let Some(env_file) = context.source.env_file() else {
         return Err(Explained::new(text, "schedule_no_env", Exit::Usage, &[]));

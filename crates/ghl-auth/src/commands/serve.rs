@@ -30,16 +30,49 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
         return probe(context).await;
     }
     context.warn_of_source();
-    let (doors, settings) = context.settings(|config| {
+    let apps = context.of_each_app()?;
+    let (doors, settings) = settings_of(context, &apps, args)?;
+    let to_become = settings.first().and_then(Settings::to_become);
+    let sockets = Sockets::bind(&doors, to_become).map_err(|taken| not_bound(context, &taken))?;
+    let apps = apps.iter().zip(settings).collect();
+    let service = Service::start(context, apps, &sockets, doors.hosts.clone()).await?;
+    announce(context, &doors, &sockets);
+    systemd::ready();
+    watch(service, args, context, &doors, &sockets).await
+}
+
+/// Where the service listens, by the names of all apps' redirect addresses, and what each app needs.
+fn settings_of(
+    context: &Context,
+    apps: &[Context],
+    args: &ServeArgs,
+) -> Result<(Doors, Vec<Settings>), Explained> {
+    let read = Context::settings_of_each(apps, |config| {
         let doors = config.doors(args.i_expose_the_private_api);
         let settings = Settings::read(config);
         Some((doors?, settings?))
     })?;
-    let sockets = Sockets::bind(&doors, settings.to_become()).map_err(|taken| not_bound(context, &taken))?;
-    let service = Service::start(context, settings, &sockets, doors.hosts.clone()).await?;
-    announce(context, &doors, &sockets);
-    systemd::ready();
-    watch(service, args, context, &doors, &sockets).await
+    let (doors, settings): (Vec<Doors>, Vec<Settings>) = read.into_iter().unzip();
+    for (number, app) in apps.iter().enumerate() {
+        let callback = settings[number].callback();
+        let same = |other: &Settings| callback.is_some() && other.callback() == callback;
+        if let Some(other) = settings[..number].iter().position(same) {
+            // Codes may only go to the app that they were made for.
+            let variable = |app: &Context| app.source.name_of("GHL_REDIRECT_URI");
+            let arguments = [
+                ("one", variable(&apps[other]).into()),
+                ("other", variable(app).into()),
+                ("path", callback.unwrap_or_default().into()),
+                ("app", app.source.app().to_string().into()),
+            ];
+            return Err(Explained::new(&app.text, "one_callback", Exit::Usage, &arguments));
+        }
+    }
+    let mut all = context.settings(|config| config.doors(args.i_expose_the_private_api))?;
+    all.hosts.extend(doors.into_iter().flat_map(|doors| doors.hosts));
+    all.hosts.sort();
+    all.hosts.dedup();
+    Ok((all, settings))
 }
 
 pub(super) fn not_bound(context: &Context, taken: &Taken) -> Explained {
@@ -160,16 +193,14 @@ async fn begin_anew(
             let arguments = [("path", path.into()), ("why", unreadable.error.to_string().into())];
             Explained::new(&context.text, "env_file", Exit::Usage, &arguments)
         })?;
-        let anew = Context { text: Text::new(context.text.lang), source, throwaway: context.throwaway };
-        let (doors, settings) = anew.settings(|config| {
-            let doors = config.doors(args.i_expose_the_private_api);
-            let settings = Settings::read(config);
-            Some((doors?, settings?))
-        })?;
+        let text = Text::new(context.text.lang);
+        let anew = Context { text, source, app: context.app.clone(), throwaway: context.throwaway };
+        let apps = anew.of_each_app()?;
+        let (doors, settings) = settings_of(&anew, &apps, args)?;
         if !doors.are_at(bound) {
             output::talk(&context.text.say("serve-doors-stay", &[]));
         }
-        Service::start(&anew, settings, sockets, doors.hosts).await
+        Service::start(&anew, apps.iter().zip(settings).collect(), sockets, doors.hosts).await
     };
     match begun.await {
         Ok(new) => {

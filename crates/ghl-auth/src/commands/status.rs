@@ -5,9 +5,10 @@ mod tree;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tokens::store::{Counts, Listing, Order, Stand};
-use tokens::{Clock, Connection, Health, Overview, Store, Timestamp};
+use tokens::{Clock, Connection, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
+use crate::config::StoreSettings;
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339, span};
@@ -23,28 +24,45 @@ const PAGE: usize = 1000;
 
 pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Explained> {
     context.warn_of_source();
-    let settings = context.settings(|config| config.store())?;
-    let (store, _) = context.open_store(&settings, None).await?;
+    let apps = context.of_each_app()?;
+    let stores = Context::settings_of_each(&apps, |config| config.store())?;
+    let listing = asked_for(args);
+    if args.json {
+        return json_list(&apps, &stores, listing).await;
+    }
+    for (app, settings) in apps.iter().zip(&stores) {
+        if apps.len() > 1 {
+            let name = app.source.app().to_string();
+            output::headline(&context.text.say("status-app", &[("app", name.into())]));
+        }
+        show(app, settings, listing.clone()).await?;
+    }
+    Ok(Exit::Good)
+}
+
+/// Whom the command line asks for.
+fn asked_for(args: &StatusArgs) -> Listing {
     let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let listing = Listing {
+    Listing {
         company: args.company.clone(),
         standing: args.state,
         text: args.search.clone().filter(|text| !text.is_empty()),
         order: args.sort,
         limit: limit.unwrap_or(if args.all || args.json { usize::MAX } else { USUAL }),
         ..Listing::ALL
-    };
-    let counts = store.counts().await.map_err(|error| context.store_error(&error))?;
-    let address = settings.url.to_string();
-    if args.json {
-        return json_list(context, store.as_ref(), listing, &address, &counts).await;
     }
+}
+
+/// One app's installations, for people.
+async fn show(context: &Context, settings: &StoreSettings, listing: Listing) -> Result<(), Explained> {
+    let (store, _) = context.open_store(settings, None).await?;
+    let counts = store.counts().await.map_err(|error| context.store_error(&error))?;
     let is_all = Listing { limit: usize::MAX, order: Order::Id, ..listing.clone() } == Listing::ALL;
     let shown = tree::shown(store.as_ref(), listing).await.map_err(|error| context.store_error(&error))?;
     if shown.lines.is_empty() {
         let key = if is_all { "status-empty" } else { "status-none" };
-        output::answer(&context.text.say(key, &[("store", address.into())]));
-        return Ok(Exit::Good);
+        output::answer(&context.text.say(key, &[("store", settings.url.to_string().into())]));
+        return Ok(());
     }
     let now = SystemClock.now();
     output::answer(&table(context, &shown.lines, now).to_string());
@@ -64,42 +82,57 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
             output::error(&context.text, &trouble);
         }
     }
-    Ok(Exit::Good)
+    Ok(())
 }
 
-/// All of it as one document, of which only a page is in memory at a time.
+/// All of it as one document, of which only a page is in memory at a time. That of a single app names
+/// its store at the top, that of several each in a list.
 async fn json_list(
-    context: &Context,
-    store: &dyn Store,
+    apps: &[Context],
+    settings: &[StoreSettings],
     listing: Listing,
-    address: &str,
-    counts: &Counts,
 ) -> Result<Exit, Explained> {
-    let now = SystemClock.now();
-    let head = json!({ "store": address, "counts": counted(counts) }).to_string();
-    let mut text = format!("{},\"installations\":[", head.strip_suffix('}').unwrap_or(&head));
-    let (mut after, mut left, mut first) = (None, listing.limit, true);
-    loop {
-        let page = Listing { after: after.take(), limit: left.min(PAGE), ..listing.clone() };
-        let page = store.overview(&page).await.map_err(|error| context.store_error(&error))?;
-        left -= page.len();
-        for installation in &page {
-            let comma = if first { "\n" } else { ",\n" };
-            first = false;
-            text.push_str(comma);
-            text.push_str(&document(context, installation, now).to_string());
-        }
-        after = page.into_iter().next_back();
-        let is_over = after.is_none() || left == 0;
-        if is_over {
-            text.push_str("\n]}\n");
-        }
-        // A reader that has gone away wants no more.
-        if output::raw(text.as_bytes()).is_err() || is_over {
-            return Ok(Exit::Good);
-        }
-        text.clear();
+    let mut stores = Vec::new();
+    let mut heads = Vec::new();
+    for (app, settings) in apps.iter().zip(settings) {
+        let (store, _) = app.open_store(settings, None).await?;
+        let counts = store.counts().await.map_err(|error| app.store_error(&error))?;
+        heads.push(json!({
+            "app": app.source.app().to_string(),
+            "store": settings.url.to_string(),
+            "counts": counted(&counts),
+        }));
+        stores.push(store);
     }
+    let head = if heads.len() == 1 { heads.remove(0) } else { json!({ "apps": heads }) }.to_string();
+    let mut text = format!("{},\"installations\":[", head.strip_suffix('}').unwrap_or(&head));
+    let (now, mut first) = (SystemClock.now(), true);
+    for (app, store) in apps.iter().zip(&stores) {
+        let (mut after, mut left) = (None, listing.limit);
+        while left > 0 {
+            let page = Listing { after: after.take(), limit: left.min(PAGE), ..listing.clone() };
+            let page = store.overview(&page).await.map_err(|error| app.store_error(&error))?;
+            left -= page.len();
+            for installation in &page {
+                text.push_str(if first { "\n" } else { ",\n" });
+                first = false;
+                text.push_str(&document(app, installation, now).to_string());
+            }
+            // A reader that has gone away wants no more.
+            if output::raw(text.as_bytes()).is_err() {
+                return Ok(Exit::Good);
+            }
+            text.clear();
+            after = page.into_iter().next_back();
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    text.push_str("\n]}\n");
+    // A reader that has gone away wants no more.
+    let _ = output::raw(text.as_bytes());
+    Ok(Exit::Good)
 }
 
 fn counted(counts: &Counts) -> Value {
@@ -222,6 +255,7 @@ fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option
 
 fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value {
     json!({
+        "app": context.source.app().to_string(),
         "kind": installation.id.kind(),
         "id": installation.id.as_str(),
         "company_id": installation.company.as_ref().map(tokens::CompanyId::as_str),

@@ -3,6 +3,7 @@
 //! Each command asks for the groups of settings that it needs. What is missing or malformed in any
 //! of them is collected, so that one error lists it all.
 
+mod apps;
 mod env_file;
 mod service;
 mod source;
@@ -17,6 +18,7 @@ use store::{InvalidKey, InvalidStoreUrl, Key, Keys, StoreUrl};
 use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, InstallationId, LocationId};
 use tracing_subscriber::filter::Targets;
 
+pub(crate) use apps::App;
 pub(crate) use service::{Doors, Listen};
 use source::BadFile;
 pub(crate) use source::{Found, Source};
@@ -26,6 +28,8 @@ use crate::text::{Arg, Text};
 /// What is wrong with one variable.
 #[derive(Debug)]
 pub(crate) struct Fault {
+    /// The variable as it is written for the app.
+    pub(crate) name: String,
     pub(crate) variable: &'static variables::Variable,
     pub(crate) problem: Problem,
 }
@@ -50,6 +54,15 @@ pub(crate) struct Config<'a> {
 pub(crate) struct StoreSettings {
     pub(crate) url: StoreUrl,
     pub(crate) keys: Keys,
+    /// Where answers land when the store is on a network.
+    pub(crate) spool: PathBuf,
+}
+
+impl StoreSettings {
+    /// What of it is on this machine's disk.
+    pub(crate) fn on_disk(&self) -> &Path {
+        self.url.path().unwrap_or(&self.spool)
+    }
 }
 
 /// How HighLevel is reached.
@@ -128,11 +141,21 @@ impl<'a> Config<'a> {
         let old = self.optional("GHL_AUTH_OLD_KEYS").unwrap_or_default();
         let old = old.split(',').map(str::trim).filter(|text| !text.is_empty());
         let old: Vec<Key> = old.filter_map(|text| self.key("GHL_AUTH_OLD_KEYS", text)).collect();
-        let url = url?;
-        if matches!(url, StoreUrl::Sqlite(_)) && current.is_none() && !self.is_faulty("GHL_AUTH_KEY") {
+        let url = match (url?, self.source.app().name()) {
+            (url, None) => url,
+            (url, Some(app)) => match url.for_app(app) {
+                Some(url) => url,
+                None => return self.malformed("GHL_STORE", "bad-store-apps", vec![("app", app.to_owned())]),
+            },
+        };
+        if matches!(url, StoreUrl::Sqlite(_) | StoreUrl::Postgres(_))
+            && current.is_none()
+            && !self.is_faulty("GHL_AUTH_KEY")
+        {
             self.fault("GHL_AUTH_KEY", Problem::Missing);
         }
-        Some(StoreSettings { url, keys: Keys { current, old } })
+        let spool = PathBuf::from("ghl_auth.spool");
+        Some(StoreSettings { url, keys: Keys { current, old }, spool })
     }
 
     pub(crate) fn api(&mut self) -> Option<ApiSettings> {
@@ -227,7 +250,11 @@ impl<'a> Config<'a> {
     }
 
     pub(crate) fn microservice_name(&mut self) -> String {
-        self.optional("MICROSERVICE_NAME").unwrap_or_else(|| "AuthServicePadrao".into())
+        let name = self.optional("MICROSERVICE_NAME").unwrap_or_else(|| "AuthServicePadrao".into());
+        match self.source.app().name() {
+            None => name,
+            Some(app) => format!("{name} ({app})"),
+        }
     }
 
     /// Hours between two checks.
@@ -337,7 +364,8 @@ impl<'a> Config<'a> {
 
     fn fault(&mut self, name: &'static str, problem: Problem) {
         if !self.is_faulty(name) {
-            self.faults.push(Fault { variable: variables::named(name), problem });
+            let variable = variables::named(name);
+            self.faults.push(Fault { name: self.source.name_of(name), variable, problem });
         }
     }
 
@@ -362,7 +390,7 @@ fn bad_store(error: &InvalidStoreUrl) -> &'static str {
     match error {
         InvalidStoreUrl::UnknownKind => "bad-store-kind",
         InvalidStoreUrl::NoPath(_) => "bad-store-path",
-        InvalidStoreUrl::PostgresNotYet => "bad-store-postgres",
+        _ => "bad-store-postgres",
     }
 }
 
@@ -386,11 +414,11 @@ impl Fault {
             }
         };
         let meaning = text.say(&format!("var-{}", self.variable.name), &[]);
-        let example = format!("{}={}", self.variable.name, self.variable.example);
+        let example = format!("{}={}", self.name, self.variable.example);
         text.say(
             "config-fault",
             &[
-                ("name", self.variable.name.into()),
+                ("name", self.name.as_str().into()),
                 ("problem", problem.into()),
                 ("meaning", meaning.into()),
                 ("example", example.into()),

@@ -7,8 +7,9 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::apps::App;
 use super::env_file;
-use super::variables;
+use super::variables::{self, Whose};
 use crate::text::Text;
 
 /// More than anyone writes into an `.env`, and less than a device that never ends.
@@ -17,8 +18,10 @@ const LONGEST_ENV_FILE: u64 = 1024 * 1024;
 const LONGEST_SECRET: u64 = 64 * 1024;
 
 /// Everything that was said about how to run, unparsed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
+    /// Whose settings are found.
+    app: App,
     process: HashMap<String, String>,
     file: HashMap<String, String>,
     /// Names whose values a container runtime passed with quotes or comments.
@@ -88,6 +91,16 @@ impl Source {
         Self { process, ..Self::default() }
     }
 
+    /// The same for another app.
+    pub(crate) fn of_app(&self, app: App) -> Self {
+        Self { app, ..self.clone() }
+    }
+
+    /// Whose settings are found.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
     /// The assignments in the text of an `.env` file.
     pub(crate) fn pairs(text: &str) -> HashMap<String, String> {
         env_file::parse(text).0
@@ -107,8 +120,26 @@ impl Source {
         self.env_file.as_ref().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone()))
     }
 
-    /// The value of `name`, which counts as unset when it is empty. A secret may be in a file.
+    /// The value of `name`, one of our variables, for the app.
     pub(crate) fn find(&self, name: &str) -> Found {
+        self.look_for(&self.name_of(name))
+    }
+
+    /// The variable that holds the app's value of `name`.
+    pub(crate) fn name_of(&self, name: &str) -> String {
+        let own = self.app.variable(name);
+        match variables::named(name).whose {
+            Whose::Everyones => name.to_owned(),
+            Whose::EachApps => own,
+            Whose::EachAppsOrEveryones => match self.look_for(&own) {
+                Found::Nothing => name.to_owned(),
+                Found::Value(_) | Found::BadFile { .. } => own,
+            },
+        }
+    }
+
+    /// The value of a variable, which counts as unset when it is empty. A secret may be in a file.
+    fn look_for(&self, name: &str) -> Found {
         let set = |values: &HashMap<String, String>, name: &str| {
             values.get(name).filter(|value| !value.is_empty()).cloned()
         };

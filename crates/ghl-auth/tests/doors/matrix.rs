@@ -56,7 +56,7 @@ fn welcome(entry: &Entry) -> u16 {
         ("GET", "/livez" | "/readyz" | "/metrics" | "/openapi.json") => 200,
         ("GET", "/v1/locations/{id}/token") => 200,
         ("GET", "/v1/installations" | "/v1/installations/{kind}/{id}" | "/v1/checks") => 200,
-        ("GET", "/v1/parked" | "/v1/maintenances") => 200,
+        ("GET", "/v1/apps" | "/v1/parked" | "/v1/maintenances") => 200,
         // The refresh is not due: the token of this generation is as fresh as they come.
         ("POST", "/v1/locations/{id}/token/refused") => 409,
         // No company is connected, nothing is parked, and no maintenance goes on.

@@ -84,9 +84,9 @@ fn replicas_are_killed_again_and_again_and_the_others_serve_everyone() {
     let house = House::with(12);
     let key = house.api_key();
     let mut replicas = house.replicas(3);
-    house.sandbox.fault(
-        Fault::new(FaultKind::delay(Duration::from_millis(150))).on(Matcher::Refresh).until_cleared(),
-    );
+    house
+        .sandbox
+        .fault(Fault::new(FaultKind::delay(Duration::from_millis(150))).on(Matcher::Refresh).until_cleared());
     let keeper = house.keeper(Timing::default());
     let (over, asked, mut kills) = (AtomicBool::new(false), AtomicUsize::new(0), 0);
     // Each address with the number of its life: who asks the dead, or someone about to die, gets nothing.
@@ -148,7 +148,11 @@ fn replicas_are_killed_again_and_again_and_the_others_serve_everyone() {
     // What the last dead has left in the air is taken up.
     let settled = Instant::now();
     let store = house.store();
-    while house.block_on(store.list(None, usize::MAX)).expect("the store").iter().any(|it| it.intent.is_some())
+    while house
+        .block_on(store.list(None, usize::MAX))
+        .expect("the store")
+        .iter()
+        .any(|it| it.intent.is_some())
         && settled.elapsed() < Duration::from_secs(20)
     {
         std::thread::sleep(Duration::from_millis(100));

@@ -14,8 +14,8 @@ use serde_json::Value;
 use store::{Key, Keys, StoreUrl};
 use tempfile::TempDir;
 use tokens::{
-    AuthorizationCode, Clock as _, ClientSecret, Installation, InstallationId, Keeper, Store, TestClock,
-    Timestamp, Timing,
+    AuthorizationCode, ClientSecret, Installation, InstallationId, Keeper, Store, TestClock, Timestamp,
+    Timing,
 };
 
 use crate::support::{HOUR, PAST_THE_WINDOW, REDIRECT_URI, short_tokens};
@@ -147,7 +147,9 @@ impl House {
         let store = self.store();
         let kept = self.block_on(store.list(None, usize::MAX)).expect("the store");
         let is_current = |kept: &Installation| {
-            kept.tokens.refresh_token().is_some_and(|token| self.sandbox.is_current_refresh_token(token.expose()))
+            kept.tokens
+                .refresh_token()
+                .is_some_and(|token| self.sandbox.is_current_refresh_token(token.expose()))
         };
         let mut lost: Vec<String> =
             kept.iter().filter(|kept| !is_current(kept)).map(|kept| format!("{} is lost", kept.id)).collect();

@@ -119,14 +119,18 @@ fn connections_that_the_database_ends_at_random_lose_nothing_and_save_nothing_tw
         let wrong = house.block_on(async {
             let mut lanes = tokio::task::JoinSet::new();
             for (lane, id) in house.ids.iter().enumerate() {
-                let (keepers, id, rounds) = (keepers.clone(), id.clone(), refreshes.div_ceil(house.ids.len()));
+                let (keepers, id, rounds) =
+                    (keepers.clone(), id.clone(), refreshes.div_ceil(house.ids.len()));
                 lanes.spawn(async move {
                     let mut wrong = Vec::new();
                     for round in 0..rounds {
                         // Who could not even begin, or look, says so, and nothing has happened.
                         let refreshed = keepers[(lane + round) % 3].refresh(&id).await;
                         if let Err(error) = refreshed
-                            && !matches!(error, tokens::KeeperError::Store(_) | tokens::KeeperError::Spooled(_))
+                            && !matches!(
+                                error,
+                                tokens::KeeperError::Store(_) | tokens::KeeperError::Spooled(_)
+                            )
                         {
                             wrong.push(format!("{id}, round {round}: {error}"));
                         }
@@ -173,14 +177,15 @@ fn nothing_is_sent_without_a_lease_while_someone_locks_the_table_and_serving_goe
         assert_eq!(replica.token(&key, id).status, 200);
     }
     let sent = house.sandbox.counts().refreshes;
-    let mut foreign = session(&server, &format!("BEGIN; LOCK TABLE {schema}.installations IN ACCESS EXCLUSIVE MODE;"));
+    let mut foreign =
+        session(&server, &format!("BEGIN; LOCK TABLE {schema}.installations IN ACCESS EXCLUSIVE MODE;"));
     let locked = Instant::now();
     let refresh = house.run(&["refresh", "--location", house.ids[0].as_str()]);
     assert!(!refresh.status.success(), "it refreshed without a lease");
     println!("refused after {:?}", locked.elapsed());
     // More callers than there are connections.
+    let path = format!("/v1/locations/{}/token?minimum_life=3600", house.ids[1].as_str());
     std::thread::scope(|scope| {
-        let path = format!("/v1/locations/{}/token?minimum_life=3600", house.ids[1].as_str());
         let waiting: Vec<_> =
             (0..40).map(|_| scope.spawn(|| crate::house::get(&replica.address, &key, &path))).collect();
         for id in house.ids.iter().cycle().take(20) {

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sandbox::{Fault, FaultKind, Matcher};
-use tokens::issuer::{Issuer as _, Reading};
 use tokens::store::{Commit, Committed, FlightId};
-use tokens::{Clock as _, KeeperError};
+use tokens::{Clock as _, Issuer as _, KeeperError, Reading};
 
 use crate::house::House;
 use crate::support::PAST_THE_WINDOW;

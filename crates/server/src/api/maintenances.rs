@@ -10,10 +10,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokens::Subject;
-use tokens::records::{Maintenance, Reach};
+use tokens::records::Maintenance;
 
 use super::{InPath, bad, document, id_in_path, json as read};
-use crate::auth::{Caller, Forbidden};
+use crate::auth::Caller;
 use crate::copies::rfc3339;
 use crate::error::Problem;
 use crate::front::{Front, RequestId};
@@ -83,10 +83,7 @@ pub(crate) async fn end(
 
 /// A maintenance silences alarms: that takes a key that reaches everything.
 fn whole_house(front: &Front, caller: &Caller) -> Result<(), Problem> {
-    match caller.key.record.reach {
-        Reach::All => Ok(()),
-        Reach::These(_) => Err(Problem::forbidden(front.house.speech.as_ref(), Forbidden::Reach)),
-    }
+    caller.reaches_all().map_err(|forbidden| Problem::forbidden(front.house.speech.as_ref(), forbidden))
 }
 
 fn described(window: &Maintenance) -> Value {

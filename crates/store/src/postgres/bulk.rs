@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use tokens::store::Removed;
-use tokens::{Installation, InstallationId, StoreError, Version};
+use tokens::{Installation, InstallationId, StoreError, Timestamp, Version};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -13,6 +13,7 @@ use super::grants::Written;
 use super::pool::{Failure, Transaction, Values};
 use super::rows::{NO_VERSION, number, version, whose};
 use super::settings;
+use crate::spool::Spool;
 
 /// So many go into one transaction: enough that its flush costs little, few enough that nobody waits
 /// long for a row.
@@ -84,12 +85,26 @@ impl PostgresStore {
         for row in transaction.ask(&self.pool.sql(sql), asked).await? {
             there.insert(whose(&row)?, version(row.try_get(2)?, row.try_get(3)?));
         }
+        let sql = "SELECT r.kind, r.id, r.epoch, r.generation, r.removed_at FROM @.removed r
+            JOIN unnest($1::text[], $2::text[]) AS n (kind, id) ON r.kind = n.kind AND r.id = n.id
+            ORDER BY r.kind, r.id FOR UPDATE OF r";
+        let mut gone = std::collections::HashMap::new();
+        for row in transaction.ask(&self.pool.sql(sql), asked).await? {
+            let at = Timestamp::from_millis(row.try_get(4)?);
+            gone.insert(whose(&row)?, (version(row.try_get(2)?, row.try_get(3)?), at));
+        }
+        // A backup does not bring back what was taken out of service since.
+        let is_gone = |it: &Installation| {
+            gone.get(&it.id).is_some_and(|(removed, at)| {
+                *removed >= it.version || (*removed == NO_VERSION && *at >= it.connected_at)
+            })
+        };
         // What comes twice goes in once, at its latest version.
         let mut wanted: std::collections::HashMap<&InstallationId, &Installation> =
             std::collections::HashMap::new();
         for it in installations {
             let at_least = there.get(&it.id).copied().max(wanted.get(&it.id).map(|other| other.version));
-            if at_least.is_none_or(|version| it.version > version) {
+            if !is_gone(it) && at_least.is_none_or(|version| it.version > version) {
                 wanted.insert(&it.id, it);
             }
         }
@@ -105,8 +120,8 @@ impl PostgresStore {
         });
         let rows = sealed.await.map_err(|error| Failure::NoConnection(error.into()))??;
         self.copy_in(&transaction, &rows).await?;
-        let ids: Vec<String> = rows.iter().map(|(row, _)| row.id().to_owned()).collect();
-        let kinds: Vec<&str> = rows.iter().map(|(row, _)| row.kind()).collect();
+        let back_ids = rows.iter().map(|(row, _)| (row.kind(), row.id()));
+        let (kinds, ids): (Vec<&str>, Vec<&str>) = back_ids.unzip();
         let back = "DELETE FROM @.removed r USING unnest($1::text[], $2::text[]) AS n (kind, id)
             WHERE r.kind = n.kind AND r.id = n.id";
         let values: Values<'_> = &[(&kinds, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)];
@@ -201,10 +216,20 @@ impl PostgresStore {
     pub(super) async fn sealed_anew(&self, limit: usize) -> Result<usize, Failure> {
         let Some(current) = self.vault.sealer.current_id() else { return Ok(0) };
         let mut done = 0;
+        let mut unopened = None;
         for table in TABLES {
             if done < limit {
-                done += self.seal_some_anew(table, &current, limit - done).await?;
+                match self.seal_some_anew(table, &current, limit - done).await {
+                    Ok(count) => done += count,
+                    Err(Failure::Store(error)) => unopened = Some(error),
+                    Err(failure) => return Err(failure),
+                }
             }
+        }
+        if done == 0
+            && let Some(unopened) = unopened
+        {
+            return Err(unopened.into());
         }
         // Counting all of them again and again would cost more than sealing them.
         let known = self.left_to_seal.load(Ordering::Acquire);
@@ -213,10 +238,15 @@ impl PostgresStore {
             _ => self.under_other_keys(&current).await?,
         };
         self.left_to_seal.store(i64::try_from(left).unwrap_or(i64::MAX), Ordering::Release);
-        if left == 0 {
+        if left > 0 {
+            return Ok(left);
+        }
+        // Answers that wait beside are opened by those that replay them, and then are gone.
+        let waiting = self.beside(Spool::under_other_keys).await?;
+        if waiting == 0 {
             self.name_the_key(&current).await?;
         }
-        Ok(left)
+        Ok(waiting)
     }
 
     async fn under_other_keys(&self, current: &str) -> Result<usize, Failure> {
@@ -256,7 +286,7 @@ impl PostgresStore {
         }
         let vault = self.vault.clone();
         let seal = tokio::task::spawn_blocking(move || {
-            let mut anew = Vec::with_capacity(rows.len());
+            let (mut anew, mut unopened) = (Vec::with_capacity(rows.len()), None);
             for row in &rows {
                 let id = whose(row)?;
                 let at = match field {
@@ -264,11 +294,16 @@ impl PostgresStore {
                     _ => version(row.try_get("epoch")?, row.try_get("generation")?),
                 };
                 let place = vault.seal_place(&id, at, field);
-                let opened = vault.sealer.open(&place, row.try_get("sealed")?);
-                let plain = opened.map_err(|why| why.at(format!("{}: {id}", vault.place)))?;
-                anew.push((id.clone(), at, vault.seal_bytes(&id, at, field, &plain)?));
+                match vault.sealer.open(&place, row.try_get("sealed")?) {
+                    Ok(plain) => anew.push((id.clone(), at, vault.seal_bytes(&id, at, field, &plain)?)),
+                    Err(why) => unopened = unopened.or(Some(why.at(format!("{}: {id}", vault.place)))),
+                }
             }
-            Ok::<_, Failure>(anew)
+            match (anew.is_empty(), unopened) {
+                // What does not open holds up nothing else.
+                (true, Some(unopened)) => Err(unopened.into()),
+                _ => Ok::<_, Failure>(anew),
+            }
         });
         let anew = seal.await.map_err(|error| Failure::NoConnection(error.into()))??;
         let kinds: Vec<&str> = anew.iter().map(|(id, _, _)| id.kind()).collect();

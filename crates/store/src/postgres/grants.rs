@@ -266,33 +266,33 @@ impl PostgresStore {
                 (&company, Type::TEXT),
                 (&at.as_millis(), Type::INT8),
             ];
-            let dropped = "DELETE FROM @.parked WHERE at < $4
-                AND (kind = $1 AND id = $2 OR kind = 'location' AND company = $3)";
-            transaction.ask(&self.pool.sql(dropped), values).await?;
             // Each is held in the same order, whoever else does the same.
             let sql = "SELECT kind, id, connected_at <= $4 AS gone FROM @.installations
                 WHERE kind = $1 AND id = $2 OR kind = 'location' AND company = $3
                 ORDER BY kind DESC, id FOR UPDATE";
-            let (mut gone, mut stays) = (Vec::new(), false);
+            let mut gone = Vec::new();
             for row in transaction.ask(&self.pool.sql(sql), values).await? {
                 let whose = whose(&row)?;
                 match row.try_get("gone")? {
                     true => gone.push(whose),
-                    false => stays |= whose == *id,
+                    // It was connected later: what happened before says nothing about it.
+                    false if whose == *id => return Ok(Vec::new()),
+                    false => {}
                 }
             }
             for id in &gone {
                 self.take_out(&transaction, id, at).await?;
             }
-            if !stays && !gone.contains(id) {
-                let note = "INSERT INTO @.removed (kind, id, epoch, generation, removed_at, changed)
-                    VALUES ($1, $2, 0, 0, $3, pg_current_xact_id()::text::bigint)
-                    ON CONFLICT (kind, id) DO UPDATE
-                        SET removed_at = greatest(removed.removed_at, excluded.removed_at)";
-                let values: Values<'_> =
-                    &[(&id.kind(), Type::TEXT), (&id.as_str(), Type::TEXT), (&at.as_millis(), Type::INT8)];
-                transaction.ask(&self.pool.sql(note), values).await?;
-            }
+            let note = "INSERT INTO @.removed (kind, id, epoch, generation, removed_at, changed)
+                VALUES ($1, $2, 0, 0, $3, pg_current_xact_id()::text::bigint)
+                ON CONFLICT (kind, id) DO UPDATE SET removed_at = excluded.removed_at
+                WHERE removed.removed_at < excluded.removed_at";
+            let noted: Values<'_> =
+                &[(&id.kind(), Type::TEXT), (&id.as_str(), Type::TEXT), (&at.as_millis(), Type::INT8)];
+            transaction.ask(&self.pool.sql(note), noted).await?;
+            let dropped = "DELETE FROM @.parked WHERE at <= $4
+                AND (kind = $1 AND id = $2 OR company = $3)";
+            transaction.ask(&self.pool.sql(dropped), values).await?;
             self.forget_removed(&transaction, now).await?;
             self.end(transaction).await?;
             Ok(gone)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokens::store::{Counts, Due, Listing, Order, Stand};
-use tokens::{InstallationId, Overview, Timestamp};
+use tokens::{CompanyId, InstallationId, Overview, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -117,6 +117,12 @@ pub(super) async fn check_due(
 
 fn due(row: &Row) -> Result<Due, Failure> {
     Ok(Due { at: Timestamp::from_millis(row.try_get("at")?), id: whose(row)? })
+}
+
+pub(super) async fn companies(pool: &Pool) -> Result<Vec<CompanyId>, Failure> {
+    let sql = "SELECT id FROM @.installations WHERE kind = 'company' ORDER BY id";
+    let rows = pool.query(&pool.sql(sql), &[]).await?;
+    Ok(rows.iter().filter_map(|row| row.try_get::<_, &str>(0).ok()?.parse().ok()).collect())
 }
 
 pub(super) async fn counts(pool: &Pool) -> Result<Counts, Failure> {

@@ -82,11 +82,7 @@ pub(super) async fn set_standby(pool: &Pool, why: Option<&str>) -> Result<(), Fa
     );
     let flying: i64 = transaction.one(&sql, &[]).await?.try_get(0)?;
     if flying > 0 {
-        let why = match flying {
-            1 => "a refresh is under way; try again in a few seconds".to_owned(),
-            many => format!("{many} refreshes are under way; try again in a few seconds"),
-        };
-        return Err(Failure::NoConnection(why.into()));
+        return Err(StoreError::InTheAir { place: pool.place().to_owned() }.into());
     }
     let sql = pool.sql(
         "INSERT INTO @.meta VALUES ('standby', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

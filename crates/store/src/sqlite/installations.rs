@@ -135,10 +135,10 @@ pub(super) struct Prepared {
 }
 
 /// A set as it is to rest.
-struct Sealed {
-    set: Vec<u8>,
+pub(super) struct Sealed {
+    pub(super) set: Vec<u8>,
     /// Of its refresh token, where it has one of its own.
-    fingerprint: Option<Vec<u8>>,
+    pub(super) fingerprint: Option<Vec<u8>>,
 }
 
 // Looks.
@@ -336,6 +336,7 @@ impl Rows<'_> {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<Installation, Failure> {
+        self.refuse_on_standby()?;
         let stored = self.find(id)?;
         let found = stored.clone().map(|stored| self.open(stored)).transpose()?;
         let kept = found.as_ref().is_some_and(|found| change::is_same(&found.tokens, tokens));
@@ -355,7 +356,7 @@ impl Rows<'_> {
     }
 
     /// Writes a row anew, with its set, over what was there; `kept` says that the set before stays.
-    fn save(
+    pub(super) fn save(
         &self,
         installation: &Installation,
         over: Option<Stored>,
@@ -425,6 +426,7 @@ impl Rows<'_> {
     }
 
     pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {
+        self.refuse_on_standby()?;
         let stored = match self.claimable(claim)? {
             Ok(stored) => stored,
             Err(refusal) => return Ok(refusal),
@@ -584,12 +586,12 @@ impl Rows<'_> {
 }
 
 /// The inverse of `number`; what was altered to be negative opens no seal anyway.
-fn counter(number: i64) -> u64 {
+pub(super) fn counter(number: i64) -> u64 {
     number.unsigned_abs()
 }
 
 /// A counter as SQLite's integer; none gets near the limit.
-fn number(count: u64) -> i64 {
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -14,7 +14,7 @@ use crate::seal::Place;
 pub(super) const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A grant that is parked belongs to no version of an installation yet.
-const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
+pub(super) const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
 
 impl Rows<'_> {
     /// The number of the next change.
@@ -50,7 +50,7 @@ impl Rows<'_> {
         Place::field(self.store_id, id, NO_VERSION, "parked")
     }
 
-    fn opened_parked(&self, id: &InstallationId, sealed: &[u8]) -> Result<TokenSet, StoreError> {
+    pub(super) fn opened_parked(&self, id: &InstallationId, sealed: &[u8]) -> Result<TokenSet, StoreError> {
         let place = || format!("{}: {id}", self.path.display());
         let odd = |odd: Odd| StoreError::Unreadable { place: place(), why: odd.0 };
         let plain = self.sealer.open(&self.parked_place(id), sealed).map_err(|why| why.at(place()))?;
@@ -79,6 +79,7 @@ impl Rows<'_> {
     }
 
     pub(super) fn park(&self, id: &InstallationId, tokens: &TokenSet, now: Timestamp) -> Result<(), Failure> {
+        self.refuse_on_standby()?;
         let sealed = self.sealed_parked(id, tokens)?;
         let company = tokens.company.as_ref().map(CompanyId::as_str);
         self.transaction
