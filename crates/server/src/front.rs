@@ -206,12 +206,12 @@ impl Front {
                 Err(_) => "it takes too long".to_owned(),
             };
             warn!(problem, "the store does not say what changed");
-            mark = Mark::default();
             self.metrics.store_answers(false);
             // What can't be compared any more is not handed out from memory, unless a whole network lies
-            // in between: see `is_cut_off`. All of it is dropped when the store answers again.
+            // in between: see `is_cut_off`. What changed meanwhile is told behind the same mark.
             if !self.is_remote {
                 self.copies.drop_all();
+                mark = Mark::default();
             }
         }
     }

@@ -247,7 +247,8 @@ impl Flight {
                 let said = "another process has been refreshing for too long".to_owned();
                 return Err(KeeperError::Unanswered { said });
             }
-            sleep(timing.look_every).await;
+            // Seldom enough that many who wait for long don't keep a database busy with their looking.
+            sleep((began.elapsed() / 4).clamp(timing.look_every, timing.look_every * 8)).await;
         }
     }
 

@@ -27,6 +27,9 @@ use crate::token_set::{Grant, TokenSet};
 /// How many refreshes may be in the air at once in one process: what a power cut can hurt.
 const FLIGHTS_AT_ONCE: usize = 8;
 
+/// A flight that has just begun is left to whoever flies it.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// A grant is not refreshed twice within this time because a caller says that HighLevel refused it.
 const REFUSED_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 
@@ -200,7 +203,12 @@ impl Keeper {
     /// have got it since.
     pub async fn refresh_if_due(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
         let present = self.load(id).await?;
-        match present.overview().is_refresh_due(self.parts.clock.now()) {
+        let now = self.parts.clock.now();
+        // Replicas come to the same installations at once: who is there first has them, and the others go
+        // on to the next.
+        let begun_just_now = |since: Timestamp| now.apart(since) < ON_ITS_WAY;
+        let is_taken = present.intent.as_ref().is_some_and(|intent| begun_just_now(intent.since));
+        match present.overview().is_refresh_due(now) && !is_taken {
             true => self.fly(present).await,
             false => Ok(present),
         }

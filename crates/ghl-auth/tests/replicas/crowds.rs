@@ -26,7 +26,7 @@ fn whatever_is_due_at_once_is_refreshed_once_by_three_replicas_with_a_crowd_befo
                     let ids = house.ids.iter().cycle().skip(number * 7).take(house.ids.len());
                     ids.map(|id| (id, replica.token(key, id)))
                         .filter(|(_, answer)| answer.status != 200 || answer.generation() != 2)
-                        .map(|(id, answer)| format!("{id}: {answer:?}"))
+                        .map(|(id, answer)| format!("{id}: {answer:?} {}", replica.log()))
                         .collect::<Vec<_>>()
                 })
             })
@@ -71,7 +71,7 @@ fn slow_and_lost_answers_lose_nothing_among_three_replicas() {
                     let (one, other) = (&keepers[(lane + round) % 3], &keepers[(lane + round + 1) % 3]);
                     let (one, other) = tokio::join!(one.refresh(&id), other.refresh(&id));
                     for error in [one.err(), other.err()].into_iter().flatten() {
-                        wrong.push(format!("{id}: {error}"));
+                        wrong.push(format!("{id}: {error:?}"));
                     }
                 }
                 wrong
