@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What the server knows its only user by.
-pub const PASSWORD: &str = "a-password-of-the-tests";
+pub(crate) const PASSWORD: &str = "a-password-of-the-tests";
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
     // The pipe in it: closed when this process ends.
@@ -29,7 +29,7 @@ pub struct Server {
 
 /// Whether the tests that need PostgreSQL are to be left out: only where someone said so, and never
 /// where they are to show that all is well.
-pub fn is_left_out() -> bool {
+pub(crate) fn is_left_out() -> bool {
     let left_out =
         std::env::var_os("GHL_AUTH_WITHOUT_POSTGRES").is_some() && std::env::var_os("CI").is_none();
     if left_out {
@@ -39,7 +39,7 @@ pub fn is_left_out() -> bool {
 }
 
 /// The server of this process.
-pub fn server() -> &'static Server {
+pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| Server::start(&[]))
 }
@@ -60,7 +60,7 @@ fn programs() -> PathBuf {
 }
 
 /// A program of PostgreSQL's, as a user that it takes: not root.
-pub fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let path = programs().join(name);
     let is_root = fs::metadata("/proc/self").map(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
     let mut command = match is_root.unwrap() {
@@ -76,7 +76,7 @@ pub fn program(name: &str) -> Command {
 }
 
 /// A folder that belongs to whoever the server runs as.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let folder = tempfile::Builder::new().prefix("ghl-auth-postgres-").tempdir().unwrap().keep();
     if fs::metadata(&folder).map(|it| std::os::unix::fs::MetadataExt::uid(&it)).unwrap() == 0 {
         done(Command::new("chown").arg("postgres:postgres").arg(&folder));
@@ -93,13 +93,13 @@ fn done(command: &mut Command) -> String {
     said.into_owned()
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
     /// A new database cluster, with settings of its own.
-    pub fn start(settings: &[&str]) -> Self {
+    pub(crate) fn start(settings: &[&str]) -> Self {
         let folder = folder();
         let password = folder.join("password");
         fs::write(&password, PASSWORD).unwrap();
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// A server over the cluster in `folder`, below `data`.
-    pub fn over(folder: PathBuf, settings: &[&str]) -> Self {
+    pub(crate) fn over(folder: PathBuf, settings: &[&str]) -> Self {
         let port = free_port();
         // Ends the server when the pipe is closed, and takes its folder away. In a session of its own:
         // what is sent to the tests' group does not reach it.
@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// Launches the server, and waits until it answers.
-    pub fn launch(&self, settings: &[&str]) {
+    pub(crate) fn launch(&self, settings: &[&str]) {
         let mut postgres = program("postgres");
         postgres.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
         postgres.args(["-p", &self.port.to_string()]);
@@ -165,45 +165,46 @@ impl Server {
     }
 
     /// Ends the server: `fast` as an administrator does, `immediate` as a power cut does.
-    pub fn stop(&self, mode: &str) {
+    pub(crate) fn stop(&self, mode: &str) {
         done(program("pg_ctl").arg("stop").args(["-w", "-m", mode, "-D"]).arg(self.folder.join("data")));
     }
 
     /// What the server has written down.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     /// Where its socket is, and `data` with the cluster.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address of a schema that no other test has, over TCP and with the password.
-    pub fn fresh_schema(&self) -> String {
+    /// The address of a schema that no other test has, by the socket: without optimization, a password
+    /// takes the better part of a second for each connection.
+    pub(crate) fn fresh_schema(&self) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        self.url(&format!("schema=test_{}_{number}", std::process::id()))
+        self.socket_url(&format!("schema=test_{}_{number}", std::process::id()))
     }
 
     /// The server's address, over TCP and with the password.
-    pub fn url(&self, parameters: &str) -> String {
+    pub(crate) fn url(&self, parameters: &str) -> String {
         format!("postgres://keeper:{PASSWORD}@127.0.0.1:{}/postgres?{parameters}", self.port)
     }
 
     /// The server's address by its socket.
-    pub fn socket_url(&self, parameters: &str) -> String {
+    pub(crate) fn socket_url(&self, parameters: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://keeper@{folder}:{}/postgres?{parameters}", self.port)
     }
 
     /// Runs statements, and gives back what they say, without headings.
-    pub fn sql(&self, statements: &str) -> String {
+    pub(crate) fn sql(&self, statements: &str) -> String {
         let mut psql = program("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "keeper", "-d", "postgres", "-h"]);
         psql.arg(&self.folder).args(["-p", &self.port.to_string()]);
@@ -224,6 +225,6 @@ impl Drop for Server {
 }
 
 /// The schema that an address of `fresh_schema` names.
-pub fn schema_of(url: &str) -> &str {
+pub(crate) fn schema_of(url: &str) -> &str {
     url.split_once("schema=").expect("a schema").1.split('&').next().unwrap()
 }

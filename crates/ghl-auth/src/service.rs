@@ -95,7 +95,7 @@ impl Settings {
 impl Settings {
     /// Whom the program becomes when it opens the store, if it is not that already.
     pub(crate) fn to_become(&self) -> Option<(u32, u32)> {
-        owner::to_become(self.store.on_disk())
+        owner::to_become(self.store.path())
     }
 
     /// The path where browsers come back to this app.

@@ -175,10 +175,9 @@ impl Context {
         meant: Option<&Meant>,
     ) -> Result<(Arc<dyn Store>, Arc<dyn Records>, WorksAs), Explained> {
         let works_as = self.become_owner(settings)?;
-        let (store, records) =
-            store::connect_with_records(&settings.url, &settings.keys, &settings.spool, expected(meant))
-                .await
-                .map_err(|error| self.store_error(&error))?;
+        let StoreSettings { url, keys, spool } = settings;
+        let opened = store::connect_with_records(url, keys, spool, expected(meant)).await;
+        let (store, records) = opened.map_err(|error| self.store_error(&error))?;
         Ok((store, records, works_as))
     }
 
@@ -190,8 +189,8 @@ impl Context {
     }
 
     fn become_owner(&self, settings: &StoreSettings) -> Result<WorksAs, Explained> {
-        let works_as = owner::become_owner(settings.on_disk()).map_err(|error| {
-            let place = settings.on_disk().display().to_string();
+        let works_as = owner::become_owner(settings.path()).map_err(|error| {
+            let place = settings.path().display().to_string();
             Explained::new(
                 &self.text,
                 "owner",
@@ -199,11 +198,14 @@ impl Context {
                 &[("place", place.into()), ("why", error.to_string().into())],
             )
         })?;
-        if !self.throwaway && owner::dies_with_the_container(settings.on_disk()) {
-            let place = settings.on_disk().display().to_string();
+        if !self.throwaway && owner::dies_with_the_container(settings.path()) {
+            let place = settings.path().display().to_string();
             return Err(Explained::new(
                 &self.text,
-                "container_layer",
+                match settings.url.path() {
+                    Some(_) => "container_layer",
+                    None => "container_layer_spool",
+                },
                 Exit::Usage,
                 &[("place", place.into())],
             ));

@@ -29,8 +29,14 @@ pub enum InvalidStoreUrl {
     #[error("a store is `file:PATH`, `sqlite:PATH` or `postgres://USER@HOST/DATABASE`")]
     UnknownKind,
     /// It is no address of a database.
-    #[error("the address of the database can't be read: {0}")]
-    Postgres(&'static str),
+    #[error("the address of the database is not well formed")]
+    Malformed,
+    /// It says nothing of this, and has to.
+    #[error("the address of the database names no {0}")]
+    Lacks(&'static str),
+    /// A parameter has a value that it can't have.
+    #[error("the parameter `{0}` of the database's address has no good value")]
+    Parameter(&'static str),
     /// Its parameters are not ours.
     #[error("the address of the database has the unknown parameter `{0}`")]
     UnknownParameter(String),
@@ -103,7 +109,7 @@ const CONNECTIONS: usize = 16;
 /// Where a PostgreSQL database is. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    config: Config,
+    config: Box<Config>,
     encryption: Encryption,
     schema: String,
     connections: usize,
@@ -127,7 +133,7 @@ impl PostgresUrl {
         let text = text.trim();
         let (address, parameters) = text.split_once('?').unwrap_or((text, ""));
         let mut url = Self {
-            config: Config::new(),
+            config: Box::new(Config::new()),
             encryption: Encryption::None,
             schema: SCHEMA.to_owned(),
             connections: CONNECTIONS,
@@ -142,8 +148,7 @@ impl PostgresUrl {
                 "schema" => url.schema = plain,
                 "pool" => {
                     let count = plain.parse().ok().filter(|count| (1..=1000).contains(count));
-                    url.connections =
-                        count.ok_or(InvalidStoreUrl::Postgres("`pool` is no number from 1 to 1000"))?;
+                    url.connections = count.ok_or(InvalidStoreUrl::Parameter("pool"))?;
                 }
                 "host"
                 | "port"
@@ -158,26 +163,26 @@ impl PostgresUrl {
             }
         }
         if !is_schema(&url.schema) {
-            return Err(InvalidStoreUrl::Postgres("`schema` is no name of small letters, digits and `_`"));
+            return Err(InvalidStoreUrl::Parameter("schema"));
         }
         let rest = match others.is_empty() {
             true => address.to_owned(),
             false => format!("{address}?{}", others.join("&")),
         };
         // The error of the parser may repeat a part of the address.
-        url.config = rest.parse().map_err(|_| InvalidStoreUrl::Postgres("it is not well formed"))?;
+        *url.config = rest.parse().map_err(|_| InvalidStoreUrl::Malformed)?;
         if url.config.get_hosts().is_empty() {
-            return Err(InvalidStoreUrl::Postgres("it names no host"));
+            return Err(InvalidStoreUrl::Lacks("host"));
         }
         if url.config.get_user().is_none() {
-            return Err(InvalidStoreUrl::Postgres("it names no user"));
+            return Err(InvalidStoreUrl::Lacks("user"));
         }
         let stays = url.config.get_hosts().iter().all(stays_on_the_machine);
         url.encryption = match mode.as_deref() {
             Some("verify-full") => Encryption::VerifyFull(roots),
             None | Some("disable" | "allow" | "prefer") if stays => Encryption::None,
             _ if !stays => return Err(InvalidStoreUrl::Unverified),
-            _ => return Err(InvalidStoreUrl::Postgres("`sslmode` is neither `disable` nor `verify-full`")),
+            _ => return Err(InvalidStoreUrl::Parameter("sslmode")),
         };
         Ok(url)
     }

@@ -54,13 +54,13 @@ pub(crate) struct Config<'a> {
 pub(crate) struct StoreSettings {
     pub(crate) url: StoreUrl,
     pub(crate) keys: Keys,
-    /// Where answers land when the store is on a network.
+    /// The folder in which answers land where the store is on a network.
     pub(crate) spool: PathBuf,
 }
 
 impl StoreSettings {
-    /// What of it is on this machine's disk.
-    pub(crate) fn on_disk(&self) -> &Path {
+    /// What there is of it on this machine: the store itself, or the folder in which answers land.
+    pub(crate) fn path(&self) -> &Path {
         self.url.path().unwrap_or(&self.spool)
     }
 }
@@ -133,7 +133,10 @@ impl<'a> Config<'a> {
         let url = match self.optional("GHL_STORE") {
             Some(text) => match StoreUrl::parse(&text) {
                 Ok(url) => Some(url),
-                Err(error) => self.malformed("GHL_STORE", bad_store(&error), vec![]),
+                Err(error) => {
+                    let (problem, arguments) = bad_store(&error);
+                    self.malformed("GHL_STORE", problem, arguments)
+                }
             },
             None => Some(StoreUrl::File(PathBuf::from("ghl_tokens.json"))),
         };
@@ -148,13 +151,15 @@ impl<'a> Config<'a> {
                 None => return self.malformed("GHL_STORE", "bad-store-apps", vec![("app", app.to_owned())]),
             },
         };
-        if matches!(url, StoreUrl::Sqlite(_) | StoreUrl::Postgres(_))
-            && current.is_none()
-            && !self.is_faulty("GHL_AUTH_KEY")
-        {
+        if !matches!(url, StoreUrl::File(_)) && current.is_none() && !self.is_faulty("GHL_AUTH_KEY") {
             self.fault("GHL_AUTH_KEY", Problem::Missing);
         }
-        let spool = PathBuf::from("ghl_auth.spool");
+        let spool = self.optional("GHL_AUTH_SPOOL").unwrap_or_else(|| "ghl_auth.spool".to_owned());
+        let spool = match self.source.app().name() {
+            None => PathBuf::from(spool),
+            // What landed for one app is nothing to the others.
+            Some(app) => PathBuf::from(format!("{}.{app}", spool.trim_end_matches('/'))),
+        };
         Some(StoreSettings { url, keys: Keys { current, old }, spool })
     }
 
@@ -386,11 +391,18 @@ fn shown(value: &str) -> String {
     }
 }
 
-fn bad_store(error: &InvalidStoreUrl) -> &'static str {
+fn bad_store(error: &InvalidStoreUrl) -> (&'static str, Vec<(&'static str, String)>) {
     match error {
-        InvalidStoreUrl::UnknownKind => "bad-store-kind",
-        InvalidStoreUrl::NoPath(_) => "bad-store-path",
-        _ => "bad-store-postgres",
+        InvalidStoreUrl::UnknownKind => ("bad-store-kind", vec![]),
+        InvalidStoreUrl::NoPath(_) => ("bad-store-path", vec![]),
+        InvalidStoreUrl::Malformed => ("bad-store-address", vec![]),
+        InvalidStoreUrl::Lacks("user") => ("bad-store-user", vec![]),
+        InvalidStoreUrl::Lacks(_) => ("bad-store-host", vec![]),
+        InvalidStoreUrl::Parameter("pool") => ("bad-store-pool", vec![]),
+        InvalidStoreUrl::Parameter("schema") => ("bad-store-schema", vec![]),
+        InvalidStoreUrl::Parameter(_) => ("bad-store-sslmode", vec![]),
+        InvalidStoreUrl::UnknownParameter(name) => ("bad-store-parameter", vec![("name", shown(name))]),
+        InvalidStoreUrl::Unverified => ("bad-store-unverified", vec![]),
     }
 }
 

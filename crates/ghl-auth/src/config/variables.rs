@@ -42,7 +42,7 @@ impl Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 44] = [
+pub(crate) const ALL: [Variable; 45] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234").of_each_app(),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000").of_each_app(),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback").of_each_app(),
@@ -57,6 +57,7 @@ pub(crate) const ALL: [Variable; 44] = [
     secret("GHL_STORE", "file:ghl_tokens.json"),
     secret("GHL_AUTH_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
     secret("GHL_AUTH_OLD_KEYS", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+    plain("GHL_AUTH_SPOOL", "/var/lib/ghl-auth/spool"),
     plain("GHL_API_BASE_URL", "https://services.leadconnectorhq.com").of_each_app_or_all(),
     plain("GHL_AUTHORIZE_URL", "https://marketplace.gohighlevel.com/v2/oauth/chooselocation").of_each_app(),
     plain("GHL_API_VERSION", "2021-07-28").of_each_app_or_all(),

@@ -182,7 +182,7 @@ fn an_address_is_https_or_on_this_machine() {
         ("GHL_AUTHORIZE_URL", "http://example.com/v2/oauth/chooselocation", "http is for loopback only"),
         ("GHL_REDIRECT_URI", "example.com/callback", "no address with a scheme and a host"),
         ("GHL_STORE", "file:", "no path after the colon"),
-        ("GHL_STORE", "postgres://me@localhost/tokens", "no PostgreSQL"),
+        ("GHL_STORE", "postgres://me:secret@db.example/tokens", "sslmode=verify-full"),
     ] {
         let home = Home::new().set(name, value);
         let run = home.run(["check"]).fails_with(2, "configuration").complains(complaint);
