@@ -23,7 +23,7 @@ need() {
 }
 need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
-    docker-compose=docker-compose
+    docker-compose=docker-compose pgbouncer=pgbouncer
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
 # Prometheus' package starts a daemon with it, so its tool alone is taken out.
 if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
