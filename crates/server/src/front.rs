@@ -42,6 +42,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A store that takes longer to say what changed says nothing.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
+/// What was saved of late is written back within this time, or tried again.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
+
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 const LONGEST_TARGET: usize = 8 * 1024;
@@ -199,8 +202,19 @@ impl Front {
                         false => self.copies.drop_stale(&changes.ids),
                     }
                     mark = changes.mark;
-                    self.metrics.store_answers(true);
-                    continue;
+                    // What comes back may be another database that lags behind.
+                    let written = match self.is_cut_off() {
+                        true => timeout(WRITTEN_WITHIN, self.house.keeper.write_back()).await,
+                        false => Ok(Ok(0)),
+                    };
+                    match written {
+                        Ok(Ok(_)) => {
+                            self.metrics.store_answers(true);
+                            continue;
+                        }
+                        Ok(Err(error)) => error.to_string(),
+                        Err(_) => "it takes too long".to_owned(),
+                    }
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it takes too long".to_owned(),

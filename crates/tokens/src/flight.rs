@@ -408,7 +408,11 @@ impl Flight {
                 current.tokens.refresh_token().map_or(commit.replaces, |t| self.parts.store.fingerprint(t));
         }
         let error = match self.parts.patiently(|| self.parts.store.commit(&commit)).await {
-            Ok(Committed::Saved(now) | Committed::Superseded(now)) => return Ok(*now),
+            Ok(Committed::Saved(now)) => {
+                self.parts.note_saved(&now);
+                return Ok(*now);
+            }
+            Ok(Committed::Superseded(now)) => return Ok(*now),
             Ok(Committed::Gone) => return Err(KeeperError::NotConnected(self.id.clone())),
             Err(error) => error,
         };

@@ -19,6 +19,7 @@ use crate::installation::{Connection, Installation, InstallationId};
 use crate::issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 use crate::lifecycle::Step;
 use crate::minting::Unminted;
+use crate::recent::Recent;
 use crate::rules::{Rule, holds};
 use crate::secret::AuthorizationCode;
 use crate::store::{Commit, Committed, FlightId, Landing, Store, StoreError};
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     /// When a caller's 401 last made us refresh.
     forced: Mutex<HashMap<InstallationId, Timestamp>>,
     counters: Counters,
+    /// For a store that may lose what it has said is saved.
+    recent: Recent,
 }
 
 pub(crate) type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
@@ -118,6 +121,7 @@ impl Keeper {
             client_refused: Mutex::default(),
             forced: Mutex::default(),
             counters: Counters::default(),
+            recent: Recent::default(),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -341,6 +345,20 @@ impl Keeper {
         self.parts.replay_landings(None).await.map(drop)
     }
 
+    /// Writes back what was saved of late where the store has an older version of it, as a database has
+    /// that took the place of another before it had followed it to the end. How much there was.
+    pub async fn write_back(&self) -> Result<usize, StoreError> {
+        let recent = self.parts.recent.all();
+        if recent.is_empty() {
+            return Ok(0);
+        }
+        let written = self.parts.store.put(&recent).await?;
+        if written > 0 {
+            warn!(written, "the database had lost what it had saved; it was written back");
+        }
+        Ok(written)
+    }
+
     /// Waits until no refresh and no exchange of this process is in the air.
     pub async fn landed(&self) {
         loop {
@@ -435,7 +453,10 @@ impl Keeper {
             None => parts.patiently(|| parts.store.connect(&id, &grant.tokens, received_at)).await.map(Some),
         };
         match saved {
-            Ok(Some(installation)) => Ok(installation),
+            Ok(Some(installation)) => {
+                parts.note_saved(&installation);
+                Ok(installation)
+            }
             Ok(None) => Err(KeeperError::Parked(id)),
             Err(error) if landed => Err(KeeperError::Spooled(error)),
             Err(error) => Err(KeeperError::Unsaved(error)),
@@ -551,6 +572,12 @@ impl Parts {
                 Err(KeeperError::InvalidClient { said: said.clone() })
             }
             _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn note_saved(&self, installation: &Installation) {
+        if self.store.is_remote() {
+            self.recent.note(installation);
         }
     }
 

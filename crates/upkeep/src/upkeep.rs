@@ -167,6 +167,15 @@ impl Upkeep {
         flights.join_all().await;
     }
 
+    /// A database may be replaced by one that lags behind without anyone noticing.
+    async fn write_back(&self) {
+        if self.keeper.store().is_remote()
+            && let Err(error) = self.keeper.write_back().await
+        {
+            warn!(%error, "what was saved of late can't be compared with the database");
+        }
+    }
+
     /// For whom a flight is in the air, of whatever process: they come first among those that are due.
     async fn open_flights(&self) -> HashSet<InstallationId> {
         let due = self.keeper.store().refresh_due(self.clock.now(), None, MOST_FLIGHTS).await;
@@ -208,6 +217,7 @@ impl Upkeep {
             }
             if looked_at.elapsed() >= LOOK_EVERY {
                 looked_at = Instant::now();
+                self.write_back().await;
                 self.watch_checks().await;
                 self.tell_what_is_due().await;
                 self.watch_keys().await;

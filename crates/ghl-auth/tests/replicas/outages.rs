@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sandbox::{Fault, FaultKind, Matcher};
+use sandbox::Matcher;
 
 use crate::house::House;
 use crate::postgres::{self, Server};
@@ -87,6 +87,85 @@ fn a_database_that_stops_at_once_costs_nothing_and_the_tokens_at_hand_are_served
     wrong.extend(house.refusals());
     wrong.extend(house.lost());
     report("the database stopped at once under load", stops, &wrong, began);
+}
+
+/// T-152, as far as a replica lives: an asynchronous standby takes over that lacks what was committed last.
+#[test]
+fn what_a_standby_never_heard_of_is_written_back_by_whoever_saved_it() {
+    let primary = Server::start(&[]);
+    let way = Switch::to(primary.port());
+    let schema = "ghl_auth";
+    let address =
+        format!("postgres://keeper:{}@127.0.0.1:{}/postgres?schema={schema}", postgres::PASSWORD, way.port);
+    let house = House::fresh(address, 4);
+    let key = house.api_key();
+    let replicas = house.replicas(2);
+    let folder = postgres::folder();
+    let copied = postgres::program("pg_basebackup")
+        .args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast", "-U", "keeper", "-h"])
+        .arg(primary.folder())
+        .args(["-p", &primary.port().to_string(), "-D"])
+        .arg(folder.join("data"))
+        .output()
+        .expect("pg_basebackup runs");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    // From here on the standby hears nothing.
+    for (id, replica) in house.ids.iter().zip(replicas.iter().cycle()) {
+        house.sandbox.advance(Duration::from_secs(120));
+        let path = format!("/v1/locations/{}/token?minimum_life=86400", id.as_str());
+        assert_eq!(crate::house::get(&replica.address, &key, &path).generation(), 2, "{}", replica.log());
+    }
+    house.sandbox.advance(crate::support::PAST_THE_WINDOW);
+    primary.stop("immediate");
+    let standby = Server::over(folder, &["hot_standby=on"]);
+    assert_eq!(standby.sql(&format!("SELECT max(generation) FROM {schema}.installations;")), "1");
+    assert_eq!(standby.sql("SELECT pg_promote();"), "t");
+    way.lead_to(standby.port());
+    for replica in &replicas {
+        replica.until_ready();
+    }
+    let began = Instant::now();
+    while standby.sql(&format!("SELECT min(generation) FROM {schema}.installations;")) != "2" {
+        assert!(began.elapsed() < Duration::from_secs(35), "nothing is written back: {}", replicas[0].log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("written back {:?} after it was ready", began.elapsed());
+    assert_eq!((house.refusals(), house.lost()), (Vec::new(), Vec::new()));
+}
+
+/// A port that leads to another, and later to yet another.
+struct Switch {
+    port: u16,
+    target: std::sync::Arc<std::sync::atomic::AtomicU16>,
+}
+
+impl Switch {
+    fn to(port: u16) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let target = std::sync::Arc::new(std::sync::atomic::AtomicU16::new(port));
+        let switch = Self { port: listener.local_addr().expect("an address").port(), target: target.clone() };
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), port) = (client, target.load(Ordering::SeqCst)) else { return };
+                let Ok(server) = std::net::TcpStream::connect(("127.0.0.1", port)) else { continue };
+                for (mut from, mut to) in [(clone(&client), clone(&server)), (server, client)] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+            }
+        });
+        switch
+    }
+
+    fn lead_to(&self, port: u16) {
+        self.target.store(port, Ordering::SeqCst);
+    }
+}
+
+fn clone(stream: &std::net::TcpStream) -> std::net::TcpStream {
+    stream.try_clone().expect("a handle")
 }
 
 /// T-153.
@@ -216,10 +295,4 @@ fn session(server: &Server, statements: &str) -> Child {
 /// Saves for longer than a connection takes to be made anew.
 fn patient() -> tokens::Timing {
     tokens::Timing { commit_patience: Some(Duration::from_secs(10)), ..roomy() }
-}
-
-/// A slow HighLevel leaves time for something to happen.
-#[allow(dead_code, reason = "for the standby's story")]
-fn slowly() -> Fault {
-    Fault::new(FaultKind::delay(Duration::from_millis(20))).on(Matcher::Refresh).until_cleared()
 }
