@@ -26,6 +26,7 @@ export GHL_AUTH_DISK_STEP="${GHL_AUTH_DISK_STEP:-1}"                     # free 
 export GHL_AUTH_KEYS="${GHL_AUTH_KEYS:-1000000}"                         # API keys, no two alike
 export GHL_AUTH_DURABLE_REFRESHES="${GHL_AUTH_DURABLE_REFRESHES:-10000}"  # each token at rest before it is used
 export GHL_AUTH_BAD_PAIRS="${GHL_AUTH_BAD_PAIRS:-500}"                   # handed out by HighLevel itself
+export GHL_AUTH_JUDGED_ROTATIONS="${GHL_AUTH_JUDGED_ROTATIONS:-10000}"     # before a judge that forgives nothing
 export GHL_AUTH_CLOCK_INSTALLATIONS="${GHL_AUTH_CLOCK_INSTALLATIONS:-200}" # while the clock leaps
 export GHL_AUTH_REPLICA_INSTALLATIONS="${GHL_AUTH_REPLICA_INSTALLATIONS:-200}" # all due at once
 export GHL_AUTH_REPLICA_CALLERS="${GHL_AUTH_REPLICA_CALLERS:-32}"         # before each of three replicas
@@ -41,7 +42,7 @@ export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
 
 failed=0
-for suite in keeping keeping_processes rounds replicas; do
+for suite in keeping keeping_processes rounds judge replicas; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done

@@ -25,6 +25,14 @@ need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
     docker-compose=docker-compose pgbouncer=pgbouncer
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
+# PostgreSQL's package would make a database of its own and start it; the tests start theirs.
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
+    need initdb=postgresql
+fi
 # Prometheus' package starts a daemon with it, so its tool alone is taken out.
 if ! command -v promtool >/dev/null && command -v apt-get >/dev/null; then
     tools=$PWD/target/tools/prometheus
@@ -46,6 +54,9 @@ tests/api.sh
 
 say "the scripts that people deploy"
 tests/deploy.sh
+
+say "the manifests for Kubernetes"
+tests/kubernetes.sh
 
 if [ "${1:-}" = --quick ]; then
     exit

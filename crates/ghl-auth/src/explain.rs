@@ -189,6 +189,10 @@ pub(crate) fn warning(text: &Text, warning: &Warning) -> (String, &'static str) 
             (text.say("warning-refresh-failed", &arguments), why.code)
         }
         Warning::TagWasStillThere => (text.say("warning-tag-still-there", &[]), "tag_was_still_there"),
+        Warning::ScopesMissing(scopes) => {
+            let arguments = [("scopes", scopes.join(" ").into())];
+            (text.say("warning-check-scopes-missing", &arguments), "check_scopes_missing")
+        }
         Warning::NobodyIsTold => (text.say("warning-nobody-is-told", &[]), "nobody_is_told"),
     }
 }

@@ -97,6 +97,10 @@ fn described(entry: &Entry) -> Described {
             problems: &[400, 404, 409, 503],
             ..plain("Takes an installation out of service.", "")
         },
+        ("POST", "/v1/installations/{kind}/{id}/restore") => Described {
+            problems: &[400, 404, 503],
+            ..plain("Takes back into service what was taken out of it within 30 days.", "Installation")
+        },
         ("GET", "/v1/checks") => Described {
             query: &[
                 ("kind", "location or company, together with id."),
@@ -135,6 +139,11 @@ fn described(entry: &Entry) -> Described {
         ("DELETE", "/v1/maintenances/{id}") => {
             Described { good: 204, answer: None, problems: &[400, 404, 503], ..plain("Ends one early.", "") }
         }
+        ("POST", "/webhooks/highlevel") => Described {
+            body: Some("Event"),
+            problems: &[400, 401, 408, 409, 413, 415, 429, 503],
+            ..plain("HighLevel tells of an install or an uninstall, and signs what it tells.", "Status")
+        },
         ("POST", "/oauth/links") => Described {
             good: 201,
             problems: &[400, 409, 503],
@@ -239,6 +248,7 @@ fn schemas() -> Value {
     let next = || json!({ "type": ["string", "null"], "description": "The `after` of the next page; null on the last." });
     let list =
         |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
+    let scopes = |what: &str| json!({ "type": "array", "items": { "type": "string" }, "description": what });
     let said =
         object(&["code", "detail", "action"], json!({ "code": text(), "detail": text(), "action": text() }));
     json!({
@@ -270,8 +280,8 @@ fn schemas() -> Value {
         "Refused": sent(&["generation"], json!({ "generation": count() })),
         "Installationid": sent(&["kind", "id"], json!({ "kind": kind(), "id": id() })),
         "Installation": object(
-            &["kind", "id", "company_id", "name", "state", "health", "generation", "scope", "issued_at",
-                "expires_at", "expires_in", "last_check", "unlisted_at"],
+            &["kind", "id", "company_id", "name", "state", "health", "generation", "scope", "missing_scopes",
+                "extra_scopes", "issued_at", "expires_at", "expires_in", "last_check", "unlisted_at"],
             json!({
                 "kind": kind(), "id": id(), "company_id": maybe_text(), "name": maybe_text(),
                 "state": { "enum": Stand::ALL.map(Stand::as_str) }, "health": maybe_text(),
@@ -279,8 +289,11 @@ fn schemas() -> Value {
                     "type": ["string", "null"], "format": "date-time",
                     "description": "Since when HighLevel's list of installed locations has been without it.",
                 },
-                "generation": count(), "scope": text(), "issued_at": instant(), "expires_at": instant(),
-                "expires_in": count(), "last_check": { "type": ["object", "null"] },
+                "generation": count(), "scope": text(),
+                "missing_scopes": scopes("Wanted by GHL_SCOPES and not granted: a person has to reinstall."),
+                "extra_scopes": scopes("Granted, and not among GHL_SCOPES."),
+                "issued_at": instant(), "expires_at": instant(), "expires_in": count(),
+                "last_check": { "type": ["object", "null"] },
             }),
         ),
         "Installations": object(
@@ -316,6 +329,10 @@ fn schemas() -> Value {
             json!({ "kind": kind(), "id": id(), "company_id": maybe_text(), "scope": text(), "at": instant() }),
         ) } })),
         "Approved": object(&["kind", "id", "generation"], json!({ "kind": kind(), "id": id(), "generation": count() })),
+        "Event": object(
+            &["type"],
+            json!({ "type": text(), "appId": text(), "webhookId": text(), "timestamp": text() }),
+        ),
         "Planned": planned(),
         "Maintenance": object(
             &["id", "from", "until", "reason"],

@@ -271,7 +271,7 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum EntryAtRest {
-    Installation(InstallationAtRest),
+    Installation(Box<InstallationAtRest>),
     Removed(RemovedAtRest),
     Parked(ParkedAtRest),
     Landing { flight: String, landing: LandingAtRest },
@@ -319,7 +319,7 @@ struct ParkedAtRest {
 impl From<&Entry> for EntryAtRest {
     fn from(entry: &Entry) -> Self {
         match entry {
-            Entry::Installation(it) => Self::Installation(InstallationAtRest {
+            Entry::Installation(it) => Self::Installation(Box::new(InstallationAtRest {
                 kind: it.id.kind().to_owned(),
                 id: it.id.as_str().to_owned(),
                 epoch: it.version.epoch,
@@ -331,7 +331,7 @@ impl From<&Entry> for EntryAtRest {
                 connected_at: it.connected_at.as_millis(),
                 name: it.name.clone(),
                 unlisted_at: it.unlisted_at.map(Timestamp::as_millis),
-            }),
+            })),
             Entry::Removed(it) => Self::Removed(RemovedAtRest {
                 kind: it.id.kind().to_owned(),
                 id: it.id.as_str().to_owned(),

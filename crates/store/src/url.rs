@@ -132,6 +132,10 @@ impl PostgresUrl {
     pub fn parse(text: &str) -> Result<Self, InvalidStoreUrl> {
         let text = text.trim();
         let (address, parameters) = text.split_once('?').unwrap_or((text, ""));
+        if parameters.contains('@') {
+            // A password with a question mark of its own: nothing of it is taken for a name, and told.
+            return Err(InvalidStoreUrl::Malformed);
+        }
         let mut url = Self {
             config: Box::new(Config::new()),
             encryption: Encryption::None,
@@ -306,7 +310,8 @@ mod tests {
         check("postgres://me:secret@localhost/ghl?schema=Other", false);
         check("postgres://me:secret@localhost/ghl?schema=a\"b", false);
         check("postgres://me:secret@localhost/ghl?pool=0", false);
-        check("postgres://me:secret@localhost/ghl?secrets=1", false);
+        check("postgres://me:secret@localhost/ghl?unknown=1", false);
+        check("postgres://me:what?secret=1@localhost/ghl", false);
         check("postgres://me:secret@/ghl", false);
         check("postgres:me:secret", false);
     }
@@ -331,6 +336,6 @@ mod tests {
         check("sqlite:.ghl", Some("sqlite:.ghl.crm"));
         check("sqlite:..", None);
         check("file:ghl_tokens.json", None);
-        check("postgres://me@localhost/ghl", Some("postgres://me@localhost/ghl?schema=ghl_auth_crm"));
+        check("postgres://me@localhost/ghl", Some("postgres://me@localhost:5432/ghl?schema=ghl_auth_crm"));
     }
 }

@@ -29,6 +29,7 @@ pub mod rules;
 #[cfg(test)]
 mod sample;
 mod schedule;
+mod scopes;
 mod secret;
 mod standing;
 pub mod store;
@@ -52,6 +53,7 @@ pub use keeper::{Keeper, Served};
 pub use lifecycle::Step;
 pub use records::Records;
 pub use schedule::{AFTER_A_FAILED_CHECK, LateCheck, Lateness, lateness, next_check_at, tolerated_delay};
+pub use scopes::Drift;
 pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, RefreshToken, ReplyMembers};
 pub use standing::{AlertRules, Finding};
 pub use store::{Store, StoreError};

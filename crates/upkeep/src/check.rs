@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use highlevel::{Api, Client, Contact, Failure, FailureKind, Reply};
 use tokens::{
-    AccessToken, Clock, CompanyId, ContactId, Health, Installation, InstallationId, Keeper, KeeperError,
-    LocationId, Served, Timestamp,
+    AccessToken, Clock, CompanyId, ContactId, Drift, Health, Installation, InstallationId, Keeper,
+    KeeperError, LocationId, Served, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
@@ -125,8 +125,21 @@ pub enum Warning {
     },
     /// The tag was on the contact before it was added: the workflow did not run, or did not remove it.
     TagWasStillThere,
+    /// The grant lacks scopes that this check needs. Whether HighLevel minds, the calls show.
+    ScopesMissing(Vec<&'static str>),
     /// No contact or no tag is configured, so nobody is told that the service is alive.
     NobodyIsTold,
+}
+
+impl Warning {
+    /// Whether it will stop working if nobody attends to it. A scope that was not needed after all is
+    /// nobody's trouble.
+    fn degrades(&self) -> bool {
+        match self {
+            Self::RefreshFailed { .. } | Self::TagWasStillThere => true,
+            Self::ScopesMissing(_) | Self::NobodyIsTold => false,
+        }
+    }
 }
 
 /// A step of the check, in the order in which they come.
@@ -213,9 +226,7 @@ impl Report {
     /// What the check says of the installation's health.
     pub fn health(&self) -> Health {
         match &self.error {
-            None if self.warnings.iter().any(|warning| !matches!(warning, Warning::NobodyIsTold)) => {
-                Health::Degraded
-            }
+            None if self.warnings.iter().any(Warning::degrades) => Health::Degraded,
             None => Health::Operational,
             Some(CheckError::Token(KeeperError::NeedsPerson { .. } | KeeperError::NotConnected(_))) => {
                 Health::NeedsPerson
@@ -310,6 +321,10 @@ impl Run<'_> {
         self.go_on_with(served);
         if let Some(installation) = &self.installation {
             (self.tell)(&Event::Using(installation));
+            let missing = check.target.lacks(installation);
+            if !missing.is_empty() {
+                self.warn(Warning::ScopesMissing(missing));
+            }
         }
         Ok(())
     }
@@ -453,6 +468,22 @@ impl Call<'_> {
 }
 
 impl Target {
+    /// The scopes of its calls, as HighLevel's `Scopes.md` has them.
+    fn scopes(&self) -> &'static [&'static str] {
+        match self {
+            Self::Contact { tag: Some(_), .. } => &["contacts.readonly", "contacts.write"],
+            Self::Contact { tag: None, .. } => &["contacts.readonly"],
+            Self::Location(_) | Self::Company(_) => &["locations.readonly"],
+        }
+    }
+
+    /// Those of them that a grant is without; none where its scopes are not known.
+    fn lacks(&self, installation: &Installation) -> Vec<&'static str> {
+        let needed = self.scopes();
+        let missing = Drift::of(&installation.id, &installation.tokens.scopes, &needed.join(" ")).missing;
+        needed.iter().copied().filter(|scope| missing.iter().any(|name| name == scope)).collect()
+    }
+
     fn read(&self) -> Call<'_> {
         match self {
             Self::Contact { id, .. } => Call::ReadContact(id),

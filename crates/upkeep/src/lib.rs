@@ -3,6 +3,8 @@
 //! Words are the business of whoever listens, or of [`Speech`].
 
 mod check;
+mod drift;
+mod events;
 mod keys;
 mod lateness;
 mod notify;

@@ -16,12 +16,13 @@ use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
     Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, info, warn};
 
 use crate::check::{Access, Check, Event, Report, Target};
+use crate::drift::Lacking;
 use crate::notify::{Heartbeat, Way};
 use crate::speech::Speech;
 use crate::tally::Tally;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub microservice_name: String,
     /// Where a person authorises.
     pub link: Option<String>,
+    /// What the app wants, as far as the settings say it.
+    pub scopes: Option<String>,
     /// When people are told.
     pub alerts: AlertRules,
     /// How they are told.
@@ -103,6 +106,9 @@ pub struct Upkeep {
     pub(crate) speech: Arc<dyn Speech>,
     pub(crate) settings: Settings,
     pub(crate) tally: Tally,
+    /// An event was queued by this process.
+    pub(crate) event_came: Notify,
+    pub(crate) lacking: Lacking,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -120,8 +126,21 @@ impl Upkeep {
     ) -> Arc<Self> {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
-        let (round_ended, began) = (AtomicI64::new(0), Instant::now());
-        Arc::new(Self { keeper, records, client, clock, speech, settings, tally, round_ended, began })
+        let (lacking, round_ended, began) = (Lacking::default(), AtomicI64::new(0), Instant::now());
+        let event_came = Notify::new();
+        Arc::new(Self {
+            keeper,
+            records,
+            client,
+            clock,
+            speech,
+            settings,
+            tally,
+            event_came,
+            lacking,
+            round_ended,
+            began,
+        })
     }
 
     /// Rounds until `stop` turns true. Nothing is begun then, and what has begun is ended, with its
@@ -134,8 +153,10 @@ impl Upkeep {
             self.keep_flying(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
+            self.keep_counting_scopes(stop.clone()),
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
+            self.keep_acting(stop.clone()),
             self.keep_telling(stop)
         );
     }
@@ -237,11 +258,18 @@ impl Upkeep {
         if let Err(error) = self.keeper.recover().await {
             warn!(%error, "what was left in the air can't be saved yet");
         }
-        // Another store keeps these grants: each of them would only be refused.
-        let standby = matches!(self.keeper.store().standby().await, Ok(Some(_)));
+        // Where another store keeps these grants, each of them would only be refused.
+        if !matches!(self.keeper.store().standby().await, Ok(Some(_))) {
+            self.refresh_each_due(stop).await;
+        }
+        self.tally.round();
+        self.note_alive();
+    }
+
+    async fn refresh_each_due(&self, stop: &watch::Receiver<bool>) {
         let mut flights = JoinSet::new();
         let mut after: Option<Due> = None;
-        while !standby {
+        loop {
             let page = match self.keeper.store().refresh_due(self.clock.now(), after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -259,8 +287,6 @@ impl Upkeep {
             after = Some(last);
         }
         flights.join_all().await;
-        self.tally.round();
-        self.note_alive();
     }
 
     fn note_alive(&self) {
@@ -304,6 +330,7 @@ impl Upkeep {
     /// Puts what was done so far, and what HighLevel says of its limits, into a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.tally.register(registry);
+        self.lacking.register(registry);
         Tally::register_rates(registry, self.client.rate_limits());
     }
 

@@ -5,10 +5,10 @@ mod tree;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tokens::store::{Counts, Listing, Order, Stand};
-use tokens::{Clock, Connection, Health, Overview, Timestamp};
+use tokens::{Clock, Connection, Drift, Health, Overview, Timestamp};
 
 use crate::cli::StatusArgs;
-use crate::config::StoreSettings;
+use crate::config::{Config, StoreSettings};
 use crate::exit::Exit;
 use crate::explain::{self, Explained};
 use crate::output::{self, moment, rfc3339, span};
@@ -64,7 +64,7 @@ async fn show(context: &Context, settings: &StoreSettings, listing: Listing) -> 
         output::answer(&context.text.say(key, &[("store", settings.url.to_string().into())]));
         return Ok(());
     }
-    let now = SystemClock.now();
+    let (now, wanted) = (SystemClock.now(), Wanted::read(context));
     output::answer(&table(context, &shown.lines, now).to_string());
     if shown.goes_on {
         output::answer(&context.text.say("status-more", &[]));
@@ -81,6 +81,7 @@ async fn show(context: &Context, settings: &StoreSettings, listing: Listing) -> 
         if let Some(trouble) = trouble(context, installation, now) {
             output::error(&context.text, &trouble);
         }
+        wanted.warn_of(context, installation);
     }
     Ok(())
 }
@@ -108,6 +109,7 @@ async fn json_list(
     let mut text = format!("{},\"installations\":[", head.strip_suffix('}').unwrap_or(&head));
     let (now, mut first) = (SystemClock.now(), true);
     for (app, store) in apps.iter().zip(&stores) {
+        let wanted = Wanted::read(app);
         let (mut after, mut left) = (None, listing.limit);
         while left > 0 {
             let page = Listing { after: after.take(), limit: left.min(PAGE), ..listing.clone() };
@@ -116,7 +118,7 @@ async fn json_list(
             for installation in &page {
                 text.push_str(if first { "\n" } else { ",\n" });
                 first = false;
-                text.push_str(&document(app, installation, now).to_string());
+                text.push_str(&document(app, installation, &wanted, now).to_string());
             }
             // A reader that has gone away wants no more.
             if output::raw(text.as_bytes()).is_err() {
@@ -133,6 +135,43 @@ async fn json_list(
     // A reader that has gone away wants no more.
     let _ = output::raw(text.as_bytes());
     Ok(Exit::Good)
+}
+
+/// The scopes that the app wants, and where a person grants them.
+struct Wanted {
+    scopes: String,
+    link: Option<String>,
+}
+
+impl Wanted {
+    fn read(context: &Context) -> Self {
+        let scopes = Config::new(&context.source).scopes().unwrap_or_default();
+        Self { scopes, link: context.consent_link() }
+    }
+
+    fn drift(&self, installation: &Overview) -> Drift {
+        Drift::of(&installation.id, &installation.scopes, &self.scopes)
+    }
+
+    /// One line, where a person has to reinstall to grant what is missing. Of what is broken anyway, the
+    /// trouble says it.
+    fn warn_of(&self, context: &Context, installation: &Overview) {
+        let missing = self.drift(installation).missing;
+        if missing.is_empty() || matches!(installation.connection, Connection::Broken(_)) {
+            return;
+        }
+        let text = &context.text;
+        let mut arguments =
+            vec![("id", explain::whose(text, &installation.id).into()), ("scopes", missing.join(" ").into())];
+        let key = match &self.link {
+            Some(link) => {
+                arguments.push(("link", link.as_str().into()));
+                "warning-scopes-missing"
+            }
+            None => "warning-scopes-missing-no-link",
+        };
+        output::warning(text, &text.say(key, &arguments));
+    }
 }
 
 fn counted(counts: &Counts) -> Value {
@@ -253,7 +292,8 @@ fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option
     Some(context.keeper_error(&error))
 }
 
-fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value {
+fn document(context: &Context, installation: &Overview, wanted: &Wanted, now: Timestamp) -> Value {
+    let Drift { missing, extra } = wanted.drift(installation);
     json!({
         "app": context.source.app().to_string(),
         "kind": installation.id.kind(),
@@ -268,6 +308,9 @@ fn document(context: &Context, installation: &Overview, now: Timestamp) -> Value
         "expires_in": installation.remaining(now).as_secs(),
         "refresh_due_at": rfc3339(installation.half_life_at()),
         "scope": installation.scopes,
+        "authorize_url": wanted.link.as_ref().filter(|_| !missing.is_empty()),
+        "missing_scopes": missing,
+        "extra_scopes": extra,
         "last_check": installation.last_check.as_ref().map(|check| json!({
             "at": rfc3339(check.at),
             "health": check.health.as_str(),

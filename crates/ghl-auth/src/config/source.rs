@@ -176,9 +176,11 @@ impl Source {
     }
 }
 
-/// Whether systemd keeps the file for this service alone; its mode then shows another thing.
+/// Whether systemd, or a pod's volume, keeps the file for this service alone; its mode then shows
+/// another thing. Every path begins with an empty one.
 fn is_credential(path: &Path) -> bool {
-    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| path.starts_with(folder))
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
+    folder.is_some_and(|folder| path.starts_with(folder))
 }
 
 /// Why a file is not fit to hold a secret, if it is not.

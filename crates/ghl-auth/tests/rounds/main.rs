@@ -9,10 +9,12 @@ mod support;
 mod agencies;
 mod clock;
 mod durable;
+mod events;
 mod hook;
 mod keys;
 mod late;
 mod many;
+mod scopes;
 mod telling;
 
 use std::sync::Arc;
@@ -71,6 +73,7 @@ fn settings(house: &House, ways: Vec<Way>) -> Settings {
         private_token: None,
         microservice_name: "JARDINS".into(),
         link: None,
+        scopes: None,
         alerts: AlertRules { after: 2, remind_every: HOUR * 24 },
         ways,
         heartbeat: None,

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::{Reach, Verb};
 use tokens::store::{Listing, Order, Stand};
-use tokens::{CompanyId, Connection, Health, KeeperError, Overview, Timestamp};
+use tokens::{CompanyId, Connection, Drift, Health, KeeperError, Overview, Timestamp};
 
 use super::pages::{self, cursor, place};
 use super::{InPath, bad, document, id_in_path, query};
@@ -30,7 +30,7 @@ pub(crate) async fn list(
     page.truncate(limit);
     let next = page.last().filter(|_| goes_on).map(|last| cursor(order, last));
     let now = front.house.clock.now();
-    let list: Vec<Value> = page.iter().map(|installation| described(installation, now)).collect();
+    let list: Vec<Value> = page.iter().map(|installation| described(&front, installation, now)).collect();
     Ok(document(StatusCode::OK, &json!({ "installations": list, "next": next })))
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn one(
     caller.may_for(Verb::Token, &id).map_err(forbidden)?;
     let installation = front.house.keeper.load(&id).await;
     let installation = installation.map_err(|error| Problem::keeper(&front.house, &error))?;
-    Ok(document(StatusCode::OK, &described(&installation.overview(), front.house.clock.now())))
+    Ok(document(StatusCode::OK, &described(&front, &installation.overview(), front.house.clock.now())))
 }
 
 pub(crate) async fn remove(
@@ -101,6 +101,23 @@ pub(crate) async fn remove(
     }
 }
 
+/// Takes back into service what was taken out of it.
+pub(crate) async fn restore(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    InPath((kind, id)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let id = id_in_path(&front, &kind, &id)?;
+    let speech = front.house.speech.as_ref();
+    caller.may_for(Verb::Admin, &id).map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
+    let restored = front.house.keeper.restore(&id).await;
+    front.copies.drop_stale(std::slice::from_ref(&id));
+    match restored.map_err(|error| Problem::keeper(&front.house, &error))? {
+        Some(it) => Ok(document(StatusCode::OK, &described(&front, &it.overview(), front.house.clock.now()))),
+        None => Err(Problem::new(speech, StatusCode::NOT_FOUND, "not_removed")),
+    }
+}
+
 /// How an installation is: its connection first, its last check second.
 fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     match &installation.connection {
@@ -112,8 +129,15 @@ fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     }
 }
 
-fn described(installation: &Overview, now: Timestamp) -> Value {
+/// How its scopes differ from those that the app wants.
+fn drift(front: &Front, installation: &Overview) -> Drift {
+    let wanted = front.house.consent.as_ref().and_then(|consent| consent.scopes.as_deref());
+    Drift::of(&installation.id, &installation.scopes, wanted.unwrap_or_default())
+}
+
+fn described(front: &Front, installation: &Overview, now: Timestamp) -> Value {
     let Overview { id, version, issued_at, expires_at, scopes, company, last_check, .. } = installation;
+    let Drift { missing, extra } = drift(front, installation);
     let Overview { name, unlisted_at, .. } = installation;
     json!({
         "kind": id.kind(),
@@ -124,6 +148,8 @@ fn described(installation: &Overview, now: Timestamp) -> Value {
         "health": health(installation, now).map(Health::as_str),
         "generation": version.generation,
         "scope": scopes,
+        "missing_scopes": missing,
+        "extra_scopes": extra,
         "issued_at": rfc3339(*issued_at),
         "expires_at": rfc3339(*expires_at),
         "expires_in": installation.remaining(now).as_secs(),

@@ -19,6 +19,9 @@ use crate::spool::Spool;
 /// long for a row.
 const TOGETHER: usize = 2000;
 
+/// So often a batch is tried again that met another one in the middle.
+const TRIES: usize = 5;
+
 const INSTALLATION_TYPES: [Type; 26] = [
     Type::TEXT,
     Type::TEXT,
@@ -60,20 +63,30 @@ struct SetRow {
 impl PostgresStore {
     pub(super) async fn put_all(&self, installations: &[Installation]) -> Result<usize, Failure> {
         let mut put = 0;
-        for some in installations.chunks(TOGETHER) {
-            let mut tries = 0;
-            put += loop {
-                tries += 1;
-                match self.put_some(some).await {
-                    Err(failure) if tries < 5 && failure.is_worth_another_try() => {}
-                    done => break done?,
-                }
-            };
+        // Two at a time: while one is sealed or sent, the database works on the other.
+        for some in installations.chunks(2 * TOGETHER) {
+            let (one, other) = some.split_at(some.len().min(TOGETHER));
+            let (one, other) = tokio::join!(self.put_again(one), self.put_again(other));
+            put += one? + other?;
         }
         Ok(put)
     }
 
+    async fn put_again(&self, installations: &[Installation]) -> Result<usize, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.put_some(installations).await {
+                Err(failure) if tries < TRIES && failure.is_worth_another_try() => {}
+                done => return done,
+            }
+        }
+    }
+
     async fn put_some(&self, installations: &[Installation]) -> Result<usize, Failure> {
+        if installations.is_empty() {
+            return Ok(0);
+        }
         let transaction = self.pool.long_transaction().await?;
         let kinds: Vec<&str> = installations.iter().map(|it| it.id.kind()).collect();
         let ids: Vec<&str> = installations.iter().map(|it| it.id.as_str()).collect();

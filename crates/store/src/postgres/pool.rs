@@ -255,8 +255,16 @@ impl Pool {
 
     /// Asks one statement, in one round trip and a transaction of its own.
     pub(crate) async fn query(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
-        let client = Borrowed { pool: self, client: Some(self.client().await?) };
-        client.ask(sql, values).await
+        let client = self.client().await?;
+        // Should whoever asks go away in the middle, it is done all the same, and the next to have the
+        // connection waits for that.
+        let answered = answer(&client, sql, values, ANSWER).await;
+        if let Err(failure) = &answered
+            && !leaves_usable(failure)
+        {
+            self.abandon(client);
+        }
+        answered
     }
 
     /// Like `query`, for one row at most.
@@ -389,33 +397,6 @@ impl Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({})", self.place())
-    }
-}
-
-/// A connection for one statement. Whoever asks may go away in the middle; then it is not used again.
-struct Borrowed<'a> {
-    pool: &'a Pool,
-    client: Option<Object>,
-}
-
-impl Borrowed<'_> {
-    async fn ask(mut self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
-        let Some(client) = self.client.as_ref() else { return Err(Failure::Silent) };
-        let answered = answer(client, sql, values, ANSWER).await;
-        if answered.as_ref().err().is_none_or(leaves_usable)
-            && let Some(client) = self.client.take()
-        {
-            drop(client);
-        }
-        answered
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            self.pool.abandon(client);
-        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn lines(rows: &Transaction<'_>, after: Option<&Line>, limit: usize) 
             "SELECT rowid AS place, * FROM {table} WHERE rowid > ?1 AND ({which}) ORDER BY rowid LIMIT ?2"
         );
         let mut statement = rows.prepare_cached(&sql)?;
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut read = statement.query((place, limit - found.len()))?;
         while let Some(row) = read.next()? {
             let mut members = Map::new();

@@ -38,7 +38,7 @@ CREATE TABLE @.installations (
     unlisted_at         bigint,
     changed             bigint NOT NULL,   -- in which transaction
     PRIMARY KEY (kind, id)
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 95);
 
 CREATE INDEX installations_changed ON @.installations (changed);
 CREATE INDEX installations_refresh_due ON @.installations (refresh_due_at, kind DESC, id)
