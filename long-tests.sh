@@ -34,13 +34,21 @@ export GHL_AUTH_REPLAYS="${GHL_AUTH_REPLAYS:-1000}"                      # of on
 export GHL_AUTH_WEBHOOK_CROWD="${GHL_AUTH_WEBHOOK_CROWD:-5000}"          # signed and forged, 500 a second each
 export GHL_AUTH_BULK_INSTALLS="${GHL_AUTH_BULK_INSTALLS:-500}"           # locations that are installed at once
 export GHL_AUTH_EVENT_TIMINGS="${GHL_AUTH_EVENT_TIMINGS:-100}"           # of events in each order there is
+export GHL_AUTH_REPLICA_INSTALLATIONS="${GHL_AUTH_REPLICA_INSTALLATIONS:-200}" # all due at once
+export GHL_AUTH_REPLICA_CALLERS="${GHL_AUTH_REPLICA_CALLERS:-32}"         # before each of three replicas
+export GHL_AUTH_REPLICA_REFRESHES="${GHL_AUTH_REPLICA_REFRESHES:-2000}"   # with slow and lost answers
+export GHL_AUTH_REPLICA_TAKEOVERS="${GHL_AUTH_REPLICA_TAKEOVERS:-50}"     # twice each, nobody asks
+export GHL_AUTH_REPLICA_KILL_SECONDS="${GHL_AUTH_REPLICA_KILL_SECONDS:-600}" # one of three, again and again
+export GHL_AUTH_REPLICA_INTERLEAVINGS="${GHL_AUTH_REPLICA_INTERLEAVINGS:-500}" # of two who want different things
+export GHL_AUTH_REPLICA_STOPS="${GHL_AUTH_REPLICA_STOPS:-300}"            # of PostgreSQL, as by a power cut
+export GHL_AUTH_REPLICA_TERMINATIONS="${GHL_AUTH_REPLICA_TERMINATIONS:-1000}" # refreshes, connections ended meanwhile
 timings="${GHL_AUTH_TIMINGS:-200000}"                                     # of wrong keys, on a quiet machine
 GHL_AUTH_RESULTS="$(mktemp)"
 export GHL_AUTH_RESULTS
 trap 'rm -f "$GHL_AUTH_RESULTS"' EXIT
 
 failed=0
-for suite in keeping keeping_processes rounds judge webhooks; do
+for suite in keeping keeping_processes rounds judge webhooks replicas; do
     cargo test -p ghl-auth --features break-rules --test "$suite" -- \
         --include-ignored --nocapture --test-threads 1 "$@" || failed=1
 done

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use papaya::HashMap;
 use serde_json::{Value, json};
 use tokens::{CompanyId, Connection, Installation, InstallationId, LocationId, Served, Timestamp};
-use upkeep::Speech;
+use upkeep::{Said, Speech};
 
 /// An installation's answer, all but the seconds that its token still lives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Copy {
     installation: InstallationId,
     generation: u64,
@@ -73,6 +73,11 @@ impl Copy {
         now.until(self.expires_at).as_secs()
     }
 
+    /// Whether its token lives, whatever its installation calls for.
+    pub(crate) fn lives(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+
     /// What follows the seconds.
     pub(crate) fn rest(&self) -> &Bytes {
         &self.rest
@@ -88,6 +93,22 @@ impl Copy {
         let beginning = format!("{OPENING}{}", self.seconds_left(now));
         Bytes::from([beginning.as_bytes(), &self.rest].concat())
     }
+
+    /// The same with one more warning.
+    pub(crate) fn with_warning(&self, warning: &Said) -> Self {
+        let rest = self.rest.strip_suffix(CLOSING.as_bytes()).unwrap_or(&self.rest);
+        let before = if rest.ends_with(b"[") { "" } else { "," };
+        let one_more = warning_of(warning).to_string();
+        let rest = [rest, before.as_bytes(), one_more.as_bytes(), CLOSING.as_bytes()].concat();
+        Self { rest: Bytes::from(rest), ..self.clone() }
+    }
+}
+
+/// How each answer's body ends: the warnings come last.
+const CLOSING: &str = "]}";
+
+fn warning_of(said: &Said) -> Value {
+    json!({ "code": said.code, "detail": said.detail, "action": said.action })
 }
 
 fn document(served: &Served, speech: &dyn Speech) -> Value {
@@ -98,14 +119,8 @@ fn document(served: &Served, speech: &dyn Speech) -> Value {
         }
         InstallationId::Company(id) => (None, Some(id.as_str())),
     };
-    let warnings: Vec<Value> = served
-        .warning
-        .iter()
-        .map(|error| {
-            let said = speech.keeper_error(error);
-            json!({ "code": said.code, "detail": said.detail, "action": said.action })
-        })
-        .collect();
+    let warnings: Vec<Value> =
+        served.warning.iter().map(|error| warning_of(&speech.keeper_error(error))).collect();
     json!({
         "access_token": tokens.access.expose(),
         "token_type": "Bearer",
@@ -301,6 +316,19 @@ mod tests {
         copies.drop_all();
         copies.put(copy("a"), AsOf(1));
         assert_eq!((copies.at(path).is_some(), copies.count()), (false, 0));
+    }
+
+    #[test]
+    fn a_warning_comes_behind_those_that_are_there() {
+        let said = |code| Said { code, detail: "d".into(), action: "a".into(), needs_person: false };
+        let mut copy = Arc::unwrap_or_clone(copy("a"));
+        copy.rest = Bytes::from_static(b",\"warnings\":[]}");
+        let one = copy.with_warning(&said("one"));
+        let two = one.with_warning(&said("two"));
+        let body: Value = serde_json::from_slice(&two.body(Timestamp::from_millis(0))).expect("JSON");
+        let codes: Vec<_> =
+            body["warnings"].as_array().expect("a list").iter().map(|it| &it["code"]).collect();
+        assert_eq!(codes, ["one", "two"]);
     }
 
     #[test]

@@ -138,7 +138,8 @@ impl Problem {
         if let StoreError::Standby { .. } = error {
             return Self::new(speech, StatusCode::CONFLICT, "standby");
         }
-        tracing::error!(%error, "the store can't be used");
+        let why = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(%error, why, "the store can't be used");
         Self::new(speech, StatusCode::SERVICE_UNAVAILABLE, "store_unavailable").later(5)
     }
 }

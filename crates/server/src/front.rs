@@ -43,6 +43,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A store that takes longer to say what changed says nothing.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
+/// What was saved of late is written back within this time, or tried again.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
+
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 const LONGEST_TARGET: usize = 8 * 1024;
@@ -67,6 +70,8 @@ pub struct Front {
     pub(crate) callback_has_prefix: bool,
     /// What stands before this app's paths where there are several.
     pub(crate) prefix: String,
+    /// Whether the store is on a network.
+    is_remote: bool,
     /// Which keys are known: as the records last said.
     keys_as_of: Mutex<Option<u64>>,
     process: String,
@@ -123,8 +128,10 @@ impl Front {
             Some(inside) if !prefix.is_empty() => (inside.to_owned(), true),
             _ => (callback, false),
         };
+        let is_remote = house.keeper.store().is_remote();
         let front = Self {
             house,
+            is_remote,
             keys: Keys::default(),
             copies: Copies::default(),
             audit: AuditBook::default(),
@@ -198,18 +205,43 @@ impl Front {
                         false => self.copies.drop_stale(&changes.ids),
                     }
                     mark = changes.mark;
-                    self.metrics.store_answers(true);
-                    continue;
+                    // What comes back may be another database that lags behind.
+                    let written = match self.is_cut_off() {
+                        true => timeout(WRITTEN_WITHIN, self.house.keeper.write_back()).await,
+                        false => Ok(Ok(0)),
+                    };
+                    match written {
+                        Ok(Ok(_)) => {
+                            self.metrics.store_answers(true);
+                            continue;
+                        }
+                        Ok(Err(error)) => error.to_string(),
+                        Err(_) => "it takes too long".to_owned(),
+                    }
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it takes too long".to_owned(),
             };
             warn!(problem, "the store does not say what changed");
-            // What can't be compared any more is not handed out from memory.
-            self.copies.drop_all();
-            mark = Mark::default();
             self.metrics.store_answers(false);
+            // What can't be compared any more is not handed out from memory, unless a whole network lies
+            // in between: see `is_cut_off`. What changed meanwhile is told behind the same mark.
+            if !self.is_remote {
+                self.copies.drop_all();
+                mark = Mark::default();
+            }
         }
+    }
+
+    /// Whether a store on a network is out of reach.
+    ///
+    /// What is at hand is served then, with a warning, for as long as each token lives: a database that is
+    /// down for a while stops nobody. What it costs: a key that is revoked meanwhile, or an installation
+    /// that is taken out of service, is not known here until the database is back. Whoever can cut a
+    /// service off from its database has this, and no more than what they could take just before. A key
+    /// that ends by itself ends, and where each token that leaves is to be written down, none does.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.is_remote && !self.metrics.is_ready()
     }
 
     /// Writes down what was counted: every second, and at the end.

@@ -102,6 +102,9 @@ impl Front {
         if source != Source::Unix {
             hosts::check_one(question.host, &self.house.hosts).ok()?;
         }
+        if self.is_cut_off() {
+            return None;
+        }
         let now = self.house.clock.now();
         let copy = self.copies.at(path).filter(|copy| copy.is_good(now, MINIMUM_LIFE))?;
         let caller = self.keys.good(question.authorization, now)?;

@@ -83,12 +83,13 @@ pub async fn connect(
 pub async fn connect_with_records(
     url: &StoreUrl,
     keys: &Keys,
-    _spool: &Path,
+    spool: &Path,
     otherwise: Option<&InstallationId>,
 ) -> Result<Opened, StoreError> {
     match url {
-        StoreUrl::Postgres(_) => {
-            Err(StoreError::NoRoomFor { place: url.to_string(), what: "what the service remembers" })
+        StoreUrl::Postgres(url) => {
+            let (store, records) = postgres::connect_with_records(url, keys, spool).await?;
+            Ok((Arc::new(store), Arc::new(records)))
         }
         StoreUrl::File(_) | StoreUrl::Sqlite(_) => open_with_records(url, keys, otherwise),
     }
@@ -114,9 +115,24 @@ pub fn open_with_records(
     Ok((store, Arc::new(records)))
 }
 
+/// What the service remembers in a database of a network, made where it is not there.
+pub async fn connect_records(url: &PostgresUrl) -> Result<Arc<dyn Records>, StoreError> {
+    let pool = postgres::pool::Pool::connect(url).await?;
+    Ok(Arc::new(postgres::records::PostgresRecords::open(pool).await?))
+}
+
 /// What the service remembers, if there has ever been a service over this store.
-pub fn open_records_if_there(url: &StoreUrl) -> Result<Option<Arc<dyn Records>>, StoreError> {
-    let path = records::beside(url.path().ok_or_else(|| is_reached_otherwise(url))?);
+pub async fn open_records_if_there(url: &StoreUrl) -> Result<Option<Arc<dyn Records>>, StoreError> {
+    let path = match url {
+        StoreUrl::File(path) | StoreUrl::Sqlite(path) => records::beside(path),
+        StoreUrl::Postgres(url) => {
+            let pool = postgres::pool::Pool::connect(url).await?;
+            return match postgres::records::PostgresRecords::are_there(&pool).await? {
+                true => Ok(Some(Arc::new(postgres::records::PostgresRecords::open(pool).await?))),
+                false => Ok(None),
+            };
+        }
+    };
     match path.exists() {
         true => Ok(Some(Arc::new(records::SqliteRecords::open(&path)?))),
         false => Ok(None),

@@ -9,6 +9,7 @@ mod flights;
 mod grants;
 mod listings;
 pub(crate) mod pool;
+pub(crate) mod records;
 mod rows;
 mod settings;
 
@@ -62,6 +63,17 @@ pub(crate) async fn connect(
     spool: &Path,
 ) -> Result<PostgresStore, StoreError> {
     PostgresStore::over(Pool::connect(url).await?, keys, spool).await
+}
+
+/// Like `connect`, with the records beside the store, over the same connections.
+pub(crate) async fn connect_with_records(
+    url: &PostgresUrl,
+    keys: &Keys,
+    spool: &Path,
+) -> Result<(PostgresStore, records::PostgresRecords), StoreError> {
+    let pool = Pool::connect(url).await?;
+    let store = PostgresStore::over(pool.clone(), keys, spool).await?;
+    Ok((store, records::PostgresRecords::open(pool).await?))
 }
 
 impl PostgresStore {
@@ -144,6 +156,10 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
         self.read(listings::check_due(&self.pool, interval, now, after, limit).await)
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn place(&self) -> String {

@@ -6,6 +6,8 @@
 mod lines;
 mod rows;
 
+pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;

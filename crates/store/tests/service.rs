@@ -1,6 +1,8 @@
 //! What the service needs of a store beside tokens: records, grants that wait, installations that
 //! were removed, and what changed when.
 
+#[path = "../../../tests/postgres/mod.rs"]
+mod postgres;
 mod sample;
 
 use std::collections::BTreeSet;
@@ -40,11 +42,91 @@ impl Place {
         let url = StoreUrl::Sqlite(self.folder.path().join("tokens.db"));
         store::open_with_records(&url, &sealed_by(&self.key), None).expect("a store")
     }
+}
 
-    fn records(&self) -> Arc<dyn Records> {
-        let url = StoreUrl::File(self.folder.path().join("ghl_tokens.json"));
-        store::open_with_records(&url, &store::Keys::default(), None).expect("a store").1
+/// Where records rest.
+enum Shelf {
+    BesideAFile(tempfile::TempDir),
+    InPostgres(store::PostgresUrl),
+}
+
+impl Shelf {
+    fn beside_a_file() -> Self {
+        Self::BesideAFile(tempfile::tempdir().expect("a folder"))
     }
+
+    fn in_postgres() -> Self {
+        Self::InPostgres(store::PostgresUrl::parse(&postgres::server().fresh_schema()).expect("an address"))
+    }
+
+    /// The records as another process opens them.
+    async fn records(&self) -> Arc<dyn Records> {
+        match self {
+            Self::BesideAFile(folder) => {
+                let url = StoreUrl::File(folder.path().join("ghl_tokens.json"));
+                store::open_with_records(&url, &store::Keys::default(), None).expect("a store").1
+            }
+            Self::InPostgres(url) => store::connect_records(url).await.expect("records"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_highlevel_told_of_is_kept_until_it_was_acted_on() {
+    let place = Shelf::in_postgres();
+    let handles = [place.records().await, place.records().await];
+    let week = 7 * 24 * 60 * 60 * 1000;
+    let event = |id: &str, at_millis| QueuedEvent {
+        id: id.into(),
+        kind: "UNINSTALL".into(),
+        body: format!("{{\"id\": \"{id}\", \"odd\": \"\0\"}}"),
+        received_at: at(at_millis),
+        attempts: 0,
+    };
+    for (id, at_millis) in [("e2", 2), ("e1", 1), ("e3", 3)] {
+        assert!(handles[0].queue_event(&event(id, at_millis)).await.expect("room"));
+    }
+    assert!(!handles[1].queue_event(&event("e1", 9)).await.expect("room"), "it is known");
+    let due = handles[1].claim_events(at(5), at(50), 2).await.expect("events");
+    assert_eq!(due, [event("e1", 1), event("e2", 2)]);
+    let rest = handles[0].claim_events(at(6), at(60), 9).await.expect("events");
+    assert_eq!(rest, [event("e3", 3)], "the others are leased");
+    handles[1].event_done("e1", at(7), "removed").await.expect("noted");
+    handles[1].put_off_event("e2", at(40), "no company yet").await.expect("noted");
+    let again = handles[0].claim_events(at(45), at(70), 9).await.expect("events");
+    assert_eq!(again.iter().map(|it| (it.id.as_str(), it.attempts)).collect::<Vec<_>>(), [("e2", 1)]);
+    // Whoever dies with it leaves it to the next, when the lease is over.
+    assert_eq!(handles[1].claim_events(at(70), at(99), 9).await.expect("events").len(), 2);
+    assert!(!handles[0].queue_event(&event("e1", week)).await.expect("room"), "it was acted on this week");
+    assert!(handles[0].queue_event(&event("e1", week + 2)).await.expect("room"), "that was long ago");
+    handles[0].event_done("e1", at(week + 3), "removed").await.expect("noted");
+    handles[0].forget(at(2 * week + 3), at(0)).await.expect("forgotten");
+    assert!(handles[0].queue_event(&event("e1", week + 4)).await.expect("room"), "it was forgotten");
+    assert!(!handles[0].queue_event(&event("e2", 3 * week)).await.expect("room"), "it was not acted on yet");
+}
+
+/// One story, told over every kind of records.
+macro_rules! stories {
+    ($($story:ident),* $(,)?) => {
+        mod beside_a_file {
+            $(#[tokio::test] async fn $story() { super::$story(super::Shelf::beside_a_file()).await; })*
+        }
+        mod in_postgres {
+            $(#[tokio::test] async fn $story() { super::$story(super::Shelf::in_postgres()).await; })*
+        }
+    };
+}
+
+stories! {
+    keys_come_back_as_they_were_and_a_change_is_seen_by_others,
+    who_took_what_is_summed_up_where_it_is_counted,
+    what_a_key_usually_does_is_told_from_what_is_new,
+    the_history_of_checks_is_newest_first_and_forgotten_in_time,
+    of_many_who_want_a_visit_or_a_turn_one_gets_it,
+    what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived,
+    of_many_who_deliver_each_gets_its_own,
+    a_maintenance_lasts_until_its_end_or_an_earlier_one,
+    others_words_may_hold_any_character,
 }
 
 fn key(name: &str, reach: Reach) -> KeyRecord {
@@ -61,10 +143,8 @@ fn key(name: &str, reach: Reach) -> KeyRecord {
     }
 }
 
-#[tokio::test]
-async fn keys_come_back_as_they_were_and_a_change_is_seen_by_others() {
-    let place = Place::new();
-    let (one, other) = (place.records(), place.records());
+async fn keys_come_back_as_they_were_and_a_change_is_seen_by_others(place: Shelf) {
+    let (one, other) = (place.records().await, place.records().await);
     let company = InstallationId::Company("c1".parse().expect("an id"));
     let keys = [key("k1", Reach::All), key("k2", Reach::These([location("l1"), company].into()))];
     let (none, mark) = other.keys(None).await.expect("keys").expect("some");
@@ -87,10 +167,8 @@ async fn keys_come_back_as_they_were_and_a_change_is_seen_by_others() {
     assert_eq!((found[0].revoked_at, &found[0].last_use), (Some(at(6)), &Some(used)));
 }
 
-#[tokio::test]
-async fn who_took_what_is_summed_up_where_it_is_counted() {
-    let place = Place::new();
-    let records = place.records();
+async fn who_took_what_is_summed_up_where_it_is_counted(place: Shelf) {
+    let records = place.records().await;
     let line = |count, request_id: Option<&str>| AuditLine {
         at: at(60_000),
         key: KeyId("k1".into()),
@@ -106,10 +184,34 @@ async fn who_took_what_is_summed_up_where_it_is_counted() {
     assert_eq!(counts, [(1, Some("r2")), (1, Some("r1")), (7, None)]);
 }
 
-#[tokio::test]
-async fn the_history_of_checks_is_newest_first_and_forgotten_in_time() {
-    let place = Place::new();
-    let records = place.records();
+async fn what_a_key_usually_does_is_told_from_what_is_new(place: Shelf) {
+    let records = place.records().await;
+    for name in ["k1", "k2"] {
+        records.add_key(&key(name, Reach::All)).await.expect("room");
+    }
+    let line = |at_millis, id: &str| AuditLine {
+        at: at(at_millis),
+        key: KeyId("k1".into()),
+        id: location(id),
+        generation: 1,
+        count: 1,
+        request_id: None,
+    };
+    records.audit(&[line(10, "l1"), line(60, "l1"), line(70, "l2"), line(80, "l2")]).await.expect("room");
+    for (at_millis, source) in [(10, "unix"), (60, "10.0.0.1"), (70, "unix")] {
+        let used = KeyUse { at: at(at_millis), source: source.into() };
+        records.note_uses(&[(KeyId("k1".into()), used)]).await.expect("a note");
+    }
+    let habits = records.habits(at(50)).await.expect("habits");
+    let told: Vec<_> = habits
+        .iter()
+        .map(|it| (it.name.as_str(), it.has_read, it.newly_read, it.has_come, it.new_source.as_deref()))
+        .collect();
+    assert_eq!(told, [("k1", true, 1, true, Some("10.0.0.1")), ("k2", false, 0, false, None)]);
+}
+
+async fn the_history_of_checks_is_newest_first_and_forgotten_in_time(place: Shelf) {
+    let records = place.records().await;
     let check = |id: &str, at_millis| CheckRecord {
         id: location(id),
         at: at(at_millis),
@@ -141,10 +243,8 @@ async fn the_history_of_checks_is_newest_first_and_forgotten_in_time() {
     assert_eq!(records.checks(&ask(None, None, 9)).await.expect("checks"), [check("l1", 3)]);
 }
 
-#[tokio::test]
-async fn of_many_who_want_a_visit_or_a_turn_one_gets_it() {
-    let place = Place::new();
-    let handles = [place.records(), place.records()];
+async fn of_many_who_want_a_visit_or_a_turn_one_gets_it(place: Shelf) {
+    let handles = [place.records().await, place.records().await];
     let visit = Visit { state: [1; 32], browser: [2; 32], expires_at: at(100) };
     handles[0].open_visit(&visit).await.expect("room");
     assert_eq!(handles[0].take_visit(&[9; 32], at(1)).await.expect("a look"), None);
@@ -165,10 +265,8 @@ async fn of_many_who_want_a_visit_or_a_turn_one_gets_it() {
     assert_eq!(handles[0].take_visit(&[1; 32], at(100)).await.expect("a look"), None, "too late");
 }
 
-#[tokio::test]
-async fn what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived() {
-    let place = Place::new();
-    let (one, other) = (place.records(), place.records());
+async fn what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived(place: Shelf) {
+    let (one, other) = (place.records().await, place.records().await);
     let standing = |revision, health| Standing {
         subject: Subject::Installation(location("l1")),
         revision,
@@ -218,10 +316,72 @@ async fn what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived() {
     assert_eq!(told[0].1[0].said.as_deref(), Some("no route"));
 }
 
-#[tokio::test]
-async fn a_maintenance_lasts_until_its_end_or_an_earlier_one() {
-    let place = Place::new();
-    let records = place.records();
+async fn of_many_who_deliver_each_gets_its_own(place: Shelf) {
+    let handles = [place.records().await, place.records().await];
+    for number in 0..24 {
+        let subject = Subject::Installation(location(&format!("l{number}")));
+        let standing = Standing {
+            subject: subject.clone(),
+            revision: 1,
+            health: Health::Down,
+            since: at(1),
+            failures: 1,
+            code: None,
+            said: None,
+            told: Health::Down,
+            told_at: None,
+            changes: Vec::new(),
+        };
+        let notice = Notice {
+            id: format!("n{number}"),
+            at: at(1),
+            subject,
+            kind: NoticeKind::Trouble,
+            health: Health::Down,
+            since: at(1),
+            code: None,
+            said: None,
+        };
+        assert!(handles[0].tell(&standing, Some(&notice), &["slack".into()]).await.expect("room"));
+    }
+    let mut claiming = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let records = handles[number % 2].clone();
+        claiming.spawn(async move { records.claim_deliveries(at(2), at(50), 5).await.expect("deliveries") });
+    }
+    let mut claimed: Vec<String> =
+        claiming.join_all().await.into_iter().flatten().map(|delivery| delivery.notice.id).collect();
+    // Whoever was passed over by all finds what is left.
+    claimed.extend(
+        handles[0]
+            .claim_deliveries(at(2), at(50), 99)
+            .await
+            .expect("deliveries")
+            .into_iter()
+            .map(|it| it.notice.id),
+    );
+    let all: BTreeSet<&String> = claimed.iter().collect();
+    assert_eq!((claimed.len(), all.len()), (24, 24), "each once");
+}
+
+async fn others_words_may_hold_any_character(place: Shelf) {
+    let records = place.records().await;
+    let window = Maintenance {
+        id: "m1".into(),
+        subject: None,
+        from: at(1),
+        until: at(9),
+        reason: "a\0b 'c' \u{1f600}".into(),
+    };
+    records.plan_maintenance(&window).await.expect("room");
+    let kept = records.maintenances(at(2)).await.expect("windows");
+    assert_eq!(kept[0].reason.chars().count(), window.reason.chars().count());
+    assert!(kept[0].reason.ends_with("'c' \u{1f600}"));
+    assert!(records.take_turn("a\0turn", at(1), at(2)).await.expect("a look"));
+}
+
+async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
+    let records = place.records().await;
     let window = |id: &str, subject| Maintenance {
         id: id.into(),
         subject,

@@ -247,7 +247,8 @@ impl Flight {
                 let said = "another process has been refreshing for too long".to_owned();
                 return Err(KeeperError::Unanswered { said });
             }
-            sleep(timing.look_every).await;
+            // Seldom enough that many who wait for long don't keep a database busy with their looking.
+            sleep((began.elapsed() / 4).clamp(timing.look_every, timing.look_every * 8)).await;
         }
     }
 
@@ -407,7 +408,11 @@ impl Flight {
                 current.tokens.refresh_token().map_or(commit.replaces, |t| self.parts.store.fingerprint(t));
         }
         let error = match self.parts.patiently(|| self.parts.store.commit(&commit)).await {
-            Ok(Committed::Saved(now) | Committed::Superseded(now)) => return Ok(*now),
+            Ok(Committed::Saved(now)) => {
+                self.parts.note_saved(&now);
+                return Ok(*now);
+            }
+            Ok(Committed::Superseded(now)) => return Ok(*now),
             Ok(Committed::Gone) => return Err(KeeperError::NotConnected(self.id.clone())),
             Err(error) => error,
         };

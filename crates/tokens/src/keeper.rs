@@ -19,6 +19,7 @@ use crate::installation::{Connection, Installation, InstallationId};
 use crate::issuer::{Issuer, RawAnswer, Reading, Refusal, Unanswered};
 use crate::lifecycle::Step;
 use crate::minting::Unminted;
+use crate::recent::Recent;
 use crate::rules::{Rule, holds};
 use crate::secret::AuthorizationCode;
 use crate::store::{Commit, Committed, FlightId, Landing, Store, StoreError};
@@ -26,6 +27,9 @@ use crate::token_set::{Grant, TokenSet};
 
 /// How many refreshes may be in the air at once in one process: what a power cut can hurt.
 const FLIGHTS_AT_ONCE: usize = 8;
+
+/// A flight that has just begun is left to whoever flies it.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// A grant is not refreshed twice within this time because a caller says that HighLevel refused it.
 const REFUSED_AT_MOST_EVERY: Duration = Duration::from_secs(60);
@@ -67,6 +71,8 @@ pub(crate) struct Parts {
     /// When a caller's 401 last made us refresh.
     forced: Mutex<HashMap<InstallationId, Timestamp>>,
     counters: Counters,
+    /// For a store that may lose what it has said is saved.
+    recent: Recent,
 }
 
 pub(crate) type Arrival = watch::Receiver<Option<Result<Installation, KeeperError>>>;
@@ -115,6 +121,7 @@ impl Keeper {
             client_refused: Mutex::default(),
             forced: Mutex::default(),
             counters: Counters::default(),
+            recent: Recent::default(),
         };
         Self { parts: Arc::new(parts) }
     }
@@ -200,7 +207,12 @@ impl Keeper {
     /// have got it since.
     pub async fn refresh_if_due(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
         let present = self.load(id).await?;
-        match present.overview().is_refresh_due(self.parts.clock.now()) {
+        let now = self.parts.clock.now();
+        // Replicas come to the same installations at once: who is there first has them, and the others go
+        // on to the next.
+        let begun_just_now = |since: Timestamp| now.apart(since) < ON_ITS_WAY;
+        let is_taken = present.intent.as_ref().is_some_and(|intent| begun_just_now(intent.since));
+        match present.overview().is_refresh_due(now) && !is_taken {
             true => self.fly(present).await,
             false => Ok(present),
         }
@@ -349,6 +361,20 @@ impl Keeper {
         self.parts.replay_landings(None).await.map(drop)
     }
 
+    /// Writes back what was saved of late where the store has an older version of it, as a database has
+    /// that took the place of another before it had followed it to the end. How much there was.
+    pub async fn write_back(&self) -> Result<usize, StoreError> {
+        let recent = self.parts.recent.all();
+        if recent.is_empty() {
+            return Ok(0);
+        }
+        let written = self.parts.store.put(&recent).await?;
+        if written > 0 {
+            warn!(written, "the database had lost what it had saved; it was written back");
+        }
+        Ok(written)
+    }
+
     /// Waits until no refresh and no exchange of this process is in the air.
     pub async fn landed(&self) {
         loop {
@@ -443,7 +469,10 @@ impl Keeper {
             None => parts.patiently(|| parts.store.connect(&id, &grant.tokens, received_at)).await.map(Some),
         };
         match saved {
-            Ok(Some(installation)) => Ok(installation),
+            Ok(Some(installation)) => {
+                parts.note_saved(&installation);
+                Ok(installation)
+            }
             Ok(None) => Err(KeeperError::Parked(id)),
             Err(error) if landed => Err(KeeperError::Spooled(error)),
             Err(error) => Err(KeeperError::Unsaved(error)),
@@ -559,6 +588,12 @@ impl Parts {
                 Err(KeeperError::InvalidClient { said: said.clone() })
             }
             _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn note_saved(&self, installation: &Installation) {
+        if self.store.is_remote() {
+            self.recent.note(installation);
         }
     }
 

@@ -23,6 +23,7 @@ mod issuer;
 mod keeper;
 mod lifecycle;
 mod minting;
+mod recent;
 pub mod records;
 pub mod rules;
 #[cfg(test)]

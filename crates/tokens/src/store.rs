@@ -210,6 +210,11 @@ pub trait Store: Send + Sync {
         StoreError::NoRoomFor { place: self.place(), what }
     }
 
+    /// Whether it is on a network, where it may be out of reach while all else is well.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// What to call this store to people: a path, or an address without its password.
     fn place(&self) -> String;
 

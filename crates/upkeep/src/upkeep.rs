@@ -4,6 +4,7 @@
 //! restart and another process's are the same. Where two processes make rounds over one store, each
 //! check is made by one of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -29,6 +30,9 @@ use crate::tally::Tally;
 /// From one round to the next: what another process changed is seen within this time.
 const ROUND_EVERY: Duration = Duration::from_secs(5);
 
+/// From one look for flights that broke off to the next: HighLevel repeats an answer for 30 seconds.
+const ORPHANS_EVERY: Duration = Duration::from_secs(2);
+
 /// From one look for late checks and odd uses of keys to the next; what is there is told in a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -43,6 +47,9 @@ const CHECKS_AT_ONCE: usize = 8;
 
 /// How many refreshes are begun at once; the Keeper lets fewer than that into the air.
 const REFRESHES_AT_ONCE: usize = 8;
+
+/// How many flights of other processes are looked at.
+const MOST_FLIGHTS: usize = 64;
 
 /// So much of what is due is in memory at a time; a round goes on behind it.
 const PAGE: usize = 1000;
@@ -143,6 +150,7 @@ impl Upkeep {
         self.watch_checks().await;
         tokio::join!(
             self.keep_fresh(stop.clone()),
+            self.keep_flying(stop.clone()),
             self.keep_checking(stop.clone()),
             self.keep_forgetting(stop.clone()),
             self.keep_counting_scopes(stop.clone()),
@@ -160,6 +168,41 @@ impl Upkeep {
                 return;
             }
         }
+    }
+
+    /// Takes up what another process has left in the air, in the middle of whatever else there is to do.
+    async fn keep_flying(&self, mut stop: watch::Receiver<bool>) {
+        let (mut flights, mut seen) = (JoinSet::new(), HashSet::new());
+        while !is_over_within(ORPHANS_EVERY, &mut stop).await {
+            while flights.try_join_next().is_some() {}
+            let open = self.open_flights().await;
+            // What is in the air for the first time is on its way, most likely: whoever flies needs no
+            // help for five seconds, and a lease that nobody renews lasts for four.
+            for id in open.iter().filter(|id| seen.contains(*id)) {
+                if flights.len() < REFRESHES_AT_ONCE {
+                    flights.spawn(refresh_if_due(self.keeper.clone(), id.clone()).in_current_span());
+                }
+            }
+            seen = open;
+        }
+        flights.join_all().await;
+    }
+
+    /// A database may be replaced by one that lags behind without anyone noticing.
+    async fn write_back(&self) {
+        if self.keeper.store().is_remote()
+            && let Err(error) = self.keeper.write_back().await
+        {
+            warn!(%error, "what was saved of late can't be compared with the database");
+        }
+    }
+
+    /// For whom a flight is in the air, of whatever process: they come first among those that are due.
+    async fn open_flights(&self) -> HashSet<InstallationId> {
+        let due = self.keeper.store().refresh_due(self.clock.now(), None, MOST_FLIGHTS).await;
+        // The rounds tell of a store that can't be read.
+        let due = due.unwrap_or_default().into_iter();
+        due.take_while(|due| due.at == Timestamp::from_millis(i64::MIN)).map(|due| due.id).collect()
     }
 
     async fn keep_checking(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
@@ -195,6 +238,7 @@ impl Upkeep {
             }
             if looked_at.elapsed() >= LOOK_EVERY {
                 looked_at = Instant::now();
+                self.write_back().await;
                 self.watch_checks().await;
                 self.tell_what_is_due().await;
                 self.watch_keys().await;
@@ -307,17 +351,7 @@ impl Upkeep {
             if *stop.borrow() {
                 break;
             }
-            let keeper = self.keeper.clone();
-            let refresh = async move {
-                match keeper.refresh_if_due(&id).await {
-                    Ok(installation) => {
-                        let generation = installation.version.generation;
-                        info!(%id, generation, "refreshed before it was needed");
-                    }
-                    Err(error) => warn!(%id, %error, "the refresh that was due failed"),
-                }
-            };
-            flights.spawn(refresh.in_current_span());
+            flights.spawn(refresh_if_due(self.keeper.clone(), id).in_current_span());
         }
     }
 
@@ -424,6 +458,16 @@ impl Upkeep {
             (InstallationId::Location(location), _) => Target::Location(location.clone()),
             (InstallationId::Company(company), _) => Target::Company(company.clone()),
         }
+    }
+}
+
+async fn refresh_if_due(keeper: Keeper, id: InstallationId) {
+    match keeper.refresh_if_due(&id).await {
+        Ok(installation) => {
+            let generation = installation.version.generation;
+            info!(%id, generation, "refreshed before it was needed");
+        }
+        Err(error) => warn!(%id, %error, "the refresh that was due failed"),
     }
 }
 

@@ -297,7 +297,7 @@ async fn note(
     if let Err(error) = store.note_check(id, &LastCheck { at, health, code, said }).await {
         tracing::debug!(%error, "the check could not be noted");
     }
-    let remembered = match store::open_records_if_there(url) {
+    let remembered = match store::open_records_if_there(url).await {
         Ok(Some(records)) => records.add_check(&record).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),

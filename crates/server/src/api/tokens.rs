@@ -10,7 +10,8 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use tokens::records::Verb;
-use tokens::{InstallationId, Served};
+use tokens::{InstallationId, KeeperError, Served, StoreError};
+use upkeep::Said;
 
 use super::{InPath, bad, id_in_path, json, json_answer, query};
 use crate::auth::Caller;
@@ -57,6 +58,11 @@ async fn token(
         Some(_) => return Err(bad(front, "bad_minimum_life")),
     };
     may(front, caller, id)?;
+    if front.is_cut_off()
+        && let Some(copy) = copy_in_an_outage(front, id)
+    {
+        return hand_out(front, caller, request, &copy).await;
+    }
     // Whoever says how long it has to live is answered from the store.
     let at_hand = raw_query.is_none().then(|| front.copies.at(&path_of(id))).flatten();
     if let Some(copy) = at_hand.filter(|copy| copy.is_good(front.house.clock.now(), minimum_life)) {
@@ -66,8 +72,32 @@ async fn token(
     }
     let as_of = front.copies.as_of();
     let served = front.house.keeper.token(id, minimum_life).await;
-    let served = served.map_err(|error| Problem::keeper(&front.house, &error))?;
-    hand_out(front, caller, request, &keep_copy(front, &served, as_of)).await
+    let copy = match &served {
+        Ok(served) => keep_copy(front, served, as_of),
+        // An outage that has just begun is not known of yet.
+        Err(error) if is_out_of_reach(front, error) => {
+            copy_in_an_outage(front, id).ok_or_else(|| Problem::keeper(&front.house, error))?
+        }
+        Err(error) => return Err(Problem::keeper(&front.house, error)),
+    };
+    hand_out(front, caller, request, &copy).await
+}
+
+fn is_out_of_reach(front: &Front, error: &KeeperError) -> bool {
+    front.house.keeper.store().is_remote() && matches!(error, KeeperError::Store(StoreError::Database { .. }))
+}
+
+/// What is at hand while the store is out of reach, with a word of that.
+fn copy_in_an_outage(front: &Front, id: &InstallationId) -> Option<Arc<Copy>> {
+    let copy = front.copies.at(&path_of(id)).filter(|copy| copy.lives(front.house.clock.now()))?;
+    let speech = front.house.speech.as_ref();
+    let said = Said {
+        code: "store_out_of_reach",
+        detail: speech.say("api-store_out_of_reach", &[]),
+        action: speech.say("api-store_out_of_reach.action", &[]),
+        needs_person: false,
+    };
+    Some(Arc::new(copy.with_warning(&said)))
 }
 
 /// The caller saw HighLevel refuse the token of a generation.

@@ -17,7 +17,7 @@ use tokens::{
 };
 
 /// How long an event is known when it comes again: longer than HighLevel sends one again.
-const EVENTS_KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const EVENTS_KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 type Done<T> = Result<T, rusqlite::Error>;
 
@@ -549,7 +549,7 @@ pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Ti
     rows.execute("DELETE FROM audit WHERE at < ?1", [audit_before.as_millis()]).map(drop)
 }
 
-fn parts(subject: &Subject) -> (&'static str, String) {
+pub(crate) fn parts(subject: &Subject) -> (&'static str, String) {
     match subject {
         Subject::Service => ("service", String::new()),
         Subject::Installation(id) => (id.kind(), id.as_str().to_owned()),
@@ -596,11 +596,11 @@ fn word<T>(row: &Row<'_>, column: &str, from_word: fn(&str) -> Option<T>) -> Don
     from_word(&word).ok_or_else(|| odd(format!("`{word}` is no {column}")))
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(crate) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings and numbers are always JSON")
 }
 
