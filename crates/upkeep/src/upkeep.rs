@@ -4,8 +4,8 @@
 //! restart and another process's are the same. Where two processes make rounds over one store, each
 //! check is made by one of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highlevel::Client;
@@ -97,6 +97,8 @@ pub struct Upkeep {
     pub(crate) tally: Tally,
     /// An event was queued by this process.
     pub(crate) event_came: Notify,
+    /// When HighLevel may be asked for the next install's token.
+    pub(crate) next_install_at: Mutex<Instant>,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -115,7 +117,7 @@ impl Upkeep {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
         let (round_ended, began) = (AtomicI64::new(0), Instant::now());
-        let event_came = Notify::new();
+        let (event_came, next_install_at) = (Notify::new(), Mutex::new(began));
         Arc::new(Self {
             keeper,
             records,
@@ -125,6 +127,7 @@ impl Upkeep {
             settings,
             tally,
             event_came,
+            next_install_at,
             round_ended,
             began,
         })
