@@ -161,6 +161,37 @@ pub(crate) fn list(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
     Ok(Answer::json(200, json!({ "contacts": contacts, "count": ids.len() })))
 }
 
+/// `POST /contacts/search`. Its bodies are published nowhere; the members are those that programs are seen to use.
+pub(crate) fn search(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let body = ask.call.json_object()?;
+    let Some(location_id) = body.get("locationId").and_then(Value::as_str) else {
+        return Err(Answer::unprocessable(&["locationId should not be empty".to_owned()]));
+    };
+    let ids = own_location(world, ask, location_id)?.contact_ids.clone();
+    let number = |name: &str, otherwise: u64| match body.get(name) {
+        None | Some(Value::Null) => Ok(otherwise),
+        Some(value) => value
+            .as_u64()
+            .filter(|number| *number > 0)
+            .ok_or_else(|| Answer::unprocessable(&[format!("{name} must be a positive number")])),
+    };
+    let (page, limit) = (number("page", 1)?, number("pageLimit", 20)?);
+    if limit > 500 {
+        return Err(Answer::unprocessable(&["pageLimit must not be greater than 500".to_owned()]));
+    }
+    let text = body.get("query").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let now = world.now;
+    let all = ids.iter().filter_map(|id| world.crm.contact(id, now).map(|contact| contact.body()));
+    let named = |contact: &Value| {
+        let has = |name: &&str| contact[*name].as_str().is_some_and(|it| it.to_lowercase().contains(&text));
+        text.is_empty() || ["firstName", "lastName", "email", "phone"].iter().any(has)
+    };
+    let found: Vec<Value> = all.filter(named).collect();
+    let skip = usize::try_from((page - 1).saturating_mul(limit)).unwrap_or(usize::MAX);
+    let page: Vec<&Value> = found.iter().skip(skip).take(usize::try_from(limit).unwrap_or(500)).collect();
+    Ok(Answer::json(200, json!({ "contacts": page, "total": found.len() })))
+}
+
 /// `GET /contacts/search/duplicate?locationId=&email=|number=`.
 pub(crate) fn find_duplicate(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
     let Some(location_id) = ask.call.query_value("locationId") else {

@@ -151,6 +151,44 @@ pub(crate) fn create_tag(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Ans
     Ok(Answer::json(200, body))
 }
 
+/// `GET /locations/{locationId}/tags/{tagId}`.
+pub(crate) fn read_tag(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let location = own_location(world, ask, ask.part(1))?;
+    let tag = location.tags.iter().find(|(id, _)| id == ask.part(3)).ok_or_else(no_such_tag)?;
+    Ok(Answer::json(200, json!({ "tag": tag_body(tag, &location.id) })))
+}
+
+/// `PUT /locations/{locationId}/tags/{tagId}`: gives it another name.
+pub(crate) fn update_tag(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let id = own_location(world, ask, ask.part(1))?.id.clone();
+    let body = ask.call.json_object()?;
+    let Some(name) = body.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
+        return Err(Answer::unprocessable(&["name should not be empty".to_owned()]));
+    };
+    let tags = world.crm.location_mut(&id).map(|location| &mut location.tags);
+    let tag = tags.and_then(|tags| tags.iter_mut().find(|(tag, _)| tag == ask.part(3)));
+    let tag = tag.ok_or_else(no_such_tag)?;
+    tag.1 = name.to_owned();
+    Ok(Answer::json(200, json!({ "tag": tag_body(tag, &id) })))
+}
+
+/// `DELETE /locations/{locationId}/tags/{tagId}`.
+pub(crate) fn delete_tag(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let id = own_location(world, ask, ask.part(1))?.id.clone();
+    let Some(location) = world.crm.location_mut(&id) else { return Err(no_such_tag()) };
+    let before = location.tags.len();
+    location.tags.retain(|(tag, _)| tag != ask.part(3));
+    match location.tags.len() < before {
+        true => Ok(Answer::json(200, json!({ "succeded": true }))),
+        false => Err(no_such_tag()),
+    }
+}
+
+/// What HighLevel says here has not been measured.
+fn no_such_tag() -> Answer {
+    Answer::bad_request("Tag not found")
+}
+
 fn tag_body((id, name): &(String, String), location_id: &str) -> Value {
     json!({ "name": name, "locationId": location_id, "id": id })
 }

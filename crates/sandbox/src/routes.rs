@@ -128,6 +128,7 @@ fn find(method: &str, parts: &[&str]) -> Option<Route> {
         ("GET", ["contacts"]) => location("contacts.readonly", contacts::list),
         ("POST", ["contacts"]) => location("contacts.write", contacts::create),
         ("POST", ["contacts", "upsert"]) => location("contacts.write", contacts::upsert),
+        ("POST", ["contacts", "search"]) => location("contacts.readonly", contacts::search),
         ("GET", ["contacts", "search", "duplicate"]) => {
             location("contacts.readonly", contacts::find_duplicate)
         }
@@ -145,6 +146,9 @@ fn find(method: &str, parts: &[&str]) -> Option<Route> {
         ("GET", ["locations", _]) => both("locations.readonly", crm::read_location),
         ("GET", ["locations", _, "tags"]) => location("locations/tags.readonly", crm::list_tags),
         ("POST", ["locations", _, "tags"]) => location("locations/tags.write", crm::create_tag),
+        ("GET", ["locations", _, "tags", _]) => location("locations/tags.readonly", crm::read_tag),
+        ("PUT", ["locations", _, "tags", _]) => location("locations/tags.write", crm::update_tag),
+        ("DELETE", ["locations", _, "tags", _]) => location("locations/tags.write", crm::delete_tag),
         ("GET", ["locations", _, "customFields"]) => {
             location("locations/customFields.readonly", crm::list_custom_fields)
         }

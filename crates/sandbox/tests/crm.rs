@@ -250,3 +250,32 @@ fn v3_spells_succeeded_right_and_keeps_the_old_word() {
     assert_eq!(send_as("v3"), (201, json!({ "succeeded": true, "succeded": true })));
     assert_eq!(send_as("2021-07-28"), (201, json!({ "succeded": true })));
 }
+
+#[test]
+fn contacts_are_searched_in_pages_and_tags_have_a_life_of_their_own() {
+    let sandbox = sandbox();
+    let (access, _) = connect(&sandbox);
+    let location = sandbox.settings().location_id.clone();
+    for number in 0..4 {
+        let body = json!({ "locationId": location, "firstName": format!("Ana {number}"), "email": format!("ana{number}@x.example") });
+        assert_eq!(api(&sandbox, "POST", "/contacts/", &access, Some(body)).status, 201);
+    }
+    let search = |body: Value| api(&sandbox, "POST", "/contacts/search", &access, Some(body));
+    let found = search(json!({ "locationId": location, "query": "ANA", "page": 2, "pageLimit": 3 })).json();
+    assert_eq!((found["total"].as_u64(), found["contacts"].as_array().map(Vec::len)), (Some(4), Some(1)));
+    assert_eq!(search(json!({ "locationId": location })).json()["total"], 5);
+    assert_eq!(search(json!({ "locationId": "another" })).status, 403);
+    assert_eq!(search(json!({})).status, 422);
+    assert_eq!(search(json!({ "locationId": location, "pageLimit": 0 })).status, 422);
+
+    let tags = format!("/locations/{location}/tags");
+    let made = api(&sandbox, "POST", &tags, &access, Some(json!({ "name": "One" }))).json();
+    let one = format!("{tags}/{}", made["tag"]["id"].as_str().expect("an id"));
+    assert_eq!(api(&sandbox, "GET", &one, &access, None).json()["tag"]["name"], "One");
+    let renamed = api(&sandbox, "PUT", &one, &access, Some(json!({ "name": "Two" })));
+    assert_eq!((renamed.status, renamed.json()["tag"]["name"].clone()), (200, json!("Two")));
+    assert_eq!(api(&sandbox, "PUT", &one, &access, Some(json!({}))).status, 422);
+    assert_eq!(api(&sandbox, "DELETE", &one, &access, None).status, 200);
+    assert_eq!(api(&sandbox, "GET", &one, &access, None).status, 400);
+    assert_eq!(api(&sandbox, "DELETE", &one, &access, None).status, 400);
+}

@@ -6,7 +6,7 @@
 //! told, so the newest wins. What can't be done yet, such as to serve a location before its company's
 //! code was exchanged, waits in the queue.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use highlevel::{Event, Happening, Install};
@@ -14,7 +14,7 @@ use tokens::records::{LONGEST_WAIT, QueuedEvent};
 use tokens::{InstallationId, KeeperError, Notice, NoticeKind, StoreError, Subject, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::upkeep::Upkeep;
@@ -71,7 +71,6 @@ impl Upkeep {
 
     /// Acts on all events that are due.
     pub async fn act_on_events(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
-        let mut next_install = Instant::now();
         loop {
             let now = self.clock.now();
             let due = match self.records.claim_events(now, now + LEASE, AT_ONCE).await {
@@ -86,10 +85,6 @@ impl Upkeep {
                 }
                 if *stop.borrow() {
                     break;
-                }
-                if event.kind == "INSTALL" {
-                    tokio::time::sleep_until(next_install).await;
-                    next_install = Instant::now() + INSTALL_EVERY;
                 }
                 let upkeep = self.clone();
                 acting.spawn(async move { upkeep.act_and_note(&event).await });
@@ -161,10 +156,29 @@ impl Upkeep {
             Ok(_) => {}
             Err(error) => return Outcome::NotYet(error.to_string()),
         }
+        // While its company's code is not exchanged yet, HighLevel need not be asked.
+        if let Some(company) = &install.company
+            && let Err(error) = self.keeper.load(&InstallationId::Company(company.clone())).await
+            && let Err(KeeperError::NotConnected(_)) = self.keeper.load(&install.id).await
+        {
+            return Outcome::NotYet(error.to_string());
+        }
+        self.next_install().await;
         match self.keeper.installed(location, install.company.as_ref(), at).await {
             Ok(_) => Outcome::Done("served"),
             Err(error) => Outcome::NotYet(error.to_string()),
         }
+    }
+
+    /// Waits for its turn to ask HighLevel for a token.
+    async fn next_install(&self) {
+        let at = {
+            let mut next = self.next_install_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = Instant::now().max(*next);
+            *next = at + INSTALL_EVERY;
+            at
+        };
+        sleep_until(at).await;
     }
 
     async fn act_on_uninstall(&self, id: &InstallationId, at: Timestamp) -> Outcome {

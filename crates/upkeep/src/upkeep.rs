@@ -5,8 +5,8 @@
 //! check is made by one of them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highlevel::Client;
@@ -109,6 +109,8 @@ pub struct Upkeep {
     /// An event was queued by this process.
     pub(crate) event_came: Notify,
     pub(crate) lacking: Lacking,
+    /// When HighLevel may be asked for the next install's token.
+    pub(crate) next_install_at: Mutex<Instant>,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
     began: Instant,
@@ -127,7 +129,7 @@ impl Upkeep {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
         let (lacking, round_ended, began) = (Lacking::default(), AtomicI64::new(0), Instant::now());
-        let event_came = Notify::new();
+        let (event_came, next_install_at) = (Notify::new(), Mutex::new(began));
         Arc::new(Self {
             keeper,
             records,
@@ -138,6 +140,7 @@ impl Upkeep {
             tally,
             event_came,
             lacking,
+            next_install_at,
             round_ended,
             began,
         })

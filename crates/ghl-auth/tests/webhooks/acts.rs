@@ -31,6 +31,16 @@ fn agency(locations: usize) -> Home {
         .set("GHL_HEALTH_CHECK_CONTACT_ID", "")
 }
 
+/// HighLevel is asked for nine locations a second, so many of them take more than a minute.
+fn until_all(count: usize, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    let limit = Duration::from_secs(60) + Duration::from_millis(120) * u32::try_from(count).expect("few");
+    while !holds() {
+        assert!(began.elapsed() < limit, "it never came to hold");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn kept(house: &House) -> usize {
     block_on(house.store.overview(&Listing::ALL)).expect("the store").len()
 }
@@ -74,10 +84,10 @@ fn what_is_uninstalled_is_served_nowhere_within_a_second_and_can_be_taken_back()
     house.home.run(["installs", "restore", "--location", &id]).fails_with(2, "not_removed");
     house.home.run(["installs", "removed"]).good().answers("Nothing is out of service");
     until(|| at_second(&house.token_path()).status == 200);
-    assert_eq!(
-        at_second(&house.token_path()).body,
-        token.body.replace("\"generation\":1", "\"generation\":2")
-    );
+    let json = |answer: &crate::wire::Answer| -> Value { serde_json::from_str(&answer.body).expect("JSON") };
+    let (before, after) = (json(&token), json(&at_second(&house.token_path())));
+    assert_eq!(before["access_token"], after["access_token"], "what it had");
+    assert!(after["generation"].as_u64() > before["generation"].as_u64(), "as a new epoch");
     second.end();
     house.end();
 }
@@ -127,9 +137,8 @@ fn installs_that_come_before_their_company_s_code_is_exchanged_wait_for_it() {
         assert!(events(&house).1 >= all - of_company, "{:?}", events(&house));
         house.home.run(["login", "--code", &code]).good();
         let began = Instant::now();
-        until(|| events(&house).1 == 0);
+        until_all(count, || events(&house).1 == 0);
         println!("{count} locations after {:?}", began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         let overview = block_on(house.store.overview(&Listing::ALL)).expect("the store");
         assert_eq!(overview.len(), count + 1);
         assert!(overview.iter().all(|it| it.version.epoch == 1), "each is begun once");
@@ -149,7 +158,7 @@ fn a_company_that_is_uninstalled_takes_all_its_locations_along_and_is_told_of_on
     tell(&house);
     let code = house.home.sandbox.approve(ELSEWHERE, None, UserType::Company);
     house.home.run(["login", "--code", &code]).good();
-    until(|| kept(&house) == count + 1);
+    until_all(count, || kept(&house) == count + 1);
     let key = house.master_key();
     // Told of in another order than it happened: a new location, and an update of one.
     let ids = house.home.sandbox.location_ids();
@@ -175,7 +184,7 @@ fn a_company_that_is_uninstalled_takes_all_its_locations_along_and_is_told_of_on
     // A location is installed again from the agency's pages, once the company is back.
     let code = house.home.sandbox.approve(ELSEWHERE, None, UserType::Company);
     house.home.run(["login", "--code", &code]).good();
-    until(|| kept(&house) == count + 1);
+    until_all(count, || kept(&house) == count + 1);
     assert!(block_on(house.store.load(&company(&the_company))).expect("the store").is_some());
     assert_eq!(block_on(house.store.removed_at(&location(&ids[0]))).expect("the store"), None);
     house.end();
