@@ -5,6 +5,8 @@
 //! process holds open.
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failure here is the test's own answer")]
+#![allow(clippy::print_stderr, reason = "whoever leaves tests out is told so")]
+#![allow(clippy::zombie_processes, reason = "the server ends after its watcher, and that with the process")]
 
 use std::fs;
 use std::io::Write as _;
@@ -85,6 +87,17 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
+/// A file for whoever the server runs as, and nobody else.
+pub(crate) fn given(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    if fs::metadata(&path).map(|it| std::os::unix::fs::MetadataExt::uid(&it)).unwrap() == 0 {
+        done(Command::new("chown").arg("postgres:postgres").arg(&path));
+    }
+    path.display().to_string()
+}
+
 fn done(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (said, complained) =
@@ -162,6 +175,20 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("PostgreSQL does not begin: {}", self.log());
+    }
+
+    /// A server that follows this one, and takes no writes.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = folder();
+        let mut copy = program("pg_basebackup");
+        copy.args(["-U", "keeper", "-R", "-X", "stream", "-c", "fast", "-h"]).arg(&self.folder);
+        done(copy.args(["-p", &self.port.to_string(), "-D"]).arg(folder.join("data")));
+        Self::over(folder, &[])
+    }
+
+    /// Makes a standby a database of its own.
+    pub(crate) fn promote(&self) {
+        done(program("pg_ctl").args(["promote", "-w", "-D"]).arg(self.folder.join("data")));
     }
 
     /// Ends the server: `fast` as an administrator does, `immediate` as a power cut does.

@@ -265,6 +265,8 @@ pub(crate) enum InstallsAction {
     List(JsonOnly),
     Approve(ThisOne),
     Refuse(ThisOne),
+    Removed(JsonOnly),
+    Restore(ThisOne),
 }
 
 /// One installation, named.
@@ -402,8 +404,10 @@ impl Command {
                 KeysAction::Revoke(args) => args.json,
             },
             Self::Installs(args) => match &args.action {
-                InstallsAction::List(args) => args.json,
-                InstallsAction::Approve(args) | InstallsAction::Refuse(args) => args.json,
+                InstallsAction::List(args) | InstallsAction::Removed(args) => args.json,
+                InstallsAction::Approve(args)
+                | InstallsAction::Refuse(args)
+                | InstallsAction::Restore(args) => args.json,
             },
             Self::Maintenance(args) => match &args.action {
                 MaintenanceAction::Start(args) => args.json,

@@ -24,6 +24,9 @@ use crate::wiring::{Context, SystemClock, random_name};
 /// More threads than this only wait for each other.
 const MOST_THREADS: usize = 8;
 
+/// What the store and the connections of one app more take of the files that may be open.
+const FILES_OF_AN_APP: usize = 64;
+
 /// What the service needs, beside the doors: complete and checked before anything is opened.
 pub(crate) struct Settings {
     store: StoreSettings,
@@ -34,6 +37,7 @@ pub(crate) struct Settings {
     page: String,
     scopes: Option<String>,
     installs: tokens::InstallPolicy,
+    webhook_keys: highlevel::WebhookKeys,
     audit: server::Audit,
     upkeep: upkeep::Settings,
 }
@@ -49,7 +53,7 @@ impl Settings {
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
         let (alerts, ways, failure_tag) = (config.alerts(), config.ways(), config.failure_tag());
-        let code = config.authorization_code();
+        let (code, webhook_keys) = (config.authorization_code(), config.webhook_keys());
         let microservice_name = config.microservice_name();
         let (HealthCheck { contact, tag }, meant) = (health_check?, meant?);
         let credentials = credentials?;
@@ -87,6 +91,7 @@ impl Settings {
             page: page?,
             scopes,
             installs: installs?,
+            webhook_keys: webhook_keys?,
             audit: audit?,
             upkeep,
         })
@@ -126,7 +131,7 @@ pub(crate) async fn upkeep_alone(context: &Context, settings: Settings) -> Resul
     let (store, records, _) = context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
     let client = context.client(settings.api)?;
     let keeper = context.keeper_with(store, &client, None, Timing::default()).await;
-    let speech = Arc::new(Text::new(context.text.lang));
+    let speech = Arc::new(Text::about(context.text.lang, context.source.app().name()));
     Ok(Upkeep::new(keeper, records, client, Arc::new(SystemClock), speech, settings.upkeep))
 }
 
@@ -151,9 +156,10 @@ impl Service {
         hosts: Vec<String>,
     ) -> Result<Self, Explained> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let more = apps.len().saturating_sub(1);
         let shared = Shared {
             hosts,
-            room: Room::within(harden::open_files(), count),
+            room: Room::within(harden::open_files().saturating_sub(more * FILES_OF_AN_APP), count),
             apps: apps.iter().map(|(context, settings)| settings.card(context)).collect(),
         };
         let mut houses = Vec::new();
@@ -251,7 +257,7 @@ impl Opened {
         }
         settings.upkeep.link = context.consent_link();
         let clock = Arc::new(SystemClock);
-        let speech = Arc::new(Text::new(context.text.lang));
+        let speech = Arc::new(Text::about(context.text.lang, context.source.app().name()));
         let upkeep = Upkeep::new(
             keeper.clone(),
             records.clone(),
@@ -261,6 +267,10 @@ impl Opened {
             settings.upkeep,
         );
         let name = context.source.app().name().map(str::to_owned);
+        let webhooks = app.as_ref().map(|app| server::Webhooks {
+            keys: settings.webhook_keys,
+            app_id: highlevel::app_id(&app.client_id).to_owned(),
+        });
         let house = House {
             app: name,
             apps: shared.apps.clone(),
@@ -271,6 +281,7 @@ impl Opened {
             speech,
             consent: app.map(|app| ConsentPage { page: settings.page, app, scopes: settings.scopes }),
             installs: settings.installs,
+            webhooks,
             hosts: shared.hosts.clone(),
             audit: settings.audit,
             room: shared.room,

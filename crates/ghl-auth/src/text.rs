@@ -48,6 +48,8 @@ fn set(name: &str) -> Option<String> {
 /// The sentences of one language.
 pub(crate) struct Text {
     pub(crate) lang: Lang,
+    /// The app, among several, that is spoken of.
+    app: Option<String>,
     bundle: FluentBundle<FluentResource>,
 }
 
@@ -61,7 +63,12 @@ impl Text {
             Ok(sentences) | Err((sentences, _)) => sentences,
         };
         bundle.add_resource_overriding(sentences);
-        Self { lang, bundle }
+        Self { lang, app: None, bundle }
+    }
+
+    /// The sentences about a named app: what they tell a reader to run is about it, too.
+    pub(crate) fn about(lang: Lang, app: Option<&str>) -> Self {
+        Self { app: app.map(str::to_owned), ..Self::new(lang) }
     }
 
     /// The sentence called `key`, or an attribute of it as `key.attribute`, with its arguments.
@@ -88,8 +95,41 @@ impl Text {
         let mut errors = Vec::new();
         let said = self.bundle.format_pattern(pattern, Some(&arguments), &mut errors);
         debug_assert!(errors.is_empty(), "`{key}`: {errors:?}");
-        Some(said.into_owned())
+        Some(match &self.app {
+            None => said.into_owned(),
+            Some(app) => naming(app, &said),
+        })
     }
+}
+
+/// A sentence in which the commands that are about one app name it.
+fn naming(app: &str, said: &str) -> String {
+    const PROGRAM: &str = "ghl-auth ";
+    const ABOUT_ONE_APP: [&str; 12] = [
+        "check",
+        "exec",
+        "export",
+        "import",
+        "installs",
+        "keys",
+        "login",
+        "maintenance",
+        "notify",
+        "refresh",
+        "status",
+        "token",
+    ];
+    let mut parts = said.split(PROGRAM);
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let word = part.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        named.push_str(PROGRAM);
+        if ABOUT_ONE_APP.contains(&word) {
+            named.push_str(&format!("--app {app} "));
+        }
+        named.push_str(part);
+    }
+    named
 }
 
 #[cfg(test)]
@@ -123,6 +163,15 @@ mod tests {
             arguments.dedup();
         }
         all
+    }
+
+    #[test]
+    fn what_a_reader_is_told_to_run_is_about_the_app_that_is_spoken_of() {
+        let check = |said: &str, expected: &str| assert_eq!(naming("crm", said), expected);
+        check("Run `ghl-auth login`.", "Run `ghl-auth --app crm login`.");
+        check("ghl-auth keys create, ghl-auth serve", "ghl-auth --app crm keys create, ghl-auth serve");
+        check("ghl-auth --app NAME login, ghl-auth", "ghl-auth --app NAME login, ghl-auth");
+        check("ghl-auth waits", "ghl-auth waits");
     }
 
     #[test]

@@ -84,13 +84,14 @@ impl Context {
 
     /// The same for another app.
     fn of_app(&self, app: App) -> Self {
+        let text = Text::about(self.text.lang, app.name());
         let source = self.source.of_app(app);
-        Self { text: Text::new(self.text.lang), source, app: self.app.clone(), throwaway: self.throwaway }
+        Self { text, source, app: self.app.clone(), throwaway: self.throwaway }
     }
 
     /// The app that is meant: the one wanted, the one without a name, or the only one.
     pub(crate) fn of_one_app(&self) -> Result<Self, Explained> {
-        let apps = self.of_each_app()?;
+        let apps = self.of_apps(self.source.app_wanted(self.app.as_deref()))?;
         match <[Self; 1]>::try_from(apps) {
             Ok([only]) => Ok(only),
             Err(apps) => {
@@ -102,11 +103,15 @@ impl Context {
         }
     }
 
-    /// All apps, or the one wanted.
+    /// All apps, or the one that `--app` names: a variable for convenience leaves none uncared for.
     pub(crate) fn of_each_app(&self) -> Result<Vec<Self>, Explained> {
+        self.of_apps(self.app.clone())
+    }
+
+    fn of_apps(&self, wanted: Option<String>) -> Result<Vec<Self>, Explained> {
         let mut config = Config::new(&self.source);
         let Some(mut apps) = config.apps() else { return Err(self.misconfigured(&config.faults())) };
-        if let Some(wanted) = self.source.app_wanted(self.app.as_deref()) {
+        if let Some(wanted) = wanted {
             let list = apps.iter().map(App::to_string).collect::<Vec<_>>().join(", ");
             apps.retain(|app| app.to_string() == wanted);
             if apps.is_empty() {

@@ -12,6 +12,7 @@ use crate::desk::Desk;
 use crate::faults::{Fault, Hold};
 use crate::grants::Approval;
 use crate::settings::{RateLimit, UserType};
+use crate::webhooks::{Manner, Order};
 
 #[derive(Deserialize)]
 struct Advance {
@@ -29,6 +30,17 @@ struct Agreement {
     state: Option<String>,
     user_type: Option<UserType>,
     location_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LetGo {
+    #[serde(default)]
+    order: Order,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +94,44 @@ pub(crate) fn answer(desk: &Desk, call: &Call) -> Answer {
             desk.world().grants.revoke(&place.location_id);
             done()
         }),
+        ("POST", ["_sandbox", "install"]) => with(call, |place: Place| {
+            let mut world = desk.world();
+            let now = world.now;
+            world.grants.install(&place.location_id, now);
+            world.tell_of("INSTALL", Some(&place.location_id));
+            done()
+        }),
+        ("POST", ["_sandbox", "uninstall"]) => with(call, |place: Place| {
+            desk.world().uninstall(&place.location_id);
+            done()
+        }),
+        ("POST", ["_sandbox", "update"]) => with(call, |place: Place| {
+            let of_company = place.location_id == desk.settings.company_id;
+            desk.world().tell_of("UPDATE", (!of_company).then_some(place.location_id.as_str()));
+            done()
+        }),
+        ("POST", ["_sandbox", "location"]) => with(call, |place: Place| {
+            desk.world().tell_of_location(&place.location_id);
+            done()
+        }),
+        ("GET", ["_sandbox", "webhooks"]) => Answer::json(200, json!(desk.webhooks.sent())),
+        ("POST", ["_sandbox", "webhooks"]) => with(call, |address: Address| {
+            desk.webhooks.send_to(address.url);
+            done()
+        }),
+        ("POST", ["_sandbox", "webhooks", "manner"]) => with(call, |manner: Manner| {
+            desk.webhooks.set_manner(manner);
+            done()
+        }),
+        ("POST", ["_sandbox", "webhooks", "let_go"]) => with(call, |how: LetGo| {
+            desk.webhooks.let_go(how.order);
+            done()
+        }),
+        ("POST", ["_sandbox", "webhooks", "replay"]) => {
+            desk.webhooks.replay();
+            done()
+        }
+        ("GET", ["_sandbox", "webhooks", "rsa_key"]) => Answer::text(200, desk.webhooks.legacy_public_key()),
         ("POST", ["_sandbox", "suspend"]) => with(call, |place: Place| {
             desk.world().grants.suspend(&place.location_id);
             done()
@@ -222,7 +272,19 @@ Change the world
   curl {base}/_sandbox/scopes -d '{{"scopes":["contacts.readonly"]}}'           for tokens issued from now on
   curl {base}/_sandbox/limits -d '{{"enforced":false}}'                        no 429 any more
   curl -X POST {base}/_sandbox/reset
+
+Webhooks, signed by the key in the .env (id: a location's, or the company's {company_id})
+  curl {base}/_sandbox/webhooks -d '{{"url":"http://127.0.0.1:8787/webhooks/highlevel"}}'    where to; null for nowhere
+  curl {base}/_sandbox/webhooks                                                  what was sent, and the answers
+  curl {base}/_sandbox/install -d '{{"location_id":"{location_id}"}}'     from the agency's pages: without a code
+  curl {base}/_sandbox/uninstall -d '{{"location_id":"{location_id}"}}'
+  curl {base}/_sandbox/update -d '{{"location_id":"{location_id}"}}'
+  curl {base}/_sandbox/location -d '{{"location_id":"{location_id}"}}'    LocationCreate
+  curl {base}/_sandbox/webhooks/manner -d '{{"signature":"wrong_key","without":["companyId"],"twice":true,"held":true}}'
+  signatures: present, legacy, both, not_applicable, wrong_key, missing; GET {base}/_sandbox/webhooks/rsa_key for the legacy one
+  curl {base}/_sandbox/webhooks/let_go -d '{{"order":"last"}}'; curl -X POST {base}/_sandbox/webhooks/replay
 "#,
         location_id = desk.settings.location_id,
+        company_id = desk.settings.company_id,
     )
 }

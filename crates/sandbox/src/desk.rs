@@ -19,6 +19,7 @@ use crate::ledger::RequestLine;
 use crate::oauth;
 use crate::routes::{self, Reply};
 use crate::settings::Settings;
+use crate::webhooks::Webhooks;
 use crate::wire::Shears;
 use crate::world::World;
 
@@ -29,6 +30,7 @@ pub(crate) struct Desk {
     pub(crate) base_url: String,
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Clock,
+    pub(crate) webhooks: Arc<Webhooks>,
     world: Mutex<World>,
     faults: Mutex<Faults>,
     pub(crate) holds: watch::Sender<Vec<Hold>>,
@@ -40,12 +42,14 @@ impl Desk {
     pub(crate) fn new(base_url: String, settings: Settings) -> Self {
         let settings = Arc::new(settings);
         let clock = Clock::start();
+        let webhooks = Arc::new(Webhooks::new(settings.seed));
         Self {
             base_url,
-            world: Mutex::new(World::new(Arc::clone(&settings), clock.now())),
+            world: Mutex::new(World::new(Arc::clone(&settings), Arc::clone(&webhooks), clock.now())),
             faults: Mutex::new(Faults::new(settings.seed)),
             settings,
             clock,
+            webhooks,
             holds: watch::Sender::new(Vec::new()),
             held: watch::Sender::new(0),
         }
@@ -64,9 +68,10 @@ impl Desk {
 
     /// Begins again: no grants, no faults, no holds, an empty ledger. The clock goes on.
     pub(crate) fn reset(&self) {
-        let fresh = World::new(Arc::clone(&self.settings), self.clock.now());
+        let fresh = World::new(Arc::clone(&self.settings), Arc::clone(&self.webhooks), self.clock.now());
         *self.world() = fresh;
         self.faults().clear();
+        self.webhooks.reset();
         self.holds.send_replace(Vec::new());
     }
 

@@ -448,6 +448,11 @@ impl Grants {
         }
     }
 
+    /// Installs the app on a location from the agency's own pages: nobody gets a code.
+    pub(crate) fn install(&mut self, location_id: &str, now: Millis) {
+        self.installed.insert(location_id.to_owned(), now);
+    }
+
     /// Removes the app: as `revoke`, and nothing can be minted any more.
     pub(crate) fn uninstall(&mut self, class_id: &str) {
         self.revoke(class_id);

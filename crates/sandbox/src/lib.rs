@@ -38,6 +38,7 @@ mod routes;
 mod scopes;
 mod server;
 mod settings;
+mod webhooks;
 mod wire;
 mod world;
 
@@ -53,6 +54,7 @@ use server::Server;
 pub use faults::{Fault, FaultKind, Hold, Matcher};
 pub use ledger::{Counts, Ledger, Message, Outcome, RequestLine, TokenRequest};
 pub use settings::{RateLimit, Settings, UserType};
+pub use webhooks::{Manner, Order, Sent, Signature};
 
 /// A running sandbox. Clones are handles to the same one; it ends with the last of them.
 #[derive(Clone)]
@@ -190,7 +192,26 @@ impl Sandbox {
 
     /// Uninstalls the app: tokens end, and nothing can be minted.
     pub fn uninstall(&self, id: &str) {
-        self.desk.world().grants.uninstall(id);
+        self.desk.world().uninstall(id);
+    }
+
+    /// Installs the app on a location from the agency's own pages: there is no code, only a webhook.
+    pub fn install(&self, location_id: &str) {
+        let mut world = self.desk.world();
+        let now = world.now;
+        world.grants.install(location_id, now);
+        world.tell_of("INSTALL", Some(location_id));
+    }
+
+    /// Tells the app that a location (or the company) has another version of it.
+    pub fn update(&self, id: &str) {
+        let location_id = (id != self.settings().company_id).then_some(id);
+        self.desk.world().tell_of("UPDATE", location_id);
+    }
+
+    /// Tells the app that the agency has a new location.
+    pub fn announce_location(&self, location_id: &str) {
+        self.desk.world().tell_of_location(location_id);
     }
 
     /// Pauses a location (or the company): refreshing and minting answer `Location is not active`.
@@ -244,6 +265,54 @@ impl Sandbox {
         let mut world = self.desk.world();
         let now = world.now;
         world.crm.tags_of(contact_id, now)
+    }
+}
+
+/// Webhooks.
+impl Sandbox {
+    /// From now on they are sent there: a plain `http://` address. Nobody is told anything before.
+    pub fn send_webhooks_to(&self, url: &str) {
+        self.desk.webhooks.send_to(Some(url.to_owned()));
+    }
+
+    /// How they are sent from now on.
+    pub fn set_webhook_manner(&self, manner: Manner) {
+        self.desk.webhooks.set_manner(manner);
+    }
+
+    /// Sends those that were held.
+    pub fn let_webhooks_go(&self, order: Order) {
+        self.desk.webhooks.let_go(order);
+    }
+
+    /// How many are held.
+    pub fn held_webhooks(&self) -> usize {
+        self.desk.webhooks.held()
+    }
+
+    /// Sends all that were sent once more, word for word.
+    pub fn replay_webhooks(&self) {
+        self.desk.webhooks.replay();
+    }
+
+    /// All that were sent, and how they were answered.
+    pub fn sent_webhooks(&self) -> Vec<Sent> {
+        self.desk.webhooks.sent()
+    }
+
+    /// The headers of a body's signature, for a test that sends one of its own.
+    pub fn sign_webhook(&self, body: &str, signature: Signature) -> Vec<(&'static str, String)> {
+        self.desk.webhooks.sign(body, signature)
+    }
+
+    /// The public key for their signatures, in the base64 of its DER.
+    pub fn webhook_public_key(&self) -> String {
+        webhooks::public_key(self.settings().seed)
+    }
+
+    /// The same for the legacy signature.
+    pub fn webhook_rsa_public_key(&self) -> String {
+        self.desk.webhooks.legacy_public_key()
     }
 }
 

@@ -330,7 +330,8 @@ pub(crate) fn uninstall(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answ
     if !own && ask.caller.class == UserType::Location {
         return Err(Answer::error(403, "The token does not have access to this location."));
     }
-    world.grants.uninstall(class_id);
+    let class_id = class_id.to_owned();
+    world.uninstall(&class_id);
     Ok(Answer::json(200, json!({ "success": true })))
 }
 
@@ -361,7 +362,10 @@ impl World {
     /// Agrees as a person would on the consent page: the code, and where the browser goes.
     pub(crate) fn approve(&mut self, approval: Approval, state: Option<&str>) -> (String, String) {
         let redirect_uri = approval.redirect_uri.clone();
+        let location_id = approval.location_id.clone();
         let code = self.grants.approve(approval, self.now);
+        // Before the code is exchanged, as HighLevel does.
+        self.tell_of_install(location_id.as_deref());
         let to = crate::consent::callback(&redirect_uri, &[("code", Some(&code)), ("state", state)]);
         (code, to)
     }

@@ -63,15 +63,21 @@ async fn serve(wires: Wires, desk: Arc<Desk>, stopping: watch::Receiver<bool>) {
         // An error means that nobody is left who could ask for anything.
         stopping.wait_for(|stop| *stop).await.ok();
     };
-    let app =
-        Router::new().fallback(desk::serve).with_state(desk).into_make_service_with_connect_info::<Shears>();
+    let app = Router::new()
+        .fallback(desk::serve)
+        .with_state(desk.clone())
+        .into_make_service_with_connect_info::<Shears>();
     let serving = axum::serve(wires, app).with_graceful_shutdown(stopped(stopping.clone()));
+    let carrying = desk.webhooks.carry(stopping.clone());
     let patience_ends = async {
         stopped(stopping).await;
         tokio::time::sleep(PATIENCE).await;
     };
+    let serving = async {
+        tokio::join!(async { serving.await.ok() }, carrying);
+    };
     tokio::select! {
-        _ = serving => {}
+        () = serving => {}
         () = patience_ends => {}
     }
 }

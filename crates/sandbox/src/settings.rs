@@ -205,6 +205,9 @@ GHL_AUTHORIZE_URL="{base_url}{consent}"
 # O que pedir: um token de subconta e o que ele pode fazer
 GHL_USER_TYPE="{user_type}"
 GHL_SCOPES="{scopes}"
+
+# The key by which the sandbox signs its webhooks / A chave com que o sandbox assina os webhooks
+GHL_WEBHOOK_PUBLIC_KEYS="{webhook_key}"
 "#,
             client_id = self.client_id,
             client_secret = self.client_secret,
@@ -213,6 +216,7 @@ GHL_SCOPES="{scopes}"
             health_tag = self.health_tag,
             consent = crate::consent::PATH,
             scopes = scopes::NEEDED,
+            webhook_key = crate::webhooks::public_key(self.seed),
         )
     }
 }

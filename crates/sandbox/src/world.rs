@@ -9,6 +9,7 @@ use crate::grants::Grants;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::settings::Settings;
+use crate::webhooks::{Facts, Webhooks};
 
 pub(crate) struct World {
     pub(crate) settings: Arc<Settings>,
@@ -21,15 +22,48 @@ pub(crate) struct World {
     pub(crate) token_limits: Option<Limits>,
     pub(crate) ledger: Ledger,
     pub(crate) chance: Chance,
+    pub(crate) webhooks: Arc<Webhooks>,
 }
 
 impl World {
-    pub(crate) fn new(settings: Arc<Settings>, now: Millis) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, webhooks: Arc<Webhooks>, now: Millis) -> Self {
         let mut chance = Chance::seeded(settings.seed ^ 0x5eed);
         let crm = Crm::new(&settings, &mut chance, now);
         let location_ids = crm.locations().iter().map(|location| location.id.clone()).collect();
         let grants = Grants::new(Arc::clone(&settings), location_ids, Chance::seeded(chance.number()));
         let limits = Limits::new(settings.rate_limit);
-        Self { settings, now, grants, crm, limits, token_limits: None, ledger: Ledger::default(), chance }
+        let (ledger, token_limits) = (Ledger::default(), None);
+        Self { settings, now, grants, crm, limits, token_limits, ledger, chance, webhooks }
+    }
+
+    /// Tells the app of an install on a location, or on the agency and all its locations.
+    pub(crate) fn tell_of_install(&mut self, location_id: Option<&str>) {
+        self.tell_of("INSTALL", location_id);
+        if location_id.is_none() {
+            let ids: Vec<String> = self.crm.locations().iter().map(|location| location.id.clone()).collect();
+            ids.iter().for_each(|id| self.tell_of("INSTALL", Some(id)));
+        }
+    }
+
+    /// Tells the app of an install or an update.
+    pub(crate) fn tell_of(&mut self, kind: &str, location_id: Option<&str>) {
+        let id = self.chance.uuid();
+        self.webhooks.tell(self.facts().install(kind, location_id, id));
+    }
+
+    pub(crate) fn tell_of_location(&mut self, location_id: &str) {
+        let id = self.chance.uuid();
+        self.webhooks.tell(self.facts().location_created(location_id, id));
+    }
+
+    /// Removes the app from a location, or from the agency and all its locations, and tells it.
+    pub(crate) fn uninstall(&mut self, class_id: &str) {
+        self.grants.uninstall(class_id);
+        let id = self.chance.uuid();
+        self.webhooks.tell(self.facts().uninstall(class_id, id));
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { settings: &self.settings, user_id: self.grants.user_id(), now: self.now }
     }
 }

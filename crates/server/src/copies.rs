@@ -1,10 +1,12 @@
 //! Tokens ready to be sent, so that most requests touch neither the store nor the Keeper.
 //!
 //! A copy is good until its installation calls for something else than its use, or the store says
-//! that it has changed.
+//! that it has changed. There is room for so many bytes: beyond them, those that have lain there longest
+//! go, whether or not they are asked for. To have one made anew costs a look into the store, and to note
+//! each use would cost every answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +24,12 @@ pub(crate) struct Copy {
     used_until: Timestamp,
     rest: Bytes,
 }
+
+/// The room that copies have: some 30,000 of them with tokens of 5 KB, some 100,000 with tokens of 1 KB.
+const ROOM: usize = 256 * 1024 * 1024;
+
+/// What a copy takes beside its bytes: its own fields, its path, and its share of the map.
+const BESIDE: usize = 600;
 
 /// How each answer's body begins. The seconds that the token still lives follow, then the rest.
 pub(crate) const OPENING: &str = "{\"expires_in\":";
@@ -70,6 +78,11 @@ impl Copy {
         &self.rest
     }
 
+    /// The room that it takes.
+    fn size(&self) -> usize {
+        self.rest.len() + BESIDE
+    }
+
     /// The whole answer's body at `now`.
     pub(crate) fn body(&self, now: Timestamp) -> Bytes {
         let beginning = format!("{OPENING}{}", self.seconds_left(now));
@@ -115,11 +128,27 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
 }
 
 /// The copies there are, by the path under which they are asked for.
-#[derive(Default)]
 pub(crate) struct Copies {
-    by_path: HashMap<String, Arc<Copy>, foldhash::fast::RandomState>,
+    by_path: HashMap<String, Kept, foldhash::fast::RandomState>,
     /// How often something was dropped.
     drops: AtomicU64,
+    room: usize,
+    /// How much of it is taken, about: it is reckoned anew whenever room is made.
+    taken: AtomicUsize,
+    puts: AtomicU64,
+    is_making_room: AtomicBool,
+}
+
+/// A copy, and the how manieth it was to come.
+struct Kept {
+    copy: Arc<Copy>,
+    number: u64,
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self::with_room(ROOM)
+    }
 }
 
 /// A moment in the life of the copies: what is read from the store after it may be kept, unless
@@ -136,9 +165,20 @@ pub(crate) fn path_of(id: &InstallationId) -> String {
 }
 
 impl Copies {
+    fn with_room(room: usize) -> Self {
+        Self {
+            by_path: HashMap::default(),
+            drops: AtomicU64::default(),
+            room,
+            taken: AtomicUsize::default(),
+            puts: AtomicU64::default(),
+            is_making_room: AtomicBool::default(),
+        }
+    }
+
     /// The copy behind a path.
     pub(crate) fn at(&self, path: &str) -> Option<Arc<Copy>> {
-        self.by_path.pin().get(path).cloned()
+        self.by_path.pin().get(path).map(|kept| kept.copy.clone())
     }
 
     /// Now.
@@ -150,11 +190,50 @@ impl Copies {
     pub(crate) fn put(&self, copy: Arc<Copy>, as_of: AsOf) {
         let copies = self.by_path.pin();
         let path = path_of(&copy.installation);
-        copies.insert(path.clone(), copy);
-        // What was dropped before it came in may have been this very one.
-        if self.as_of() != as_of {
-            copies.remove(&path);
+        let number = self.puts.fetch_add(1, Ordering::Relaxed);
+        let taken = self.taken.fetch_add(copy.size(), Ordering::Relaxed) + copy.size();
+        if let Some(before) = copies.insert(path.clone(), Kept { copy, number }) {
+            self.give_back(before.copy.size());
         }
+        // What was dropped before it came in may have been this very one.
+        if self.as_of() != as_of
+            && let Some(dropped) = copies.remove(&path)
+        {
+            self.give_back(dropped.copy.size());
+        }
+        drop(copies);
+        if taken > self.room {
+            self.make_room();
+        }
+    }
+
+    fn give_back(&self, size: usize) {
+        let less = |taken: usize| Some(taken.saturating_sub(size));
+        let _ = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Drops those that have lain there longest, an eighth at a time: it takes a look at all of them.
+    fn make_room(&self) {
+        if self.is_making_room.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let copies = self.by_path.pin();
+        let mut all: Vec<(u64, usize)> =
+            copies.values().map(|kept| (kept.number, kept.copy.size())).collect();
+        all.sort_unstable();
+        let mut taken: usize = all.iter().map(|(_, size)| size).sum();
+        let enough = self.room - self.room / 8;
+        let mut first_to_stay = 0;
+        for (number, size) in all {
+            if taken <= enough {
+                break;
+            }
+            taken -= size;
+            first_to_stay = number + 1;
+        }
+        copies.retain(|_, kept| kept.number >= first_to_stay);
+        self.taken.store(taken, Ordering::Relaxed);
+        self.is_making_room.store(false, Ordering::Release);
     }
 
     /// Drops the copies of what has changed.
@@ -165,7 +244,9 @@ impl Copies {
         self.drops.fetch_add(1, Ordering::SeqCst);
         let copies = self.by_path.pin();
         for id in ids {
-            copies.remove(&path_of(id));
+            if let Some(dropped) = copies.remove(&path_of(id)) {
+                self.give_back(dropped.copy.size());
+            }
         }
     }
 
@@ -173,6 +254,7 @@ impl Copies {
     pub(crate) fn drop_all(&self) {
         self.drops.fetch_add(1, Ordering::SeqCst);
         self.by_path.pin().clear();
+        self.taken.store(0, Ordering::Relaxed);
     }
 
     /// How many there are.
@@ -182,7 +264,7 @@ impl Copies {
 
     /// For how long the tokens at hand still live.
     pub(crate) fn lives(&self, now: Timestamp) -> Vec<Duration> {
-        self.by_path.pin().values().map(|copy| now.until(copy.expires_at)).collect()
+        self.by_path.pin().values().map(|kept| now.until(kept.copy.expires_at)).collect()
     }
 }
 
@@ -219,6 +301,28 @@ mod tests {
         copies.drop_all();
         copies.put(copy("a"), AsOf(1));
         assert_eq!((copies.at(path).is_some(), copies.count()), (false, 0));
+    }
+
+    #[test]
+    fn beyond_the_room_there_is_what_has_lain_longest_goes() {
+        let size = copy("x").size();
+        let copies = Copies::with_room(size * 80);
+        for number in 0..1000 {
+            copies.put(copy(&format!("loc{number}")), copies.as_of());
+            assert!(copies.count() <= 80, "{number}");
+            assert!(copies.at(&format!("/v1/locations/loc{number}/token")).is_some(), "{number}");
+        }
+        assert!(copies.count() > 60);
+        assert!((940..1000).all(|number| copies.at(&format!("/v1/locations/loc{number}/token")).is_some()));
+        // The same again takes no room, and what is dropped gives it back.
+        for _ in 0..1000 {
+            copies.put(copy("loc999"), copies.as_of());
+        }
+        assert!(copies.count() > 60);
+        let ids: Vec<_> =
+            (0..1000).map(|number| copy(&format!("loc{number}")).installation.clone()).collect();
+        copies.drop_stale(&ids);
+        assert_eq!((copies.count(), copies.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Problem {
         }
     }
 
-    fn later(mut self, seconds: u64) -> Self {
+    pub(crate) fn later(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -140,6 +140,13 @@ impl Problem {
         }
         tracing::error!(%error, "the store can't be used");
         Self::new(speech, StatusCode::SERVICE_UNAVAILABLE, "store_unavailable").later(5)
+    }
+}
+
+impl Problem {
+    /// The same for a sender who repeats itself as long as it hears that it has to.
+    pub(crate) fn asking_again(self) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE.as_u16(), ..self }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::copies::Copies;
 use crate::error::Problem;
 use crate::house::{Face, House, Listener};
 use crate::metrics::Metrics;
+use crate::webhooks::Crowd;
 use crate::{hosts, routes};
 
 /// A connection that sends no whole header within this time is closed.
@@ -59,6 +60,7 @@ pub struct Front {
     pub(crate) audit: AuditBook,
     pub(crate) metrics: Metrics,
     pub(crate) strangers: Strangers,
+    pub(crate) crowd: Crowd,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     /// Whether its own address says of which app it is.
@@ -128,6 +130,7 @@ impl Front {
             audit: AuditBook::default(),
             metrics: Metrics::default(),
             strangers: Strangers::new(),
+            crowd: Crowd::default(),
             callback,
             callback_has_prefix,
             prefix,

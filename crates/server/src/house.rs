@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
 use crate::tls::Certificate;
+use crate::webhooks::Webhooks;
 
 /// Everything that requests are answered from.
 pub struct House {
@@ -28,6 +29,8 @@ pub struct House {
     pub speech: Arc<dyn Speech>,
     /// Where a person authorises; none with a Private Integration Token.
     pub consent: Option<ConsentPage>,
+    /// How webhooks of HighLevel's are believed; none with a Private Integration Token.
+    pub webhooks: Option<Webhooks>,
     /// What becomes of installs that come by themselves.
     pub installs: InstallPolicy,
     /// Names under which the service is called, beside those of loopback.
@@ -110,7 +113,7 @@ pub enum Audit {
 pub enum Face {
     /// Everything.
     Private,
-    /// Where browsers come back to, `/livez`, and nothing else.
+    /// Where browsers come back to, where HighLevel tells of events, `/livez`, and nothing else.
     Public,
 }
 

@@ -22,6 +22,7 @@ mod routes;
 mod shortcut;
 mod street;
 mod tls;
+mod webhooks;
 
 mod hosts;
 
@@ -31,3 +32,4 @@ pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
 pub use street::Street;
 pub use tls::Certificate;
+pub use webhooks::Webhooks;

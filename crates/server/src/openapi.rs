@@ -97,6 +97,10 @@ fn described(entry: &Entry) -> Described {
             problems: &[400, 404, 409, 503],
             ..plain("Takes an installation out of service.", "")
         },
+        ("POST", "/v1/installations/{kind}/{id}/restore") => Described {
+            problems: &[400, 404, 503],
+            ..plain("Takes back into service what was taken out of it within 30 days.", "Installation")
+        },
         ("GET", "/v1/checks") => Described {
             query: &[
                 ("kind", "location or company, together with id."),
@@ -135,6 +139,11 @@ fn described(entry: &Entry) -> Described {
         ("DELETE", "/v1/maintenances/{id}") => {
             Described { good: 204, answer: None, problems: &[400, 404, 503], ..plain("Ends one early.", "") }
         }
+        ("POST", "/webhooks/highlevel") => Described {
+            body: Some("Event"),
+            problems: &[400, 401, 408, 409, 413, 415, 429, 503],
+            ..plain("HighLevel tells of an install or an uninstall, and signs what it tells.", "Status")
+        },
         ("POST", "/oauth/links") => Described {
             good: 201,
             problems: &[400, 409, 503],
@@ -320,6 +329,10 @@ fn schemas() -> Value {
             json!({ "kind": kind(), "id": id(), "company_id": maybe_text(), "scope": text(), "at": instant() }),
         ) } })),
         "Approved": object(&["kind", "id", "generation"], json!({ "kind": kind(), "id": id(), "generation": count() })),
+        "Event": object(
+            &["type"],
+            json!({ "type": text(), "appId": text(), "webhookId": text(), "timestamp": text() }),
+        ),
         "Planned": planned(),
         "Maintenance": object(
             &["id", "from", "until", "reason"],

@@ -17,9 +17,13 @@ use crate::auth::{Source, Unknown};
 use crate::browser;
 use crate::error::Problem;
 use crate::front::Front;
+use crate::webhooks;
 
 /// Where the browser comes back to, beside the path of the redirect address.
 pub(crate) const CALLBACK: &str = "/oauth/callback";
+
+/// Where HighLevel tells of events; their signature is their key.
+pub(crate) const WEBHOOKS: &str = "/webhooks/highlevel";
 
 /// Who may pass a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,7 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", "/v1/installations", TOKEN), get(installations::list)),
         (entry("GET", "/v1/installations/{kind}/{id}", TOKEN), get(installations::one)),
         (entry("DELETE", "/v1/installations/{kind}/{id}", ADMIN), delete(installations::remove)),
+        (entry("POST", "/v1/installations/{kind}/{id}/restore", ADMIN), post(installations::restore)),
         (entry("GET", "/v1/checks", TOKEN), get(checks::list)),
         (entry("POST", "/v1/checks", ADMIN), post(checks::run)),
         (entry("GET", "/v1/parked", ADMIN), get(parked::list)),
@@ -88,6 +93,7 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("POST", "/oauth/start", Door::Open), post(browser::start)),
         (entry("GET", CALLBACK, Door::Open), get(browser::callback)),
         (entry("POST", CALLBACK, Door::Open), post(browser::confirm)),
+        (entry("POST", WEBHOOKS, Door::Open), post(webhooks::highlevel)),
     ]
 }
 
@@ -96,9 +102,10 @@ pub fn entries() -> Vec<Entry> {
     table().into_iter().map(|(entry, _)| entry).collect()
 }
 
-/// Whether a path is there for strangers: where browsers come back to, and the sign of life.
+/// Whether a path is there for strangers: where browsers come back to, where HighLevel
+/// tells of events, and the sign of life.
 pub(crate) fn is_public(path: &str, callback: &str) -> bool {
-    matches!(path, "/livez" | "/oauth/start" | CALLBACK) || path == callback
+    matches!(path, "/livez" | "/oauth/start" | CALLBACK | WEBHOOKS) || path == callback
 }
 
 /// The router, which asks for a key wherever the table does not say that a door is open.

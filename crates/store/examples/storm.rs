@@ -7,6 +7,7 @@
 //! The processor's time for each is told too: it says more where other programs use the machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench, not the product")]
 
+mod common;
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
@@ -17,16 +18,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use common::{NUMBER, set};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use rusqlite::Connection;
 use sample::*;
 use store::StoreUrl;
 use tokens::store::{Claim, Committed, Landing};
-use tokens::{
-    AccessToken, AnswerBody, Installation, InstallationId, RefreshBy, RefreshToken, ReplyMembers, Store,
-    TokenSet,
-};
+use tokens::{AnswerBody, Installation, InstallationId, Store};
 
 const AT_ONCE: [usize; 4] = [1, 8, 64, 256];
 
@@ -118,32 +117,6 @@ fn cpu_used() -> Duration {
     Duration::from_micros(both[0] + both[1])
 }
 
-/// A token of `size` characters.
-fn token(kind: &str, size: usize) -> String {
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let mut text = format!("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.{kind}{number}.");
-    // Not all one letter, and cheap: the bench shares the processor with what it measures.
-    while text.len() < size {
-        text.push_str("c2lnbmF0dXJlIG9mIGEgdG9rZW4gdGhhdCBpcyBub25lLCBidXQgYXMgbG9uZyBhcyBvbmU");
-    }
-    text.truncate(size);
-    text
-}
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-fn set(id: &InstallationId, size: usize) -> TokenSet {
-    TokenSet {
-        access: AccessToken::new(token("access", size)),
-        refresh_by: RefreshBy::Own(RefreshToken::new(token("refresh", size))),
-        issued_at: START,
-        expires_at: START + DAY,
-        scopes: "contacts.readonly contacts.write locations.readonly".into(),
-        company: None,
-        members: ReplyMembers::new(format!(r#"{{"token_type":"Bearer","locationId":"{}"}}"#, id.as_str())),
-    }
-}
-
 fn flushes(folder: &Path, span: Duration) -> Found {
     let path = folder.join("flushed");
     let file = File::create(&path).unwrap();
@@ -165,7 +138,7 @@ fn naive(folder: &Path, size: usize, round: usize, span: Duration) -> Found {
         )
         .unwrap();
     database.execute("INSERT INTO sets VALUES ('a', 1, '', '')", []).unwrap();
-    let both = token("both", 2 * size);
+    let both = common::token("both", 2 * size);
     per_second(span, |_| {
         let sql = "UPDATE sets SET generation = generation + 1, before = now, now = ?1 WHERE id = 'a'";
         database.prepare_cached(sql).unwrap().execute([&both]).unwrap();

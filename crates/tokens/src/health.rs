@@ -196,6 +196,8 @@ pub enum NoticeKind {
     Flapping,
     /// Someone installed the app, and the grant waits for approval.
     Parked,
+    /// Its user has uninstalled the app.
+    Uninstalled,
     /// Checks did not come when they were due.
     Late,
     /// A key is used as it never was before.
@@ -206,12 +208,13 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// Every kind there is.
-    pub const ALL: [NoticeKind; 8] = [
+    pub const ALL: [NoticeKind; 9] = [
         Self::Trouble,
         Self::Recovered,
         Self::Reminder,
         Self::Flapping,
         Self::Parked,
+        Self::Uninstalled,
         Self::Late,
         Self::Anomaly,
         Self::Test,
@@ -225,6 +228,7 @@ impl NoticeKind {
             Self::Reminder => "reminder",
             Self::Flapping => "flapping",
             Self::Parked => "parked",
+            Self::Uninstalled => "uninstalled",
             Self::Late => "late",
             Self::Anomaly => "anomaly",
             Self::Test => "test",

@@ -282,6 +282,22 @@ impl Keeper {
         Ok(self.parts.store.remove(id, self.parts.clock.now()).await?)
     }
 
+    /// HighLevel says that the app was uninstalled at `at`, from a company with all of its locations.
+    /// Whom that took out of service: nobody who was connected later.
+    pub async fn uninstalled(
+        &self,
+        id: &InstallationId,
+        at: Timestamp,
+    ) -> Result<Vec<InstallationId>, KeeperError> {
+        Ok(self.parts.store.uninstalled(id, at, self.parts.clock.now()).await?)
+    }
+
+    /// Takes back into service what was taken out of it within 30 days; none where that is over, or there
+    /// were no tokens.
+    pub async fn restore(&self, id: &InstallationId) -> Result<Option<Installation>, KeeperError> {
+        Ok(self.parts.store.restore(id, self.parts.clock.now()).await?)
+    }
+
     /// Serves a grant that was parked, in the place of whatever was there before.
     pub async fn approve(&self, id: &InstallationId) -> Result<Installation, KeeperError> {
         let approved = self.parts.store.approve(id, self.parts.clock.now()).await?;

@@ -58,18 +58,55 @@ impl Keeper {
         at: Timestamp,
     ) -> Result<Installation, KeeperError> {
         let id = InstallationId::Location(location.clone());
-        match self.load(&id).await {
-            Err(KeeperError::NotConnected(_)) => {}
+        let present = match self.load(&id).await {
+            Err(KeeperError::NotConnected(_)) => None,
             Ok(present) if present.is_broken() && self.parts.can_mint(&present).await => {
                 return self.fly(present).await;
             }
-            present => return present,
-        }
+            present => Some(present?),
+        };
         let companies = match company {
             Some(company) => vec![company.clone()],
             None => self.parts.store.companies().await?,
         };
-        self.begin(id, location.clone(), companies, at).await
+        match present {
+            None => self.begin(id, location.clone(), companies, at).await,
+            // It was uninstalled and installed again, and we hear of the latter first: what is told of
+            // the former must not end what begins now.
+            Some(present) if present.connected_at < at => {
+                match self.begin_anew(id, location.clone(), companies, at).await {
+                    Err(KeeperError::NotMinted { .. } | KeeperError::Company { .. }) => Ok(present),
+                    begun => begun,
+                }
+            }
+            Some(present) => Ok(present),
+        }
+    }
+
+    /// A new epoch of a location that is kept since before `at`.
+    async fn begin_anew(
+        &self,
+        id: InstallationId,
+        location: LocationId,
+        companies: Vec<CompanyId>,
+        at: Timestamp,
+    ) -> Result<Installation, KeeperError> {
+        let parts = self.parts.clone();
+        let arrival = self.parts.launch(Air::Refresh(id.clone()), async move {
+            let grant = parts.mint_from_any(&companies, &location).await?;
+            let now = parts.clock.now();
+            match parts.store.load(&id).await? {
+                Some(kept) if kept.connected_at < at => {
+                    Ok(parts.patiently(|| parts.store.connect(&id, &grant.tokens, now)).await?)
+                }
+                Some(kept) => Ok(kept),
+                None => {
+                    let adopted = parts.store.adopt(&id, &grant.tokens, at, now).await?;
+                    adopted.ok_or(KeeperError::NotConnected(id))
+                }
+            }
+        });
+        landed(arrival).await
     }
 
     /// The installation of a location that is not kept, from a company that is. One that was taken out

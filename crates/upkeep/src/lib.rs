@@ -4,6 +4,7 @@
 
 mod check;
 mod drift;
+mod events;
 mod keys;
 mod lateness;
 mod notify;

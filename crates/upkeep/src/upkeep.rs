@@ -15,7 +15,7 @@ use tokens::{
     AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
     Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, info, warn};
@@ -99,6 +99,8 @@ pub struct Upkeep {
     pub(crate) speech: Arc<dyn Speech>,
     pub(crate) settings: Settings,
     pub(crate) tally: Tally,
+    /// An event was queued by this process.
+    pub(crate) event_came: Notify,
     pub(crate) lacking: Lacking,
     /// When the last round ended, by the monotonic clock, in milliseconds since the start.
     round_ended: AtomicI64,
@@ -118,6 +120,7 @@ impl Upkeep {
         let heartbeat = settings.heartbeat.as_ref().map(|_| "heartbeat");
         let tally = Tally::of_ways(settings.ways.iter().map(Way::name).chain(heartbeat));
         let (lacking, round_ended, began) = (Lacking::default(), AtomicI64::new(0), Instant::now());
+        let event_came = Notify::new();
         Arc::new(Self {
             keeper,
             records,
@@ -126,6 +129,7 @@ impl Upkeep {
             speech,
             settings,
             tally,
+            event_came,
             lacking,
             round_ended,
             began,
@@ -144,6 +148,7 @@ impl Upkeep {
             self.keep_counting_scopes(stop.clone()),
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
+            self.keep_acting(stop.clone()),
             self.keep_telling(stop)
         );
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use highlevel::{InvalidWebhookKey, WebhookKeys};
 use server::{Audit, CertificateFiles};
 use tokens::{AlertRules, CompanyId, InstallPolicy, InstallationId, LocationId};
 use upkeep::{BadSecret, Heartbeat, MailAddress, MailServer, Post, Way};
@@ -169,6 +170,42 @@ impl Config<'_> {
             Some("allowlist") => Some(InstallPolicy::Allowlist(allowed)),
             Some(other) => self.malformed("GHL_AUTH_INSTALLS", "bad-installs", vec![("value", shown(other))]),
         }
+    }
+
+    /// With which keys HighLevel's webhooks are believed: its published ones, where none are named. The
+    /// legacy signature is not, unless someone says so.
+    pub(crate) fn webhook_keys(&mut self) -> Option<WebhookKeys> {
+        let named = self.optional("GHL_WEBHOOK_PUBLIC_KEYS");
+        let keys = match WebhookKeys::read(named.as_deref().unwrap_or(highlevel::PUBLISHED_KEY)) {
+            Ok(keys) => Some(keys),
+            Err(why) => self.no_webhook_key("GHL_WEBHOOK_PUBLIC_KEYS", why),
+        };
+        let legacy = match self.optional("GHL_WEBHOOK_LEGACY_RSA").as_deref() {
+            None | Some("off") => Some(false),
+            Some("on") => Some(true),
+            Some(other) => {
+                let value = vec![("value", shown(other))];
+                self.malformed("GHL_WEBHOOK_LEGACY_RSA", "bad-switch", value)
+            }
+        };
+        let named = self.optional("GHL_WEBHOOK_RSA_PUBLIC_KEY");
+        let (keys, legacy) = (keys?, legacy?);
+        if !legacy {
+            return Some(keys);
+        }
+        match keys.with_legacy_rsa(named.as_deref().unwrap_or(highlevel::PUBLISHED_RSA_KEY)) {
+            Ok(keys) => Some(keys),
+            Err(why) => self.no_webhook_key("GHL_WEBHOOK_RSA_PUBLIC_KEY", why),
+        }
+    }
+
+    fn no_webhook_key<T>(&mut self, name: &'static str, why: InvalidWebhookKey) -> Option<T> {
+        let message = match why {
+            InvalidWebhookKey::NoText => "bad-webhook-key-text",
+            InvalidWebhookKey::OtherKind => "bad-webhook-key-kind",
+            InvalidWebhookKey::Weak => "bad-webhook-key-weak",
+        };
+        self.malformed(name, message, vec![])
     }
 
     /// How it is written down who took which token.

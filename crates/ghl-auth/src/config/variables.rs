@@ -42,7 +42,7 @@ impl Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 45] = [
+pub(crate) const ALL: [Variable; 48] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234").of_each_app(),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000").of_each_app(),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback").of_each_app(),
@@ -71,6 +71,9 @@ pub(crate) const ALL: [Variable; 45] = [
     plain("GHL_AUTH_TLS_KEY", "/etc/ghl-auth/tls.key"),
     plain("GHL_AUTH_INSTALLS", "approve"),
     plain("GHL_AUTH_ALLOWED_INSTALLS", "AbCdEfGhIjKlMnOpQrSt"),
+    secret("GHL_WEBHOOK_PUBLIC_KEYS", "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg="),
+    plain("GHL_WEBHOOK_LEGACY_RSA", "on"),
+    secret("GHL_WEBHOOK_RSA_PUBLIC_KEY", "MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEA..."),
     plain("GHL_AUTH_AUDIT", "counted"),
     plain("GHL_HEALTH_CHECK_FAILURE_TAG_NAME", "Status:Trouble-AuthService").of_each_app(),
     plain("GHL_ALERT_AFTER", "2"),

@@ -8,9 +8,11 @@ use crate::town::{BACK_AT_CRM, Town};
 #[test]
 fn each_app_has_grants_of_its_own_and_the_commands_are_about_one() {
     let town = Town::new();
+    let none = town.home.run(["--app", "crm", "token"]).ended(3);
+    none.complains("ghl-auth --app crm login");
     town.home.run(["--app", "crm", "login", "--code", &town.crm_code()]).good();
     let none = town.home.run(["token"]).ended(3);
-    assert!(none.err.contains("(code: "), "{}", none.err);
+    none.complains("`ghl-auth login`");
     town.home.run(["login", "--code", &town.home.code(UserType::Location)]).good();
     let token = |arguments: &[&str]| town.home.run(arguments).good().out.trim().to_owned();
     let (first, crm) = (token(&["token"]), token(&["token", "--app", "crm"]));
@@ -46,6 +48,7 @@ fn a_programs_secrets_do_not_reach_what_it_starts_whichever_app_they_are_of() {
 #[test]
 fn status_shows_all_apps_or_the_one_that_is_named() {
     let town = Town::connected();
+    let town = town.set("GHL_APP", "crm");
     let all = town.home.run(["status"]).good();
     let places: Vec<Option<usize>> = ["App default", "App crm"].map(|words| all.out.find(words)).to_vec();
     assert!(places[0].is_some() && places[0] < places[1], "{}", all.out);

@@ -79,6 +79,7 @@ fn the_service_finds_all_locations_by_itself_and_serves_each_by_its_key() {
     assert_eq!(document(&token(&locations[2]))["location_id"], locations[2]);
     assert_eq!(token(&locations[3]).status, 403);
     assert_eq!(service.get(&format!("/v1/companies/{company}/token"), Some(&key)).status, 403);
+    service.stop();
 }
 
 #[test]
@@ -96,4 +97,5 @@ fn what_ails_the_company_is_what_its_location_s_error_says() {
     assert_eq!(answer.status, 409, "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(&company)), "{problem}");
     assert!(problem["authorize_url"].is_string(), "{problem}");
+    service.stop();
 }

@@ -16,6 +16,7 @@ mod metrics;
 mod paper;
 mod permissions;
 mod refusals;
+mod scale;
 mod schedule;
 mod scopes;
 mod service;

@@ -65,6 +65,10 @@ fn welcome(entry: &Entry) -> u16 {
         ("POST", "/v1/parked/{kind}/{id}/approve") => 404,
         ("DELETE", "/v1/parked/{kind}/{id}" | "/v1/maintenances/{id}") => 404,
         ("DELETE", "/v1/installations/{kind}/{id}") => 204,
+        // It is in service.
+        ("POST", "/v1/installations/{kind}/{id}/restore") => 404,
+        // It says neither that it is JSON nor by whom it is signed.
+        ("POST", "/webhooks/highlevel") => 415,
         ("POST", "/v1/checks") => 200,
         ("POST", "/v1/maintenances" | "/oauth/links") => 201,
         // A page, but no link, no code in the address.
@@ -91,7 +95,7 @@ fn expected(listener: Listener, method: &str, path: &str, holds: Holds) -> Vec<u
         "CONNECT" => return vec![400, 405],
         _ => {}
     }
-    let for_strangers = matches!(path, "/livez" | "/oauth/start" | "/oauth/callback");
+    let for_strangers = matches!(path, "/livez" | "/oauth/start" | "/oauth/callback" | "/webhooks/highlevel");
     if listener == Listener::Public && !for_strangers {
         return vec![404];
     }

@@ -10,6 +10,7 @@ mod agencies;
 mod clock;
 mod due_at_once;
 mod durable;
+mod events;
 mod hook;
 mod keys;
 mod late;

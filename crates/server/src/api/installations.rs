@@ -101,6 +101,23 @@ pub(crate) async fn remove(
     }
 }
 
+/// Takes back into service what was taken out of it.
+pub(crate) async fn restore(
+    State(front): State<Arc<Front>>,
+    caller: Caller,
+    InPath((kind, id)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let id = id_in_path(&front, &kind, &id)?;
+    let speech = front.house.speech.as_ref();
+    caller.may_for(Verb::Admin, &id).map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
+    let restored = front.house.keeper.restore(&id).await;
+    front.copies.drop_stale(std::slice::from_ref(&id));
+    match restored.map_err(|error| Problem::keeper(&front.house, &error))? {
+        Some(it) => Ok(document(StatusCode::OK, &described(&front, &it.overview(), front.house.clock.now()))),
+        None => Err(Problem::new(speech, StatusCode::NOT_FOUND, "not_removed")),
+    }
+}
+
 /// How an installation is: its connection first, its last check second.
 fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
     match &installation.connection {

@@ -20,11 +20,27 @@ CREATE INDEX installations_expiring ON installations (expires_at, kind DESC, id)
 CREATE INDEX installations_in_trouble ON installations (state, kind DESC, id) WHERE state <> 'connected';
 CREATE INDEX installations_unlisted ON installations (unlisted_at) WHERE unlisted_at IS NOT NULL;
 
--- The key's id as it stands in the envelope; nothing where nothing is sealed.
-ALTER TABLE sets    ADD COLUMN key_id BLOB GENERATED ALWAYS AS (substr(sealed, 2, 8)) VIRTUAL;
+-- A table in the order of its rows: in one in the order of its keys, SQLite would put all but the
+-- beginning of each sealed value on a page of its own. The key's id is as it stands in the envelope;
+-- nothing where nothing is sealed.
+CREATE TABLE sets_in_rows (
+    kind       TEXT    NOT NULL,
+    id         TEXT    NOT NULL,
+    epoch      INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    sealed     BLOB    NOT NULL,
+    key_id     BLOB    GENERATED ALWAYS AS (substr(sealed, 2, 8)) VIRTUAL,
+    PRIMARY KEY (kind, id, epoch, generation)
+) STRICT;
+
+INSERT INTO sets_in_rows (kind, id, epoch, generation, sealed)
+    SELECT kind, id, epoch, generation, sealed FROM sets;
+DROP TABLE sets;
+ALTER TABLE sets_in_rows RENAME TO sets;
+
 ALTER TABLE removed ADD COLUMN key_id BLOB GENERATED ALWAYS AS (substr(tokens, 2, 8)) VIRTUAL;
 ALTER TABLE parked  ADD COLUMN key_id BLOB GENERATED ALWAYS AS (substr(tokens, 2, 8)) VIRTUAL;
 
-CREATE INDEX sets_by_key    ON sets (key_id, kind, id, epoch, generation);
-CREATE INDEX removed_by_key ON removed (key_id, kind, id);
-CREATE INDEX parked_by_key  ON parked (key_id, kind, id);
+CREATE INDEX sets_by_key    ON sets (key_id);
+CREATE INDEX removed_by_key ON removed (key_id);
+CREATE INDEX parked_by_key  ON parked (key_id);

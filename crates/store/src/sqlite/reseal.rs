@@ -11,6 +11,7 @@ use tokens::{InstallationId, StoreError, Version};
 
 use super::SqliteStore;
 use super::database::{Failure, Rows, canary, newest_key, set_meta, set_newest_key};
+use super::installations::number;
 use super::parked::whose;
 use crate::row::{self, TokensAtRest};
 use crate::seal::Place;
@@ -43,35 +44,24 @@ impl Table {
             Self::Removed | Self::Parked => "tokens",
         }
     }
-
-    /// What tells its rows apart within a key.
-    fn own(self) -> &'static str {
-        match self {
-            Self::Sets => "kind, id, epoch, generation",
-            Self::Removed | Self::Parked => "kind, id",
-        }
-    }
 }
 
-/// A place in the walk.
+/// A place in the walk: a row among those under a key.
 #[derive(Clone, Debug)]
 struct At {
     key: Vec<u8>,
-    kind: String,
-    id: String,
-    epoch: i64,
-    generation: i64,
+    row: i64,
 }
 
 impl At {
-    /// Before all that rest under a key; where nothing is sealed, there is no key.
-    fn beginning() -> Self {
-        Self { key: vec![0], kind: String::new(), id: String::new(), epoch: 0, generation: 0 }
+    /// Before all rows under `key`.
+    fn before(key: Vec<u8>) -> Self {
+        Self { key, row: i64::MIN }
     }
 
-    /// Behind all that rest under `key`.
-    fn behind(key: &[u8]) -> Self {
-        Self { key: key.to_vec(), kind: "~".to_owned(), ..Self::beginning() }
+    /// Before all that rest under a key; where nothing is sealed, there is none.
+    fn beginning() -> Self {
+        Self::before(vec![0])
     }
 }
 
@@ -101,6 +91,9 @@ struct Old {
 struct Anew {
     table: Table,
     at: At,
+    id: InstallationId,
+    version: Version,
+    before: Vec<u8>,
     sealed: Vec<u8>,
     fingerprint: Option<Fingerprint>,
 }
@@ -256,7 +249,7 @@ impl Rows<'_> {
         Ok(piece)
     }
 
-    /// Those behind `after` that rest under another key: below the current one, then above it.
+    /// Those behind `after` that rest under another key, one key after another.
     fn under_others(
         &self,
         table: Table,
@@ -264,36 +257,39 @@ impl Rows<'_> {
         current: &[u8],
         limit: usize,
     ) -> Result<Vec<Old>, Failure> {
-        let own = table.own();
-        let version =
-            if table == Table::Parked { "0 AS epoch, 0 AS generation" } else { "epoch, generation" };
-        let marks = if table == Table::Sets { "?1, ?2, ?3, ?4, ?5" } else { "?1, ?2, ?3" };
-        let numbered = if table == Table::Sets { "" } else { "AND ?4 = ?4 AND ?5 = ?5" };
-        let mut found = Vec::new();
-        for bound in ["AND key_id < ?6", "AND ?6 = ?6"] {
-            let sql = format!(
-                "SELECT key_id, kind, id, {version}, {} FROM {} WHERE (key_id, {own}) > ({marks}) {bound} {numbered}
-                 ORDER BY key_id, {own} LIMIT ?7",
-                table.column(),
-                table.name()
-            );
-            let is_above = bound.starts_with("AND ?6");
-            let behind = At::behind(current);
-            let after = if is_above && after.key.as_slice() <= current { &behind } else { after };
-            let limit = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
-            let At { key, kind, id, epoch, generation } = after;
-            let mut statement = self.transaction.prepare_cached(&sql)?;
-            let rows = statement.query_map((key, kind, id, epoch, generation, current, limit), |row| {
-                let (epoch, generation): (i64, i64) = (row.get(3)?, row.get(4)?);
-                let at = At { key: row.get(0)?, kind: row.get(1)?, id: row.get(2)?, epoch, generation };
-                let version = Version { epoch: epoch.unsigned_abs(), generation: generation.unsigned_abs() };
-                Ok(Old { table, at, id: whose(row)?, version, sealed: row.get(5)? })
-            })?;
-            for old in rows {
-                found.push(old?);
+        let name = table.name();
+        let version = if table == Table::Parked { "0, 0" } else { "epoch, generation" };
+        let rows = format!(
+            "SELECT rowid, kind, id, {version}, {} FROM {name} WHERE key_id = ?1 AND rowid > ?2
+             ORDER BY rowid LIMIT ?3",
+            table.column()
+        );
+        let next_key = format!("SELECT min(key_id) FROM {name} WHERE key_id > ?1");
+        let (mut after, mut found) = (after.clone(), Vec::new());
+        loop {
+            if after.key != current {
+                let limit = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
+                let mut statement = self.transaction.prepare_cached(&rows)?;
+                let rows = statement.query_map((&after.key, after.row, limit), |row| {
+                    let (epoch, generation): (i64, i64) = (row.get(3)?, row.get(4)?);
+                    let version =
+                        Version { epoch: epoch.unsigned_abs(), generation: generation.unsigned_abs() };
+                    let at = At { key: after.key.clone(), row: row.get(0)? };
+                    Ok(Old { table, at, id: whose(row)?, version, sealed: row.get(5)? })
+                })?;
+                for old in rows {
+                    found.push(old?);
+                }
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            let mut statement = self.transaction.prepare_cached(&next_key)?;
+            match statement.query_row([&after.key], |row| row.get::<_, Option<Vec<u8>>>(0))? {
+                Some(key) => after = At::before(key),
+                None => return Ok(found),
             }
         }
-        Ok(found)
     }
 
     fn anew(&self, old: Old) -> Result<Anew, StoreError> {
@@ -312,31 +308,30 @@ impl Rows<'_> {
                 .and_then(|tokens| tokens.refresh_token().map(|token| self.sealer.fingerprint(token))),
             Table::Removed | Table::Parked => None,
         };
-        Ok(Anew { table: old.table, at: old.at, sealed, fingerprint })
+        let Old { table, at, id, version, sealed: before } = old;
+        Ok(Anew { table, at, id, version, before, sealed, fingerprint })
     }
 
     /// Puts them in the place of what they were made of, where that is still there. How many were put.
     fn put_anew(&self, all: &[Anew]) -> Result<usize, Failure> {
         let mut count = 0;
-        for Anew { table, at, sealed, fingerprint } in all {
-            let At { key, kind, id, epoch, generation } = at;
-            let version = match table {
-                Table::Sets | Table::Removed => "epoch = ?4 AND generation = ?5",
-                Table::Parked => "?4 = ?4 AND ?5 = ?5",
-            };
+        for Anew { table, at, id, version, before, sealed, fingerprint } in all {
             let sql = format!(
-                "UPDATE {} SET {} = ?1 WHERE kind = ?2 AND id = ?3 AND {version} AND key_id = ?6",
+                "UPDATE {0} SET {1} = ?1 WHERE rowid = ?2 AND {1} = ?3",
                 table.name(),
                 table.column()
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
-            let put = statement.execute((sealed, kind, id, epoch, generation, key))?;
+            // The row of what was dropped meanwhile may have become another's: byte for byte, no two are
+            // alike.
+            let put = statement.execute((sealed, at.row, before))?;
             count += put;
             if let Some(fingerprint) = fingerprint.filter(|_| put == 1) {
                 let sql = "UPDATE installations SET fingerprint = ?5
                     WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
                 let mut statement = self.transaction.prepare_cached(sql)?;
-                statement.execute((kind, id, epoch, generation, fingerprint.0))?;
+                let (epoch, generation) = (number(version.epoch), number(version.generation));
+                statement.execute((id.kind(), id.as_str(), epoch, generation, fingerprint.0))?;
             }
         }
         Ok(count)
@@ -355,14 +350,11 @@ mod tests {
         let database = Connection::open_in_memory().expect("a database");
         database.execute_batch(&MIGRATIONS.join("\n")).expect("made");
         for table in Table::ALL {
-            let (name, own) = (table.name(), table.own());
-            let marks = if table == Table::Sets { "x'01', '', '', 0, 0" } else { "x'01', '', ''" };
+            let name = table.name();
             for sql in [
                 format!("SELECT count(*) FROM {name} WHERE key_id > x'01'"),
-                format!(
-                    "SELECT key_id FROM {name} WHERE (key_id, {own}) > ({marks}) AND key_id < x'02'
-                     ORDER BY key_id, {own}"
-                ),
+                format!("SELECT min(key_id) FROM {name} WHERE key_id > x'01'"),
+                format!("SELECT id FROM {name} WHERE key_id = x'01' AND rowid > 1 ORDER BY rowid"),
             ] {
                 let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
                 let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("a plan");
