@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ fn app(sandbox: &Sandbox, statuses: &[u16]) -> Arc<Mutex<Vec<(String, Value)>>> 
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     sandbox.send_webhooks_to(&format!("http://{}/hook", listener.local_addr().expect("an address")));
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let (ours, mut statuses) = (Arc::clone(&heard), statuses.to_vec().into_iter());
+    let (ours, mut statuses) = (Arc::clone(&heard), statuses.iter().copied().collect::<VecDeque<u16>>());
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
@@ -32,7 +33,7 @@ fn app(sandbox: &Sandbox, statuses: &[u16]) -> Arc<Mutex<Vec<(String, Value)>>> 
                 }
             };
             ours.lock().expect("nobody panics with it").push((head, body));
-            let status = statuses.next().unwrap_or(200);
+            let status = statuses.pop_front().unwrap_or(200);
             write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").expect("taken");
         }
     });
