@@ -191,7 +191,7 @@ impl Context {
         &self,
         settings: &StoreSettings,
     ) -> Result<Option<Arc<dyn Records>>, Explained> {
-        store::open_records_if_there(&settings.url).map_err(|error| self.store_error(&error))
+        store::open_records_if_there(&settings.url).await.map_err(|error| self.store_error(&error))
     }
 
     /// Opens what the service remembers.

@@ -126,6 +126,7 @@ stories! {
     what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived,
     of_many_who_deliver_each_gets_its_own,
     a_maintenance_lasts_until_its_end_or_an_earlier_one,
+    an_event_is_acted_on_once_and_known_for_a_week,
     others_words_may_hold_any_character,
 }
 
@@ -405,12 +406,10 @@ fn event(id: &str, received_at: Timestamp) -> QueuedEvent {
     QueuedEvent { id: id.into(), kind: "INSTALL".into(), body, received_at, attempts: 0 }
 }
 
-#[tokio::test]
-async fn an_event_is_acted_on_once_and_known_for_a_week() {
+async fn an_event_is_acted_on_once_and_known_for_a_week(place: Shelf) {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let start = at(1_790_000_000_000);
-    let place = Place::new();
-    let (one, other) = (place.records(), place.records());
+    let (one, other) = (place.records().await, place.records().await);
     assert!(one.claim_events(start, start + DAY, 9).await.expect("a look").is_empty());
     assert!(one.queue_event(&event("e2", start + Duration::from_secs(1))).await.expect("queued"));
     assert!(one.queue_event(&event("e1", start)).await.expect("queued"));
@@ -444,10 +443,19 @@ async fn an_event_is_acted_on_once_and_known_for_a_week() {
     one.event_done("e1", lease + DAY, "given up").await.expect("done");
 
     // Of what was acted on, the body is gone, and nothing is acted on again within a week.
-    let database = rusqlite::Connection::open(place.folder.path().join("ghl_tokens.json.records.db"));
-    let bodies = "SELECT count(*) FROM events WHERE body IS NOT NULL";
-    let bodies: i64 =
-        database.expect("a database").query_row(bodies, [], |row| row.get(0)).expect("a number");
+    let bodies = match &place {
+        Shelf::BesideAFile(folder) => {
+            let database = rusqlite::Connection::open(folder.path().join("ghl_tokens.json.records.db"));
+            let bodies = "SELECT count(*) FROM events WHERE body IS NOT NULL";
+            database.expect("a database").query_row(bodies, [], |row| row.get(0)).expect("a number")
+        }
+        // No line has a body then.
+        Shelf::InPostgres(_) => {
+            let lines = one.lines(None, 99).await.expect("lines");
+            assert_eq!(lines.iter().filter(|line| line.table == "events").count(), 2);
+            lines.iter().filter(|line| line.row.contains("INSTALL\\\"")).count() as i64
+        }
+    };
     assert_eq!(bodies, 0);
     for days in [0, 6] {
         assert!(!other.queue_event(&event("e1", start + DAY * days)).await.expect("known"), "{days}");
@@ -528,8 +536,14 @@ async fn a_change_is_told_once_to_each_who_asks() {
 
 #[tokio::test]
 async fn what_is_remembered_moves_to_other_records_as_it_is_and_only_once() {
-    let (place, elsewhere) = (Place::new(), Place::new());
-    let (one, other) = (place.records(), elsewhere.records());
+    moves(&Shelf::beside_a_file(), &Shelf::beside_a_file()).await;
+    moves(&Shelf::beside_a_file(), &Shelf::in_postgres()).await;
+    moves(&Shelf::in_postgres(), &Shelf::beside_a_file()).await;
+    moves(&Shelf::in_postgres(), &Shelf::in_postgres()).await;
+}
+
+async fn moves(place: &Shelf, elsewhere: &Shelf) {
+    let (one, other) = (place.records().await, elsewhere.records().await);
     let keys = [key("k1", Reach::All), key("k2", Reach::These([location("l1")].into()))];
     for key in &keys {
         one.add_key(key).await.expect("room");

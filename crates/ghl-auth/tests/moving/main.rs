@@ -5,6 +5,8 @@ mod archives;
 mod houses;
 mod imports;
 mod migrations;
+#[path = "../../../../tests/postgres/mod.rs"]
+mod postgres;
 mod rotation;
 #[path = "../commands/serving.rs"]
 mod serving;

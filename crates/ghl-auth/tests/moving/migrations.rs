@@ -58,6 +58,41 @@ fn everything_goes_and_the_old_store_refreshes_nothing_more() {
     assert!(standby(&home, OLD).is_some() && standby(&home, NEW).is_none(), "that changed nothing");
 }
 
+/// Into PostgreSQL and back, with what the service remembers.
+#[test]
+fn a_database_goes_to_postgresql_and_back() {
+    if crate::postgres::is_left_out() {
+        return;
+    }
+    let home = agency(3);
+    home.run(["refresh", "--all"]).good();
+    home.run(["keys", "create", "--name", "n8n", "--all"]).good();
+    home.run(["maintenance", "start", "--for", "2h", "--reason", "a move"]).good();
+    home.run(["check"]).good();
+    let before = all(&home, OLD);
+    let postgres = crate::postgres::server().fresh_schema();
+    let there = home.run(["migrate", "--from", OLD, "--to", postgres.as_str()]).good();
+    there.answers("3 installations moved");
+    assert!(!format!("{}{}", there.out, there.err).contains(crate::postgres::PASSWORD));
+    let home = home.set("GHL_STORE", &postgres);
+    home.run(["refresh", "--all"]).good();
+    home.run(["token"].iter().chain(&["--location", home.location()])).good();
+    home.run(["maintenance", "list"]).good().answers("a move");
+    let back = home.run(["migrate", "--from", postgres.as_str(), "--to", NEW]).good();
+    back.answers("3 installations moved");
+    home.run(["refresh", "--all"]).fails_with(2, "store_standby");
+    let home = home.set("GHL_STORE", NEW);
+    let after = all(&home, NEW);
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((&before.id, before.version.epoch), (&after.id, after.version.epoch));
+        assert_eq!(after.version.generation, 3, "generations are kept");
+    }
+    home.run(["refresh", "--all"]).good();
+    assert!(holds_all(&home, NEW));
+    home.run(["keys", "list"]).good().answers("n8n");
+    home.run(["maintenance", "list"]).good().answers("a move");
+}
+
 #[test]
 fn in_portuguese_too() {
     let home = agency(1).set("GHL_AUTH_LANG", "pt-BR");

@@ -4,6 +4,7 @@
 //! statement each: whoever it changed a row for has it. Instants come from whoever asks, as everywhere
 //! else in these records.
 
+mod lines;
 mod rows;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
+    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Line,
     Maintenance, QueuedEvent, Reach, Visit,
 };
 use tokens::{CheckRecord, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
@@ -294,6 +295,14 @@ impl PostgresRecords {
 
 #[async_trait]
 impl Records for PostgresRecords {
+    async fn lines(&self, after: Option<&Line>, limit: usize) -> Result<Vec<Line>, StoreError> {
+        self.give_lines(after, limit).await
+    }
+
+    async fn take_lines(&self, lines: &[Line]) -> Result<(), StoreError> {
+        self.put_lines(lines).await.map_err(|failure| self.failed("write", failure))
+    }
+
     async fn add_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
         self.put_key(key).await.map_err(|failure| self.failed("write", failure))
     }
