@@ -56,7 +56,7 @@ say "the scripts that people deploy"
 tests/deploy.sh
 
 say "the manifests for Kubernetes"
-tests/kubernetes.sh
+tests/kubernetes.sh target/debug/ghl-auth
 
 if [ "${1:-}" = --quick ]; then
     exit

@@ -72,7 +72,7 @@ fn a_database_goes_to_postgresql_and_back() {
     let before = all(&home, OLD);
     let postgres = crate::postgres::server().fresh_schema();
     let there = home.run(["migrate", "--from", OLD, "--to", postgres.as_str()]).good();
-    there.answers("3 installations moved");
+    let there = there.answers("3 installations moved");
     assert!(!format!("{}{}", there.out, there.err).contains(crate::postgres::PASSWORD));
     let home = home.set("GHL_STORE", &postgres);
     home.run(["refresh", "--all"]).good();
