@@ -50,13 +50,13 @@ say "tests of every crate, over real sockets, files and databases"
 cargo test --workspace --locked --features ghl-auth/break-rules
 
 say "the API, held to its own description (the long form: GHL_AUTH_EXAMPLES=500 tests/api.sh)"
-tests/api.sh
+tests/api.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 say "the scripts that people deploy"
 tests/deploy.sh
 
 say "the manifests for Kubernetes"
-tests/kubernetes.sh target/debug/ghl-auth
+tests/kubernetes.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 if [ "${1:-}" = --quick ]; then
     exit
