@@ -9,7 +9,7 @@ use tokens::store::Listing;
 use crate::house::{House, block_on, company, location, until};
 use crate::support::{ELSEWHERE, Home};
 use crate::wire::{ask, bearer, request};
-use crate::{PATH, events, home, outcome, times};
+use crate::{PATH, events, home, times, was_taken_out};
 
 fn tell(house: &House) {
     house.home.sandbox.send_webhooks_to(&format!("http://{}{PATH}", house.public));
@@ -206,6 +206,6 @@ fn highlevel_sends_again_what_was_not_taken_and_it_counts_once() {
     until(|| house.home.sandbox.sent_webhooks()[0].answers.last() == Some(&200));
     assert_eq!(events(&house).0, 1);
     let sent: Value = serde_json::from_str(&house.home.sandbox.sent_webhooks()[0].body).expect("JSON");
-    until(|| outcome(&house, sent["webhookId"].as_str().expect("an id")).as_deref() == Some("taken_out"));
+    until(|| was_taken_out(&house, sent["webhookId"].as_str().expect("an id")));
     house.end();
 }

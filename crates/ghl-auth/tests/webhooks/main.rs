@@ -73,6 +73,12 @@ fn outcome(house: &House, id: &str) -> Option<String> {
     database.query_row(sql, [id], |row| row.get(0)).ok()
 }
 
+/// Whether an uninstall was acted on. Two processes may act on it at once, and the one that finds nothing
+/// more to take out may be the first to note it.
+fn was_taken_out(house: &House, id: &str) -> bool {
+    matches!(outcome(house, id).as_deref(), Some("taken_out" | "nothing_to_take_out"))
+}
+
 fn status(answer: &wire::Answer) -> String {
     let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     body["status"].as_str().unwrap_or_default().to_owned()

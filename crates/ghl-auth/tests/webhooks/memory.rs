@@ -6,7 +6,7 @@ use sandbox::Signature;
 
 use crate::house::{House, now, until};
 use crate::wire::{Wire, ask, ask_all};
-use crate::{event, events, home, iso, outcome, sent, signed, status, times};
+use crate::{event, events, home, iso, outcome, sent, signed, status, times, was_taken_out};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -28,7 +28,7 @@ fn an_event_that_comes_a_thousand_times_has_one_effect() {
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "queued").count(), 1);
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "known").count(), 3 * count - 1);
     until(|| house.get(&house.token_path(), &key).status == 404);
-    until(|| outcome(&house, "r1").as_deref() == Some("taken_out"));
+    until(|| was_taken_out(&house, "r1"));
     // It was a mistake; and who kept the webhook sends it again, also to whoever starts later.
     let path = format!("/v1/installations/location/{id}/restore");
     assert_eq!(house.ask("POST", &path, &key, "").status, 200);
