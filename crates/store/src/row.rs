@@ -297,6 +297,16 @@ impl LandingAtRest {
     }
 }
 
+/// The kinds of installations in the order of their ids, locations first, each with the id behind which a
+/// page goes on in it: those that come before `after`'s are left out.
+pub(crate) fn kinds_behind(after: Option<&InstallationId>) -> impl Iterator<Item = (&'static str, &str)> {
+    ["location", "company"].into_iter().filter_map(move |kind| match after {
+        Some(after) if after.kind() == kind => Some((kind, after.as_str())),
+        Some(after) if after.kind() < kind => None,
+        _ => Some((kind, "")),
+    })
+}
+
 /// Bytes that are wiped when they are dropped, as far as there ever were any.
 pub(crate) struct Wiped(Vec<u8>);
 

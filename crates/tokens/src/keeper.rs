@@ -86,6 +86,12 @@ pub(crate) enum Air {
     Exchange(FlightId),
 }
 
+/// Since when an installation is kept.
+enum Kept {
+    Before(Installation),
+    SinceNow(Installation),
+}
+
 /// What becomes of a caller's 401.
 enum Forced {
     Flies(Arrival),
@@ -131,12 +137,11 @@ impl Keeper {
     /// A refresh that fails never hides a token that still lives: it is served with a warning, even
     /// when it lives for less than was asked.
     pub async fn token(&self, id: &InstallationId, minimum_life: Duration) -> Result<Served, KeeperError> {
-        let present = match self.load(id).await {
-            Err(KeeperError::NotConnected(_)) => {
-                let installation = self.mint_unknown(id).await?;
+        let present = match self.kept_or_begun(id).await? {
+            Kept::Before(present) => present,
+            Kept::SinceNow(installation) => {
                 return Ok(Served { installation, refreshed: true, warning: None });
             }
-            present => present?,
         };
         match present.next_step(self.parts.clock.now(), minimum_life) {
             Step::Use => {
@@ -181,12 +186,11 @@ impl Keeper {
         minimum_life: Duration,
         refreshing: impl FnOnce(),
     ) -> Result<Served, KeeperError> {
-        let present = match self.load(id).await {
-            Err(KeeperError::NotConnected(_)) => {
-                let installation = self.mint_unknown(id).await?;
+        let present = match self.kept_or_begun(id).await? {
+            Kept::Before(present) => present,
+            Kept::SinceNow(installation) => {
                 return Ok(Served { installation, refreshed: true, warning: None });
             }
-            present => present?,
         };
         let step = present.next_step(self.parts.clock.now(), minimum_life);
         if step == Step::Use && present.connection == Connection::Connected {
@@ -195,6 +199,14 @@ impl Keeper {
         refreshing();
         let landed = self.fly(present.clone()).await;
         self.landed_or_present(present, landed)
+    }
+
+    /// What is kept for `id`; where nothing is, a location is begun with its company's grant.
+    async fn kept_or_begun(&self, id: &InstallationId) -> Result<Kept, KeeperError> {
+        match self.load(id).await {
+            Err(KeeperError::NotConnected(_)) => self.mint_unknown(id).await.map(Kept::SinceNow),
+            present => present.map(Kept::Before),
+        }
     }
 
     /// Gets a new set of tokens, however fresh the present one is.

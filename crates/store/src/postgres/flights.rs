@@ -15,7 +15,7 @@ use super::rows::{self, COLUMNS, Stored, WITH_SETS, due_without_intent, number};
 use super::{PostgresStore, settings};
 use crate::change::{self, Outcome};
 use crate::data_file::held;
-use crate::row::ConnectionAtRest;
+use crate::row::{self, ConnectionAtRest};
 
 /// The database's clock in milliseconds, at the moment at which it is asked.
 const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -347,12 +347,7 @@ impl PostgresStore {
         limit: usize,
     ) -> Result<Vec<Installation>, Failure> {
         let mut found = Vec::new();
-        for kind in ["location", "company"] {
-            let after = match after {
-                Some(after) if after.kind() == kind => after.as_str(),
-                Some(after) if after.kind() < kind => continue,
-                _ => "",
-            };
+        for (kind, after) in row::kinds_behind(after) {
             let sql = format!(
                 "SELECT {COLUMNS}, s.sealed, p.sealed AS sealed_before
                 FROM @.installations i {WITH_SETS} WHERE i.kind = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"

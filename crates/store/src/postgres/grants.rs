@@ -10,7 +10,7 @@ use super::pool::{Failure, Transaction, Values};
 use super::rows::{COLUMNS, NO_VERSION, WITH_SETS, number, sought, version, whose};
 use super::{PostgresStore, settings};
 use crate::change::{self, Outcome};
-use crate::row::ConnectionAtRest;
+use crate::row::{self, ConnectionAtRest};
 
 /// How long what was removed is kept.
 const KEEP_REMOVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -305,12 +305,7 @@ impl PostgresStore {
         limit: usize,
     ) -> Result<Vec<Removed>, Failure> {
         let mut found = Vec::new();
-        for kind in ["location", "company"] {
-            let after = match after {
-                Some(after) if after.kind() == kind => after.as_str(),
-                Some(after) if after.kind() < kind => continue,
-                _ => "",
-            };
+        for (kind, after) in row::kinds_behind(after) {
             let sql = "SELECT kind, id, epoch, generation, tokens, removed_at FROM @.removed
                 WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3";
             let left = super::rows::limited(limit - found.len());

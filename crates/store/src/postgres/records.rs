@@ -62,9 +62,7 @@ impl PostgresRecords {
         values: Values<'_>,
         read: fn(&Row) -> Done<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let found = self.pool.query(&self.pool.sql(sql), values).await;
-        let found = found.and_then(|rows| rows.iter().map(read).collect());
-        found.map_err(|failure| self.failed("write", failure))
+        self.rows(sql, values, read).await.map_err(|failure| self.failed("write", failure))
     }
 
     /// One statement that only reads.
@@ -74,9 +72,12 @@ impl PostgresRecords {
         values: Values<'_>,
         read: fn(&Row) -> Done<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let found = self.pool.query(&self.pool.sql(sql), values).await;
-        let found = found.and_then(|rows| rows.iter().map(read).collect());
-        found.map_err(|failure| self.failed("read", failure))
+        self.rows(sql, values, read).await.map_err(|failure| self.failed("read", failure))
+    }
+
+    async fn rows<T>(&self, sql: &str, values: Values<'_>, read: fn(&Row) -> Done<T>) -> Done<Vec<T>> {
+        let found = self.pool.query(&self.pool.sql(sql), values).await?;
+        found.iter().map(read).collect()
     }
 
     fn failed(&self, doing: &'static str, failure: Failure) -> StoreError {

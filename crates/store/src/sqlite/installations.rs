@@ -228,12 +228,7 @@ impl Rows<'_> {
     /// Rows in the order of their ids: locations come before companies.
     fn stored(&self, after: Option<&InstallationId>, limit: usize) -> Result<Vec<Stored>, Failure> {
         let mut found = Vec::new();
-        for kind in ["location", "company"] {
-            let after = match after {
-                Some(after) if after.kind() == kind => after.as_str(),
-                Some(after) if after.kind() < kind => continue,
-                _ => "",
-            };
+        for (kind, after) in row::kinds_behind(after) {
             let sql = format!(
                 "SELECT {COLUMNS} FROM installations WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
             );

@@ -107,12 +107,7 @@ impl Rows<'_> {
         limit: usize,
     ) -> Result<Vec<Removed>, Failure> {
         let mut found: Vec<Left> = Vec::new();
-        for kind in ["location", "company"] {
-            let after = match after {
-                Some(after) if after.kind() == kind => after.as_str(),
-                Some(after) if after.kind() < kind => continue,
-                _ => "",
-            };
+        for (kind, after) in row::kinds_behind(after) {
             let sql = "SELECT * FROM removed WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
             let room = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
             let mut statement = self.transaction.prepare_cached(sql)?;
