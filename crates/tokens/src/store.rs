@@ -189,6 +189,18 @@ pub trait Store: Send + Sync {
         Err(self.no_room_for("many installations"))
     }
 
+    /// Says that very many are about to be put. An empty store may leave out the indexes meanwhile that
+    /// are only for looking, and have them made at once when all are there; everything works without them,
+    /// if slowly, and a store that is opened without them makes them first.
+    async fn begin_putting(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Says that all have been put.
+    async fn end_putting(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Puts what was out of service, as it was, unless the store keeps or has removed the same already.
     async fn put_removed(&self, _removed: &[Removed]) -> Result<(), StoreError> {
         Err(self.no_room_for("what was removed"))

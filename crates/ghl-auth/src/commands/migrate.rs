@@ -222,6 +222,7 @@ impl Way {
 
     /// The next page is read while the one before is written.
     async fn copy_installations(&self, progress: &Progress) -> Result<(), StoreError> {
+        self.to.begin_putting().await?;
         let mut page = self.from.list(None, PAGE).await?;
         while let Some(last) = page.last() {
             let after = last.id.clone();
@@ -230,7 +231,7 @@ impl Way {
             progress.add(page.len());
             page = next?;
         }
-        Ok(())
+        self.to.end_putting().await
     }
 
     async fn copy_removed(&self) -> Result<(), StoreError> {

@@ -136,6 +136,7 @@ async fn restore(
     let mut load = Load::default();
     let records = Lazy { context, settings, records: None };
     let mut desk = Desk { store: store.as_ref(), records, stands_by: standby.is_some(), reason };
+    store.begin_putting().await.map_err(failed)?;
     while let Some(entry) = archive.next_entry().map_err(failed)? {
         load.take(entry);
         if load.is_full() {
@@ -144,6 +145,7 @@ async fn restore(
         }
     }
     desk.put(&mut load, &mut restored).await?;
+    store.end_putting().await.map_err(failed)?;
     desk.stand_by().await?;
     // Last, and those beside the store after those in the archive: they are newer than any backup.
     let ours = store.landings().await.map_err(failed)?;

@@ -61,11 +61,17 @@ pub(super) async fn run(
     let total = formats::entries(&args.path, format, written_at).map_err(unreadable)?.count();
     let progress = Progress::begin(&context.text, "progress-import", total as u64);
     let mut import = Import { args, store, report: Report::default(), batch: HashMap::new() };
+    if !args.dry_run {
+        store.begin_putting().await.map_err(failed)?;
+    }
     for entry in formats::entries(&args.path, format, written_at).map_err(unreadable)? {
         import.take(entry.map_err(unreadable)?).await.map_err(failed)?;
         progress.add(1);
     }
     import.put().await.map_err(failed)?;
+    if !args.dry_run {
+        store.end_putting().await.map_err(failed)?;
+    }
     drop(progress);
     Ok(tell(args, context, format, &import.report))
 }
