@@ -104,11 +104,13 @@ async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
 
     let began = Instant::now();
     let store = place.open(&keys);
+    store.begin_putting().await.unwrap();
     for from in (0..count).step_by(BATCH) {
         let batch: Vec<Installation> =
             (from..count.min(from + BATCH)).map(|number| installation(number, bytes)).collect();
         assert_eq!(store.put(&batch).await.unwrap(), batch.len());
     }
+    store.end_putting().await.unwrap();
     drop(store);
     let load = began.elapsed();
     line("load, s (goal at a million: 40)", format!("{:.1}", load.as_secs_f64()));

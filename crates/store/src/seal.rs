@@ -49,6 +49,11 @@ impl Place {
     }
 }
 
+/// The id of the key that an envelope is sealed under; none of what is no envelope.
+pub(crate) fn key_id(envelope: &[u8]) -> Option<&[u8]> {
+    envelope.get(1..9)
+}
+
 /// Why an envelope did not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unopened {
@@ -187,7 +192,7 @@ impl Sealer {
 
     /// Whether an envelope was sealed under the key that seals now.
     pub(crate) fn is_current(&self, envelope: &[u8]) -> bool {
-        match (&self.current, envelope.get(1..9)) {
+        match (&self.current, key_id(envelope)) {
             (Some(key), Some(id)) => key.id == id,
             _ => false,
         }

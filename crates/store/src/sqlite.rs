@@ -18,6 +18,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,8 @@ pub(crate) struct SqliteStore {
     spool: Arc<Spool>,
     /// How far sealing anew has come.
     walk: tokio::sync::Mutex<Option<Walk>>,
+    /// Between `begin_putting` and `end_putting`.
+    takes_very_many: AtomicBool,
     shared: Arc<Shared>,
     // Dropped in this order: whoever closes the database last puts its log back into it.
     readers: Readers,
@@ -61,6 +64,7 @@ impl SqliteStore {
             spool: Arc::new(Spool::beside(path, sealer.clone())),
             sealer,
             walk: tokio::sync::Mutex::default(),
+            takes_very_many: AtomicBool::new(false),
             readers: Readers::of(shared.clone()),
             writer: Writer::start(connection, shared.clone())?,
             shared,
@@ -298,6 +302,16 @@ impl Store for SqliteStore {
 
     async fn put(&self, installations: &[Installation]) -> Result<usize, StoreError> {
         moving::put(self, installations).await
+    }
+
+    async fn begin_putting(&self) -> Result<(), StoreError> {
+        self.takes_very_many.store(true, Ordering::Relaxed);
+        self.write(|rows| rows.begin_putting()).await
+    }
+
+    async fn end_putting(&self) -> Result<(), StoreError> {
+        self.takes_very_many.store(false, Ordering::Relaxed);
+        self.write(|rows| rows.end_putting()).await
     }
 
     async fn put_removed(&self, removed: &[Removed]) -> Result<(), StoreError> {

@@ -123,13 +123,6 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
     assert_eq!(store.reseal(3).await.unwrap(), 0);
     let found = store.load(&location()).await.unwrap().unwrap();
     assert!(found.tokens == seen.tokens && found.previous.is_some());
-    let stored: Vec<u8> = Connection::open(&path)
-        .unwrap()
-        .query_row("SELECT fingerprint FROM installations WHERE id = 'BBBBBBBBBBBBBBBBBBBB'", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
-    assert_eq!(stored, store.fingerprint(&refresh_token(&found.tokens)).0);
 
     // The process that still has only the old key changes nothing any more.
     let stale = commit(&*with_old_key, &seen, "f1", tokens(&location(), "3", START), START);
@@ -147,15 +140,22 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
     assert_eq!(open(&path, &sealed_by(&new)).unwrap().list(None, 9).await.unwrap().len(), 3);
 }
 
+/// The rows of an installation's sets.
+fn sets_of(id: &InstallationId) -> String {
+    let whose = format!("SELECT number FROM installations WHERE kind = '{}' AND id = '{}'", id.kind(), id.as_str());
+    format!("place / 2 = ({whose})")
+}
+
 #[tokio::test]
 async fn a_sealed_value_opens_only_where_it_was_sealed() {
-    let here = "kind = 'location' AND id = 'BBBBBBBBBBBBBBBBBBBB'";
+    let here = sets_of(&location());
     let set = |value: &str| format!("UPDATE sets SET sealed = {value} WHERE {here} AND generation = 2");
     let its =
         |generation: u8| format!("(SELECT sealed FROM sets WHERE {here} AND generation = {generation})");
-    let row = |change: &str| format!("UPDATE installations SET {change} WHERE {here}");
+    let another = format!("(SELECT sealed FROM sets WHERE {})", sets_of(&company()));
+    let row = |change: &str| format!("UPDATE installations SET {change} WHERE id = '{}'", location().as_str());
     for (what, sql) in [
-        ("another row's tokens", set("(SELECT sealed FROM sets WHERE kind = 'company')")),
+        ("another row's tokens", set(&another)),
         ("its own set before", set(&its(1))),
         ("another generation", row("generation = generation + 1")),
         ("another epoch", row("epoch = epoch + 1")),
@@ -181,13 +181,13 @@ async fn a_sealed_value_opens_only_where_it_was_sealed() {
 
 #[tokio::test]
 async fn a_set_before_that_does_not_open_keeps_nobody_from_the_present_one() {
-    let here = "kind = 'location' AND id = 'BBBBBBBBBBBBBBBBBBBB'";
+    let here = sets_of(&location());
     for sql in [
         format!(
             "UPDATE sets SET sealed = (SELECT sealed FROM sets WHERE {here} AND generation = 2)
              WHERE {here} AND generation = 1"
         ),
-        format!("UPDATE installations SET previous_epoch = 7 WHERE {here}"),
+        format!("UPDATE installations SET previous_epoch = 7 WHERE id = '{}'", location().as_str()),
         format!("UPDATE sets SET sealed = x'' WHERE {here} AND generation = 1"),
     ] {
         let (_folder, path) = in_folder();
@@ -263,10 +263,8 @@ async fn an_answer_in_the_spool_needs_its_key_too() {
 async fn what_does_not_open_is_passed_over_and_named_and_its_key_stays_needed() {
     let (_folder, path) = in_folder();
     let old = filled(&path).await;
-    execute(
-        &path,
-        "UPDATE sets SET sealed = substr(sealed, 1, 100) WHERE id = 'BBBBBBBBBBBBBBBBBBBB' AND generation = 2",
-    );
+    let cut = "UPDATE sets SET sealed = substr(sealed, 1, 100)";
+    execute(&path, &format!("{cut} WHERE {} AND generation = 2", sets_of(&location())));
     let both = followed_by(&old, &new_key());
     let store = open(&path, &both).unwrap();
     assert_eq!(store.reseal(100).await.unwrap(), 1, "the others were sealed anew");
@@ -345,9 +343,9 @@ async fn a_damaged_database_is_an_error_and_never_an_empty_store() {
     let keys = filled(&path).await;
     let whole = std::fs::read(&path).unwrap();
     let mut noticed = 0;
-    for page in 0..whole.len() / 4096 {
+    for page in 0..whole.len() / PAGE {
         let mut damaged = whole.clone();
-        damaged[page * 4096 + 100..(page + 1) * 4096].fill(0xa5);
+        damaged[page * PAGE + 100..(page + 1) * PAGE].fill(0xa5);
         std::fs::write(&path, damaged).unwrap();
         let listed = match open(&path, &keys) {
             Ok(store) => store.list(None, 9).await,
@@ -361,8 +359,8 @@ async fn a_damaged_database_is_an_error_and_never_an_empty_store() {
         let _ = std::fs::remove_file(path.with_extension("db-shm"));
     }
     // A list goes by no index, and does without a set before.
-    assert!(noticed > whole.len() / 4096 / 3, "{noticed}");
-    for length in [1, 100, 4096, whole.len() / 2] {
+    assert!(noticed > whole.len() / PAGE / 5, "{noticed}");
+    for length in [1, 100, PAGE, whole.len() / 2] {
         std::fs::write(&path, &whole[..length]).unwrap();
         let listed = match open(&path, &keys) {
             Ok(store) => store.list(None, 9).await,
@@ -399,13 +397,16 @@ fn ask<'a, T>(question: impl Future<Output = T> + Send + 'a) -> Asked<'a, T> {
     asked
 }
 
+/// Of so many bytes are the pages of a new database.
+const PAGE: usize = 8192;
+
 type Asked<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How often something was committed to the log that has not been put back yet.
 fn commits(path: &Path) -> usize {
     let log = std::fs::read(path.with_extension("db-wal")).unwrap();
     // Each page has a header of 24 bytes, where the last page of a commit says how large all is then.
-    log.get(32..).unwrap_or_default().chunks_exact(24 + 4096).filter(|page| page[4..8] != [0; 4]).count()
+    log.get(32..).unwrap_or_default().chunks_exact(24 + PAGE).filter(|page| page[4..8] != [0; 4]).count()
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! One small row for each installation, and its sealed sets of tokens apart from it.
 
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use std::sync::LazyLock;
+
+use rusqlite::{OptionalExtension as _, Row, Statement, ToSql, named_params};
 use tokens::store::{Claim, ClaimRequest, Commit, Committed, IntentThen, LEASE};
 use tokens::{
     CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
@@ -11,18 +13,72 @@ use super::database::{Failure, Rows};
 use super::parked::whose;
 use crate::change::{self, Outcome};
 use crate::row::{self, ConnectionAtRest, Odd, TokensAtRest};
-use crate::seal::Place;
+use crate::seal::{self, Place};
 
 /// The columns that a reader wants.
 pub(super) const COLUMNS: &str =
-    "kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
-    since, attempts, retry_at, said, issued_at, expires_at, scopes, company, intent_since,
-    lease_flight, lease_until, checked_at, check_health, check_code, check_said, connected_at, name,
-    unlisted_at";
+    "number, kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
+    since, attempts, retry_at, said, issued_at, expires_at, intent_since, lease_flight, lease_until,
+    checked_at, check_health, check_code, check_said, connected_at, name, unlisted_at,
+    (SELECT text FROM texts WHERE texts.number = scopes) AS scopes,
+    (SELECT text FROM texts WHERE texts.number = company) AS company";
+
+/// The columns that every change of an installation's tokens writes.
+const WRITTEN: [&str; 18] = [
+    "epoch",
+    "generation",
+    "previous_epoch",
+    "previous_generation",
+    "previous_until",
+    "state",
+    "since",
+    "attempts",
+    "retry_at",
+    "said",
+    "issued_at",
+    "expires_at",
+    "scopes",
+    "company",
+    "refresh_due_at",
+    "changed",
+    "connected_at",
+    "name",
+];
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let written = WRITTEN.map(|column| format!("{column} = :{column}")).join(", ");
+    format!(
+        "UPDATE installations SET {written}, unlisted_at = :unlisted_at, intent_since = NULL,
+             lease_flight = NULL, lease_until = NULL
+         WHERE number = :number"
+    )
+});
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO installations (kind, id, unlisted_at, checked_at, check_health, check_code, check_said, {})
+         VALUES (:kind, :id, :unlisted_at, :checked_at, :check_health, :check_code, :check_said, {})
+         ON CONFLICT DO NOTHING",
+        WRITTEN.join(", "),
+        WRITTEN.map(|column| format!(":{column}")).join(", ")
+    )
+});
+
+/// By which its sets and the indexes know an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowNumber(i64);
+
+impl RowNumber {
+    /// Where its sets lie, beside each other.
+    fn places(self) -> (i64, i64) {
+        (self.0 * 2, self.0 * 2 + 1)
+    }
+}
 
 /// A row as it lies there.
 #[derive(Clone)]
 pub(super) struct Stored {
+    number: RowNumber,
     id: InstallationId,
     version: Version,
     previous: Option<Before>,
@@ -38,6 +94,9 @@ pub(super) struct Stored {
     name: Option<String>,
     unlisted_at: Option<Timestamp>,
 }
+
+/// The word for those of which no row says how they stand.
+const CONNECTED: &str = "connected";
 
 /// Which set was there before, and until when it is kept.
 #[derive(Clone, Copy)]
@@ -75,6 +134,7 @@ impl Stored {
         let company: Option<String> = row.get("company")?;
         let intent_since: Option<i64> = row.get("intent_since")?;
         Ok(Self {
+            number: RowNumber(row.get("number")?),
             id: whose(row)?,
             version: Version {
                 epoch: counter(row.get("epoch")?),
@@ -82,7 +142,7 @@ impl Stored {
             },
             previous,
             connection: ConnectionAtRest {
-                state: row.get("state")?,
+                state: row.get::<_, Option<String>>("state")?.unwrap_or_else(|| CONNECTED.to_owned()),
                 since: row.get("since")?,
                 attempts: row.get("attempts")?,
                 retry_at: row.get("retry_at")?,
@@ -131,14 +191,7 @@ impl Stored {
 pub(super) struct Prepared {
     replaced: Version,
     installation: Box<Installation>,
-    sealed: Sealed,
-}
-
-/// A set as it is to rest.
-pub(super) struct Sealed {
-    pub(super) set: Vec<u8>,
-    /// Of its refresh token, where it has one of its own.
-    pub(super) fingerprint: Option<Vec<u8>>,
+    sealed: Vec<u8>,
 }
 
 // Looks.
@@ -159,10 +212,12 @@ impl Rows<'_> {
 
     /// Opens a set of tokens. One that is not where its row says has been taken away, or the row has
     /// been altered.
-    fn set(&self, id: &InstallationId, version: Version) -> Result<TokenSet, Failure> {
-        let sql = "SELECT sealed FROM sets WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
+    fn set(&self, stored: &Stored, version: Version) -> Result<TokenSet, Failure> {
+        let id = &stored.id;
+        let sql = "SELECT sealed FROM sets WHERE place IN (?1, ?2) AND epoch = ?3 AND generation = ?4";
         let mut statement = self.transaction.prepare_cached(sql)?;
-        let key = (id.kind(), id.as_str(), number(version.epoch), number(version.generation));
+        let (one, other) = stored.number.places();
+        let key = (one, other, number(version.epoch), number(version.generation));
         let Some(sealed) = statement.query_row(key, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
             return Err(StoreError::SealBroken { place: self.place(id) }.into());
         };
@@ -174,7 +229,7 @@ impl Rows<'_> {
 
     /// The whole installation, opened.
     fn open(&self, stored: Stored) -> Result<Installation, Failure> {
-        let tokens = self.set(&stored.id, stored.version)?;
+        let tokens = self.set(&stored, stored.version)?;
         self.around(tokens, stored)
     }
 
@@ -182,7 +237,7 @@ impl Rows<'_> {
     fn around(&self, tokens: TokenSet, stored: Stored) -> Result<Installation, Failure> {
         let previous = match stored.previous {
             // What can't be opened is no better than what is not there; the tokens at hand are not to blame.
-            Some(before) => match self.set(&stored.id, before.version) {
+            Some(before) => match self.set(&stored, before.version) {
                 Ok(tokens) => Some(Previous { tokens, keep_until: before.until }),
                 Err(Failure::Store(error)) => {
                     tracing::warn!(id = %stored.id, %error, "the set of tokens before the present one is lost");
@@ -257,7 +312,7 @@ impl Rows<'_> {
     pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
         match self.claimable(claim)? {
             // Nothing is sent for a set that would not open: better to learn it now.
-            Ok(stored) => self.set(&stored.id, stored.version).map(|_| None),
+            Ok(stored) => self.set(&stored, stored.version).map(|_| None),
             Err(refusal) => Ok(Some(refusal)),
         }
     }
@@ -266,7 +321,7 @@ impl Rows<'_> {
     pub(super) fn prepare(&self, commit: &Commit) -> Result<Option<Prepared>, Failure> {
         let Some(stored) = self.find(&commit.id)? else { return Ok(None) };
         let replaced = stored.version;
-        let tokens = self.set(&stored.id, replaced)?;
+        let tokens = self.set(&stored, replaced)?;
         if replaced != commit.version || change::is_same(&tokens, &commit.tokens) {
             return Ok(None);
         }
@@ -295,33 +350,68 @@ impl Rows<'_> {
         self.sealer.seal(&place, &row::to_bytes(&TokensAtRest::from(tokens))).ok_or_else(missing)
     }
 
-    fn sealed(&self, installation: &Installation) -> Result<Sealed, StoreError> {
-        let Installation { id, version, tokens, .. } = installation;
-        Ok(Sealed { set: self.sealed_set(id, *version, tokens)?, fingerprint: self.fingerprint(tokens) })
+    fn sealed(&self, installation: &Installation) -> Result<Vec<u8>, StoreError> {
+        self.sealed_set(&installation.id, installation.version, &installation.tokens)
     }
 
-    fn fingerprint(&self, tokens: &TokenSet) -> Option<Vec<u8>> {
-        tokens.refresh_token().map(|token| self.sealer.fingerprint(token).0.to_vec())
-    }
-
+    /// Writes a set over the one that is dropped, in its place and as a rule on its page; beside the
+    /// other one, where none is.
     pub(super) fn put_set(
         &self,
-        id: &InstallationId,
+        whose: RowNumber,
         version: Version,
         sealed: &[u8],
+        dropped: Option<Version>,
     ) -> Result<(), Failure> {
-        let sql = "INSERT OR REPLACE INTO sets VALUES (?1, ?2, ?3, ?4, ?5)";
-        let mut statement = self.transaction.prepare_cached(sql)?;
+        let (one, other) = whose.places();
         let (epoch, generation) = (number(version.epoch), number(version.generation));
-        statement.execute((id.kind(), id.as_str(), epoch, generation, sealed))?;
+        let seal = self.seal(sealed)?;
+        if let Some(dropped) = dropped {
+            let dropped = (number(dropped.epoch), number(dropped.generation));
+            // What does not change the seal leaves the index of the seals alone.
+            for set_seal in ["", ", seal = ?8"] {
+                let sql = format!(
+                    "UPDATE sets SET epoch = ?3, generation = ?4, sealed = ?5{set_seal}
+                     WHERE place IN (?1, ?2) AND epoch = ?6 AND generation = ?7 {}",
+                    if set_seal.is_empty() { "AND seal IS ?8" } else { "" }
+                );
+                let row = (one, other, epoch, generation, sealed, dropped.0, dropped.1, seal);
+                if self.transaction.prepare_cached(&sql)?.execute(row)? > 0 {
+                    return Ok(());
+                }
+            }
+        }
+        let sql = "INSERT OR REPLACE INTO sets (place, epoch, generation, seal, sealed)
+            VALUES (CASE WHEN EXISTS (SELECT * FROM sets WHERE place = ?1) THEN ?2 ELSE ?1 END, ?3, ?4, ?5, ?6)";
+        self.transaction.prepare_cached(sql)?.execute((one, other, epoch, generation, seal, sealed))?;
         Ok(())
     }
 
-    fn drop_set(&self, id: &InstallationId, version: Version) -> Result<(), Failure> {
-        let sql = "DELETE FROM sets WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
-        let mut statement = self.transaction.prepare_cached(sql)?;
-        statement.execute((id.kind(), id.as_str(), number(version.epoch), number(version.generation)))?;
-        Ok(())
+    /// The number of the key that a value is sealed under; none where nothing is sealed.
+    pub(super) fn seal(&self, sealed: &[u8]) -> Result<Option<i64>, rusqlite::Error> {
+        let Some(key_id) = seal::key_id(sealed) else { return Ok(None) };
+        let sql = "SELECT number FROM seals WHERE key_id = ?1";
+        let known = self.transaction.prepare_cached(sql)?.query_row([key_id], |row| row.get(0)).optional()?;
+        match known {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let sql = "INSERT INTO seals (key_id) VALUES (?1) RETURNING number";
+                self.transaction.prepare_cached(sql)?.query_row([key_id], |row| row.get(0)).map(Some)
+            }
+        }
+    }
+
+    /// The number of a text that many rows repeat.
+    fn text(&self, text: &str) -> Result<i64, rusqlite::Error> {
+        let sql = "SELECT number FROM texts WHERE text = ?1";
+        let known = self.transaction.prepare_cached(sql)?.query_row([text], |row| row.get(0)).optional()?;
+        match known {
+            Some(number) => Ok(number),
+            None => {
+                let sql = "INSERT INTO texts (text) VALUES (?1) RETURNING number";
+                self.transaction.prepare_cached(sql)?.query_row([text], |row| row.get(0))
+            }
+        }
     }
 
     /// Begins a new epoch with these tokens, above whatever was there before, removed or not.
@@ -351,73 +441,94 @@ impl Rows<'_> {
     }
 
     /// Writes a row anew, with its set, over what was there; `kept` says that the set before stays.
-    pub(super) fn save(
+    fn save(
         &self,
         installation: &Installation,
         over: Option<Stored>,
         kept: bool,
-        sealed: &Sealed,
+        sealed: &[u8],
     ) -> Result<(), Failure> {
-        let id = &installation.id;
-        let present = over.as_ref().map(|over| over.version);
-        let before = over.and_then(|over| over.previous);
-        let (previous, dropped) = match (kept, &installation.previous, present) {
-            (false, Some(previous), Some(version)) => {
-                (Some(Before { version, until: previous.keep_until }), before.map(|before| before.version))
-            }
-            (_, _, present) => (before, present),
+        let changed = self.next_change()?;
+        let Some(over) = over else {
+            let written = self.insert(installation, sealed, changed)?;
+            debug_assert!(written.is_some(), "what is not there can be put there");
+            return Ok(());
         };
-        if let Some(version) = dropped {
-            self.drop_set(id, version)?;
+        let present = over.version;
+        let (previous, dropped) = match &installation.previous {
+            Some(previous) if !kept => {
+                let before = Before { version: present, until: previous.keep_until };
+                (Some(before), over.previous.map(|before| before.version))
+            }
+            _ => (over.previous, Some(present)),
+        };
+        self.put_set(over.number, installation.version, sealed, dropped)?;
+        let mut statement = self.transaction.prepare_cached(&UPDATE)?;
+        self.bind(&mut statement, installation, previous, changed)?;
+        statement.raw_bind_parameter(":number", over.number.0)?;
+        statement.raw_execute()?;
+        Ok(())
+    }
+
+    /// Writes the row and the set of one that is not there. None when it is.
+    pub(super) fn insert(
+        &self,
+        installation: &Installation,
+        sealed: &[u8],
+        changed: i64,
+    ) -> Result<Option<RowNumber>, Failure> {
+        let mut statement = self.transaction.prepare_cached(&INSERT)?;
+        statement.raw_bind_parameter(":kind", installation.id.kind())?;
+        statement.raw_bind_parameter(":id", installation.id.as_str())?;
+        let check = installation.last_check.as_ref();
+        statement.raw_bind_parameter(":checked_at", check.map(|check| check.at.as_millis()))?;
+        statement.raw_bind_parameter(":check_health", check.map(|check| check.health.as_str()))?;
+        statement.raw_bind_parameter(":check_code", check.and_then(|check| check.code.as_deref()))?;
+        statement.raw_bind_parameter(":check_said", check.and_then(|check| check.said.as_deref()))?;
+        self.bind(&mut statement, installation, None, changed)?;
+        if statement.raw_execute()? == 0 {
+            return Ok(None);
         }
-        self.put_set(id, installation.version, &sealed.set)?;
+        let written = RowNumber(self.transaction.last_insert_rowid());
+        self.put_set(written, installation.version, sealed, None)?;
+        Ok(Some(written))
+    }
+
+    fn bind(
+        &self,
+        statement: &mut Statement<'_>,
+        installation: &Installation,
+        previous: Option<Before>,
+        changed: i64,
+    ) -> Result<(), rusqlite::Error> {
         let tokens = &installation.tokens;
         let connection = ConnectionAtRest::from(&installation.connection);
-        let due = installation.overview().refresh_due_at();
-        let mut statement = self.transaction.prepare_cached(
-            "INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation,
-                 previous_until, state, since, attempts, retry_at, said, issued_at, expires_at, scopes, company,
-                 fingerprint, refresh_due_at, changed, connected_at, name, unlisted_at)
-             VALUES (:kind, :id, :epoch, :generation, :previous_epoch, :previous_generation,
-                 :previous_until, :state, :since, :attempts, :retry_at, :said, :issued_at, :expires_at, :scopes,
-                 :company, :fingerprint, :due, :changed, :connected_at, :name, :unlisted_at)
-             ON CONFLICT (kind, id) DO UPDATE SET
-                 epoch = excluded.epoch, generation = excluded.generation,
-                 previous_epoch = excluded.previous_epoch, previous_generation = excluded.previous_generation,
-                 previous_until = excluded.previous_until, state = excluded.state, since = excluded.since,
-                 attempts = excluded.attempts, retry_at = excluded.retry_at, said = excluded.said,
-                 issued_at = excluded.issued_at, expires_at = excluded.expires_at, scopes = excluded.scopes,
-                 company = excluded.company, fingerprint = excluded.fingerprint,
-                 refresh_due_at = excluded.refresh_due_at, changed = excluded.changed,
-                 connected_at = excluded.connected_at, name = excluded.name,
-                 unlisted_at = excluded.unlisted_at,
-                 intent_since = NULL, lease_flight = NULL, lease_until = NULL",
-        )?;
-        statement.execute(named_params! {
-            ":kind": id.kind(),
-            ":id": id.as_str(),
-            ":epoch": number(installation.version.epoch),
-            ":generation": number(installation.version.generation),
-            ":previous_epoch": previous.map(|before| number(before.version.epoch)),
-            ":previous_generation": previous.map(|before| number(before.version.generation)),
-            ":previous_until": previous.map(|before| before.until.as_millis()),
-            ":state": connection.state,
-            ":since": connection.since,
-            ":attempts": connection.attempts,
-            ":retry_at": connection.retry_at,
-            ":said": connection.said,
-            ":issued_at": tokens.issued_at.as_millis(),
-            ":expires_at": tokens.expires_at.as_millis(),
-            ":scopes": tokens.scopes,
-            ":company": tokens.company.as_ref().map(CompanyId::as_str),
-            ":fingerprint": sealed.fingerprint,
-            ":due": due.map(Timestamp::as_millis),
-            ":changed": self.next_change()?,
-            ":connected_at": installation.connected_at.as_millis(),
-            ":name": installation.name,
-            ":unlisted_at": installation.unlisted_at.map(Timestamp::as_millis),
-        })?;
-        Ok(())
+        let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
+        let company = tokens.company.as_ref().map(|company| self.text(company.as_str())).transpose()?;
+        let values: [&dyn ToSql; 18] = [
+            &number(installation.version.epoch),
+            &number(installation.version.generation),
+            &previous.map(|before| number(before.version.epoch)),
+            &previous.map(|before| number(before.version.generation)),
+            &previous.map(|before| before.until.as_millis()),
+            &Some(&connection.state).filter(|state| *state != CONNECTED),
+            &connection.since,
+            &connection.attempts,
+            &connection.retry_at,
+            &connection.said,
+            &tokens.issued_at.as_millis(),
+            &tokens.expires_at.as_millis(),
+            &self.text(&tokens.scopes)?,
+            &company,
+            &millis(installation.overview().refresh_due_at()),
+            &changed,
+            &installation.connected_at.as_millis(),
+            &installation.name,
+        ];
+        for (column, value) in WRITTEN.iter().zip(values) {
+            statement.raw_bind_parameter(format!(":{column}").as_str(), value)?;
+        }
+        statement.raw_bind_parameter(":unlisted_at", millis(installation.unlisted_at))
     }
 
     pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {
@@ -513,7 +624,7 @@ impl Rows<'_> {
         statement.execute(named_params! {
             ":kind": claim.id.kind(),
             ":id": claim.id.as_str(),
-            ":state": connection.state,
+            ":state": Some(&connection.state).filter(|state| *state != CONNECTED),
             ":since": connection.since,
             ":attempts": connection.attempts,
             ":retry_at": connection.retry_at,
@@ -537,45 +648,42 @@ impl Rows<'_> {
 
     /// Forgets a row, and its sets with it.
     pub(super) fn drop_installation(&self, id: &InstallationId) -> Result<(), Failure> {
-        for table in ["installations", "sets"] {
-            let sql = format!("DELETE FROM {table} WHERE kind = ?1 AND id = ?2");
-            self.transaction.prepare_cached(&sql)?.execute((id.kind(), id.as_str()))?;
+        let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2 RETURNING number";
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let dropped = statement.query_row((id.kind(), id.as_str()), |row| row.get(0)).optional()?;
+        if let Some((one, other)) = dropped.map(|number| RowNumber(number).places()) {
+            let sql = "DELETE FROM sets WHERE place IN (?1, ?2)";
+            self.transaction.prepare_cached(sql)?.execute((one, other))?;
         }
         Ok(())
     }
 }
 
-// What a migration fills in.
+// What a migration and a move fill in.
 impl Rows<'_> {
-    pub(super) fn set_company(&self, id: &InstallationId, company: Option<CompanyId>) -> Result<(), Failure> {
-        let sql = "UPDATE installations SET company = ?3 WHERE kind = ?1 AND id = ?2";
-        let company = company.as_ref().map(CompanyId::as_str);
-        self.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str(), company))?;
-        Ok(())
-    }
-
     pub(super) fn set_previous(
         &self,
-        id: &InstallationId,
+        whose: RowNumber,
         version: Version,
         until: Timestamp,
     ) -> Result<(), Failure> {
         let sql =
-            "UPDATE installations SET previous_epoch = ?3, previous_generation = ?4, previous_until = ?5
-            WHERE kind = ?1 AND id = ?2";
+            "UPDATE installations SET previous_epoch = ?2, previous_generation = ?3, previous_until = ?4
+            WHERE number = ?1";
         let (epoch, generation) = (number(version.epoch), number(version.generation));
-        let row = (id.kind(), id.as_str(), epoch, generation, until.as_millis());
+        let row = (whose.0, epoch, generation, until.as_millis());
         self.transaction.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }
 
-    /// Writes down when a refresh is due. A row that says nothing sensible is due for nothing.
-    pub(super) fn reckon_refresh_due(&self, id: &InstallationId) -> Result<(), Failure> {
-        let Some(stored) = self.find(id)? else { return Ok(()) };
-        let due = stored.overview().ok().and_then(|overview| overview.refresh_due_at());
-        let sql = "UPDATE installations SET refresh_due_at = ?3 WHERE kind = ?1 AND id = ?2";
-        let row = (id.kind(), id.as_str(), due.map(Timestamp::as_millis));
-        self.transaction.prepare_cached(sql)?.execute(row)?;
+    /// Writes down when each refresh is due. A row that says nothing sensible is due for nothing.
+    pub(super) fn reckon_refresh_due(&self) -> Result<(), Failure> {
+        for stored in self.stored(None, usize::MAX)? {
+            let whose = stored.number.0;
+            let due = stored.overview().ok().and_then(|overview| overview.refresh_due_at());
+            let sql = "UPDATE installations SET refresh_due_at = ?2 WHERE number = ?1";
+            self.transaction.prepare_cached(sql)?.execute((whose, due.map(Timestamp::as_millis)))?;
+        }
         Ok(())
     }
 }

@@ -22,9 +22,10 @@ impl Rows<'_> {
         let moved = self
             .transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO removed
-                 SELECT kind, id, epoch, generation, coalesce(sealed, x''), ?3, ?4
-                 FROM installations LEFT JOIN sets USING (kind, id, epoch, generation)
+                "INSERT OR REPLACE INTO removed (kind, id, epoch, generation, seal, tokens, removed_at, changed)
+                 SELECT kind, id, of.epoch, of.generation, seal, coalesce(sealed, x''), ?3, ?4
+                 FROM installations AS of LEFT JOIN sets ON place IN (of.number * 2, of.number * 2 + 1)
+                     AND sets.epoch = of.epoch AND sets.generation = of.generation
                  WHERE kind = ?1 AND id = ?2",
             )?
             .execute((id.kind(), id.as_str(), at.as_millis(), changed))?;
@@ -75,7 +76,7 @@ impl Rows<'_> {
         let InstallationId::Company(company) = id else { return Ok(Vec::new()) };
         let mut statement = self.transaction.prepare_cached(
             "SELECT kind, id FROM installations
-             WHERE company = ?1 AND kind = 'location' AND connected_at <= ?2 ORDER BY id",
+             WHERE company = (SELECT number FROM texts WHERE text = ?1) AND kind = 'location' AND connected_at <= ?2 ORDER BY id",
         )?;
         let found = statement.query_map((company.as_str(), at.as_millis()), whose)?;
         Ok(found.collect::<Result<_, _>>()?)
@@ -85,7 +86,8 @@ impl Rows<'_> {
     fn note_left(&self, id: &InstallationId, at: Timestamp) -> Result<(), Failure> {
         self.transaction
             .prepare_cached(
-                "INSERT INTO removed VALUES (?1, ?2, 0, 0, x'', ?3, ?4)
+                "INSERT INTO removed (kind, id, epoch, generation, tokens, removed_at, changed)
+                 VALUES (?1, ?2, 0, 0, x'', ?3, ?4)
                  ON CONFLICT (kind, id) DO UPDATE SET removed_at = excluded.removed_at
                  WHERE removed_at < excluded.removed_at",
             )?

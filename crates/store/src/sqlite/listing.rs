@@ -1,8 +1,8 @@
 //! How many installations stand how, and what is due: page by page, and at the cost of the page.
 //!
-//! Each order has an index in which the rows lie in that order. A page goes on behind the last row of
-//! the one before in ranges that an index finds, one after another: a comparison of whole rows would
-//! not do, since locations come before companies. Only a search for text looks at every row.
+//! Each order has an index in which the rows lie in that order; those of the same instant lie there as
+//! they came. A page goes on behind the last row of the one before in ranges that an index finds, one
+//! after another. Only a search for text looks at every row.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use super::parked::whose;
 /// A range of rows: what holds for them, with the values in the place of the question marks.
 #[derive(Clone, Default)]
 struct Range {
-    /// Where SQLite, which knows of no page, would rather sort them all.
+    /// Where SQLite, which knows of no page, would rather sort them all. It does where the index is left
+    /// out while very many are put.
     index: Option<&'static str>,
     conditions: Vec<&'static str>,
     values: Vec<Value>,
@@ -41,10 +42,10 @@ impl Range {
     }
 }
 
-/// The place of a row within those of the same instant.
-fn behind(id: &InstallationId) -> [(&'static str, Vec<Value>); 2] {
-    let (kind, own) = (Value::from(id.kind().to_owned()), Value::from(id.as_str().to_owned()));
-    [("kind = ? AND id > ?", vec![kind.clone(), own]), ("kind < ?", vec![kind])]
+/// Those of the same instant that came after `id`: all of them, if it has left meanwhile.
+fn behind(id: &InstallationId) -> (&'static str, [Value; 2]) {
+    let sql = "number > coalesce((SELECT number FROM installations WHERE kind = ? AND id = ?), 0)";
+    (sql, [Value::from(id.kind().to_owned()), Value::from(id.as_str().to_owned())])
 }
 
 /// The ranges in which a listing goes on, in their order.
@@ -63,8 +64,8 @@ fn ranges(listing: &Listing) -> Vec<Range> {
             let at = || [Value::from(after.expires_at.as_millis())];
             let all = of_company(listing.company.as_ref(), all);
             let same = all.clone().with("expires_at = ?", at());
-            let [one, other] = behind(&after.id).map(|(sql, values)| same.clone().with(sql, values));
-            vec![one, other, all.with("expires_at > ?", at())]
+            let (sql, values) = behind(&after.id);
+            vec![same.with(sql, values), all.with("expires_at > ?", at())]
         }
         (Order::CheckedAt, Some(after)) => {
             let all = of_company(listing.company.as_ref(), all);
@@ -75,8 +76,8 @@ fn ranges(listing: &Listing) -> Vec<Range> {
                 }
                 None => (all.clone().with("checked_at IS NULL", []), all.with("checked_at IS NOT NULL", [])),
             };
-            let [one, other] = behind(&after.id).map(|(sql, values)| same.clone().with(sql, values));
-            vec![one, other, later]
+            let (sql, values) = behind(&after.id);
+            vec![same.with(sql, values), later]
         }
     }
 }
@@ -85,16 +86,16 @@ fn standing(stand: Option<Stand>, all: Range) -> Range {
     let word = |stand: Stand| [Value::from(stand.as_str().to_owned())];
     match stand {
         None => all,
-        Some(Stand::Connected) => all.with("state = ?", word(Stand::Connected)),
-        // What an index of what is rare asks for, in its own words.
-        Some(stand) => all.with("state = ? AND state <> 'connected'", word(stand)),
+        Some(Stand::Connected) => all.with("state IS NULL", []),
+        Some(stand) => all.with("state = ?", word(stand)),
     }
 }
 
 fn of_company(company: Option<&CompanyId>, all: Range) -> Range {
     let Some(company) = company else { return all };
     let company = Value::from(company.as_str().to_owned());
-    let sql = "((company = ? AND kind = 'location') OR (kind = 'company' AND id = ?))";
+    let sql = "((company = (SELECT number FROM texts WHERE text = ?) AND kind = 'location')
+        OR (kind = 'company' AND id = ?))";
     all.with(sql, [company.clone(), company])
 }
 
@@ -113,7 +114,11 @@ fn by_id(all: &Range, company: Option<&CompanyId>, after: Option<&Overview>) -> 
         };
         if let Some(company) = company {
             let own = [Value::from(company.as_str().to_owned())];
-            range = range.with(if kind == "location" { "company = ?" } else { "id = ?" }, own);
+            let sql = match kind {
+                "location" => "company = (SELECT number FROM texts WHERE text = ?)",
+                _ => "id = ?",
+            };
+            range = range.with(sql, own);
         }
         if let Some(behind) = behind {
             range = range.with("id > ?", [Value::from(behind.to_owned())]);
@@ -127,8 +132,8 @@ fn order_by(order: Order) -> &'static str {
     match order {
         // Each range is of one kind.
         Order::Id => "id",
-        Order::ExpiresAt => "expires_at, kind DESC, id",
-        Order::CheckedAt => "checked_at, kind DESC, id",
+        Order::ExpiresAt => "expires_at, number",
+        Order::CheckedAt => "checked_at, number",
     }
 }
 
@@ -188,8 +193,8 @@ fn parts(range: &Range, column: &'static str, after: Option<&Due>) -> Vec<Range>
         _ => ("checked_at = ?", "checked_at > ?"),
     };
     let same = range.clone().with(same, at());
-    let [one, other] = behind(id).map(|(sql, values)| same.clone().with(sql, values));
-    vec![one, other, range.clone().with(later, at())]
+    let (sql, values) = behind(id);
+    vec![same.with(sql, values), range.clone().with(later, at())]
 }
 
 /// The ranges in which those lie whose check is due, in the order of their last checks: an interval
@@ -218,8 +223,14 @@ impl Rows<'_> {
         // A search looks at every row: it takes no more of each than it looks at.
         let columns = if text.is_some() { "kind, id, name" } else { COLUMNS };
         for range in ranges(listing) {
-            let mut statement =
-                self.transaction.prepare_cached(&range.sql(columns, order_by(listing.order)))?;
+            let order = order_by(listing.order);
+            let mut statement = match self.transaction.prepare_cached(&range.sql(columns, order)) {
+                Err(_) if range.index.is_some() => {
+                    let range = Range { index: None, ..range.clone() };
+                    self.transaction.prepare_cached(&range.sql(columns, order))?
+                }
+                prepared => prepared?,
+            };
             let mut rows = statement.query(params_from_iter(range.values))?;
             while found.len() < listing.limit {
                 let Some(row) = rows.next()? else { break };
@@ -251,7 +262,7 @@ impl Rows<'_> {
             ..Counts::default()
         };
         let mut statement = self.transaction.prepare_cached(
-            "SELECT state, count(*) FROM installations WHERE state <> 'connected' GROUP BY state",
+            "SELECT state, count(*) FROM installations WHERE state IS NOT NULL GROUP BY state",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -280,11 +291,11 @@ impl Rows<'_> {
             for (range, column) in due_by_a_clock_ahead(now) {
                 ahead.extend(self.due(parts(&range, column, after), column, limit)?);
             }
-            ahead.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+            ahead.sort_by_key(|(due, number)| (due.at, *number));
             ahead.truncate(limit - found.len());
             found.extend(ahead);
         }
-        Ok(found)
+        Ok(found.into_iter().map(|(due, _)| due).collect())
     }
 
     pub(super) fn check_due(
@@ -298,22 +309,24 @@ impl Rows<'_> {
         let mut ranges = match after {
             None => vec![never()],
             Some(Due { at, id }) if *at == BEGINNING => {
-                behind(id).map(|(sql, values)| never().with(sql, values)).into()
+                let (sql, values) = behind(id);
+                vec![never().with(sql, values)]
             }
             Some(_) => Vec::new(),
         };
         let after = after.filter(|after| after.at != BEGINNING);
         ranges.extend(check_due(interval, now).iter().flat_map(|range| parts(range, "checked_at", after)));
-        self.due(ranges, "checked_at", limit)
+        Ok(self.due(ranges, "checked_at", limit)?.into_iter().map(|(due, _)| due).collect())
     }
 
+    /// What lies in the ranges, with the numbers of the rows.
     fn due(
         &self,
         ranges: impl IntoIterator<Item = Range>,
         column: &str,
         limit: usize,
-    ) -> Result<Vec<Due>, Failure> {
-        let (columns, order) = (format!("kind, id, {column}"), format!("{column}, kind DESC, id"));
+    ) -> Result<Vec<(Due, i64)>, Failure> {
+        let (columns, order) = (format!("kind, id, {column}, number"), format!("{column}, number"));
         let mut found = Vec::new();
         for range in ranges {
             if found.len() >= limit {
@@ -324,7 +337,8 @@ impl Rows<'_> {
             while found.len() < limit {
                 let Some(row) = rows.next()? else { break };
                 let at: Option<i64> = row.get(2)?;
-                found.push(Due { at: at.map_or(BEGINNING, Timestamp::from_millis), id: whose(row)? });
+                let due = Due { at: at.map_or(BEGINNING, Timestamp::from_millis), id: whose(row)? };
+                found.push((due, row.get(3)?));
             }
         }
         Ok(found)
@@ -340,13 +354,14 @@ mod tests {
     use tokens::store::Stand;
 
     use super::*;
-    use crate::sqlite::migrate::MIGRATIONS;
+    use crate::sqlite::migrate::{INDEXES, MIGRATIONS};
 
     const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
     fn database() -> Connection {
         let database = Connection::open_in_memory().expect("a database");
         database.execute_batch(&MIGRATIONS.join("\n")).expect("made");
+        database.execute_batch(INDEXES).expect("made");
         database
     }
 
@@ -355,7 +370,10 @@ mod tests {
         let sql = format!("EXPLAIN QUERY PLAN {}", range.sql(columns, order));
         let mut plan = database.prepare(&sql).expect("a plan");
         let steps = plan.query_map(params_from_iter(range.values.clone()), |row| row.get(3));
-        steps.expect("a plan").map(|step| step.expect("a step")).collect()
+        let steps = steps.expect("a plan").map(|step| step.expect("a step"));
+        // A text and a number that is looked up are one row each.
+        let looked_up = |step: &String| step.contains("SCALAR SUBQUERY") || step.contains("SEARCH texts");
+        steps.filter(|step| !looked_up(step)).collect()
     }
 
     /// Neither a look at every row nor a sort of what was found.
@@ -378,19 +396,19 @@ mod tests {
             let due = [(refresh_due(AT), "refresh_due_at")];
             for (range, column) in due.into_iter().chain(due_by_a_clock_ahead(AT)) {
                 for part in parts(&range, column, after.as_ref()) {
-                    assert_by_index(&database, &part, &format!("{column}, kind DESC, id"));
+                    assert_by_index(&database, &part, &format!("{column}, number"));
                 }
             }
             for range in check_due(Duration::from_secs(3600), AT) {
                 for part in parts(&range, "checked_at", after.as_ref()) {
-                    assert_by_index(&database, &part, "checked_at, kind DESC, id");
+                    assert_by_index(&database, &part, "checked_at, number");
                 }
             }
         }
         assert_by_index(
             &database,
             &Range::default().with("checked_at IS NULL", []),
-            "checked_at, kind DESC, id",
+            "checked_at, number",
         );
     }
 

@@ -4,19 +4,24 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokens::{CompanyId, InstallationId, Version};
 
 use super::database::{self, APPLICATION, Failure, Rows};
+use super::installations::number;
 use super::parked::whose;
 use crate::data_file::random_name;
 use crate::row::{self, PreviousAtRest, TokensAtRest};
 use crate::seal::{Place, Sealer};
 
 /// Only ever added to: the place in the list is the schema's version.
-pub(super) const MIGRATIONS: [&str; 5] = [
+pub(super) const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/001_installations.sql"),
     include_str!("../migrations/002_removed_and_parked.sql"),
     include_str!("../migrations/003_sets_apart.sql"),
     include_str!("../migrations/004_agencies.sql"),
     include_str!("../migrations/005_scale.sql"),
+    include_str!("../migrations/006_integer_keys.sql"),
 ];
+
+/// The indexes that a store has unless very many are being put into it.
+pub(super) const INDEXES: &str = include_str!("../migrations/indexes.sql");
 
 /// The version from which on sealed sets have a table of their own.
 const SETS_APART: i64 = 3;
@@ -40,11 +45,15 @@ pub(super) fn migrate(
         // A wrong key is refused before anything is written.
         _ => database::open_canary(&transaction, sealer, path)?.0,
     };
-    for migration in &MIGRATIONS[usize::try_from(applied).unwrap_or_default()..] {
+    let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
+    for (version, migration) in (1..).zip(&MIGRATIONS).filter(|(version, _)| *version > applied) {
         transaction.execute_batch(migration)?;
+        if version == SETS_APART {
+            carry_sets_over(&rows)?;
+        }
     }
     if applied < SETS_APART {
-        carry_sets_over(&Rows { transaction: &transaction, sealer, store_id: &store_id, path })?;
+        rows.reckon_refresh_due()?;
     }
     if applied == 0 {
         database::begin(&transaction, sealer, &store_id)?;
@@ -63,11 +72,13 @@ fn carry_sets_over(rows: &Rows<'_>) -> Result<(), Failure> {
     while let Some(row) = found.next()? {
         let id = whose(row)?;
         let version = Version { epoch: row.get("epoch")?, generation: row.get("generation")? };
-        rows.set_company(&id, company_of(rows, &id, version, &row.get::<_, Vec<u8>>("tokens")?))?;
+        let company = company_of(rows, &id, version, &row.get::<_, Vec<u8>>("tokens")?);
+        let sql = "UPDATE installations SET company = ?3 WHERE kind = ?1 AND id = ?2";
+        let company = company.as_ref().map(CompanyId::as_str);
+        rows.transaction.prepare_cached(sql)?.execute((id.kind(), id.as_str(), company))?;
         if let Some(sealed) = row.get::<_, Option<Vec<u8>>>("previous")? {
             carry_previous_over(rows, &id, version, sealed)?;
         }
-        rows.reckon_refresh_due(&id)?;
     }
     drop(found);
     drop(before);
@@ -91,17 +102,23 @@ fn carry_previous_over(
     let opened = rows.sealer.open(&Place::field(rows.store_id, id, version, "previous"), &sealed).ok();
     let previous =
         opened.and_then(|plain| row::from_bytes(&plain).and_then(PreviousAtRest::into_previous).ok());
-    match previous {
+    let (sealed, until) = match previous {
         Some(previous) => {
-            let anew = rows.sealed_set(id, of_its_own, &previous.tokens)?;
-            rows.put_set(id, of_its_own, &anew)?;
-            rows.set_previous(id, of_its_own, previous.keep_until)
+            (rows.sealed_set(id, of_its_own, &previous.tokens)?, previous.keep_until.as_millis())
         }
-        None => {
-            rows.put_set(id, of_its_own, &sealed)?;
-            rows.set_previous(id, of_its_own, tokens::Timestamp::from_millis(0))
-        }
-    }
+        None => (sealed, 0),
+    };
+    let (epoch, generation) = (number(of_its_own.epoch), number(of_its_own.generation));
+    rows.transaction
+        .prepare_cached("INSERT INTO sets VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((id.kind(), id.as_str(), epoch, generation, sealed))?;
+    rows.transaction
+        .prepare_cached(
+            "UPDATE installations SET previous_epoch = ?3, previous_generation = ?4, previous_until = ?5
+             WHERE kind = ?1 AND id = ?2",
+        )?
+        .execute((id.kind(), id.as_str(), epoch, generation, until))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@
 //! What is put is sealed on one thread while what came before it is written on another.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::OptionalExtension as _;
 use tokens::store::{LEASE, Parked, Removed};
 use tokens::{Installation, InstallationId, StoreError, Timestamp, TokenSet, Version};
 
 use super::SqliteStore;
-use super::database::{Failure, Rows, Shared};
-use super::installations::{Sealed, counter, number};
+use super::database::{self, Failure, Rows, Shared};
+use super::installations::{counter, number};
+use super::migrate::INDEXES;
 use super::parked::NO_VERSION;
 use crate::disk::apart;
 use crate::row::{self, TokensAtRest};
@@ -20,17 +22,25 @@ use crate::seal::Place;
 /// So many share a transaction: a while in which no refresh can be saved, and a few megabytes.
 const TOGETHER: usize = 1000;
 
+/// So much of the database the writer keeps in memory while very many are put, in KiB: their ids come in
+/// no order, and so do the pages of the index that they are found by.
+const CACHE: i64 = 64 * 1024;
+
+/// So many share a transaction where nobody waits.
+const VERY_MANY: usize = 20_000;
+
 /// An installation with its sets as they are to rest.
 struct ToPut {
     installation: Installation,
-    sealed: Sealed,
+    sealed: Vec<u8>,
     /// The set before, with the version that it is sealed as.
     before: Option<(Version, Vec<u8>)>,
 }
 
 /// Puts installations as they are. How many the store did not have so already.
 pub(super) async fn put(store: &SqliteStore, installations: &[Installation]) -> Result<usize, StoreError> {
-    let mut batches = installations.chunks(TOGETHER);
+    let together = if store.takes_very_many.load(Ordering::Relaxed) { VERY_MANY } else { TOGETHER };
+    let mut batches = installations.chunks(together);
     let Some(first) = batches.next() else { return Ok(0) };
     let mut sealed = seal(&store.shared, first.to_vec()).await?;
     let mut count = 0;
@@ -66,50 +76,74 @@ impl ToPut {
             }
             None => None,
         };
-        let fingerprint = tokens.refresh_token().map(|token| shared.sealer.fingerprint(token).0.to_vec());
-        let sealed = Sealed { set: sealed(*version, tokens)?, fingerprint };
+        let sealed = sealed(*version, tokens)?;
         Ok(Self { sealed, before, installation })
     }
 }
 
 impl Rows<'_> {
     fn put_all(&self, all: Vec<ToPut>) -> Result<usize, Failure> {
+        let changed = self.next_change()?;
+        let sql = "SELECT EXISTS (SELECT * FROM removed)";
+        let some_left = self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
         let mut count = 0;
         for it in all {
-            count += usize::from(self.put(it)?);
+            count += usize::from(self.put(it, changed, some_left)?);
         }
         Ok(count)
     }
 
     /// Puts one, unless it is here at that version or a later one, or was removed since.
-    fn put(&self, it: ToPut) -> Result<bool, Failure> {
+    fn put(&self, it: ToPut, changed: i64, some_left: bool) -> Result<bool, Failure> {
         let ToPut { mut installation, sealed, before } = it;
         let id = &installation.id;
-        let present = self.version_of(id)?;
-        if present.is_some_and(|present| present >= installation.version) {
-            return Ok(false);
-        }
-        if let Some((removed, at)) = self.removal_of(id)? {
+        if some_left && let Some((removed, at)) = self.removal_of(id)? {
             if removed >= installation.version || at >= installation.connected_at && removed == NO_VERSION {
                 return Ok(false);
             }
             self.no_longer_removed(id)?;
         }
-        if present.is_some() {
-            self.drop_installation(id)?;
-        }
         // A flight that was in the air elsewhere is no business of this store.
         installation.intent = None;
+        let number = match self.insert(&installation, &sealed, changed)? {
+            Some(number) => number,
+            None if self.version_of(id)?.is_some_and(|present| present >= installation.version) => {
+                return Ok(false);
+            }
+            None => {
+                self.drop_installation(id)?;
+                let Some(number) = self.insert(&installation, &sealed, changed)? else { return Ok(false) };
+                number
+            }
+        };
         let until = installation.previous.as_ref().map(|previous| previous.keep_until);
-        self.save(&installation, None, true, &sealed)?;
         if let (Some((version, set)), Some(until)) = (before, until) {
-            self.put_set(id, version, &set)?;
-            self.set_previous(id, version, until)?;
-        }
-        if let Some(check) = &installation.last_check {
-            self.note_check(id, check)?;
+            self.put_set(number, version, &set, None)?;
+            self.set_previous(number, version, until)?;
         }
         Ok(true)
+    }
+
+    /// Leaves out of an empty store the indexes that are made at once when all are there.
+    pub(super) fn begin_putting(&self) -> Result<(), Failure> {
+        let sql = "SELECT EXISTS (SELECT * FROM installations)";
+        if self.transaction.query_row(sql, [], |row| row.get(0))? {
+            return Ok(());
+        }
+        self.transaction.pragma_update(None, "cache_size", -CACHE)?;
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL
+            AND tbl_name IN ('installations', 'sets')";
+        let mut statement = self.transaction.prepare(sql)?;
+        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        for name in names {
+            self.transaction.execute(&format!("DROP INDEX {name}"), [])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_putting(&self) -> Result<(), Failure> {
+        self.transaction.execute_batch(INDEXES)?;
+        Ok(self.transaction.pragma_update(None, "cache_size", -database::CACHE)?)
     }
 
     fn version_of(&self, id: &InstallationId) -> Result<Option<Version>, Failure> {
@@ -144,14 +178,15 @@ impl Rows<'_> {
             let changed = self.next_change()?;
             self.transaction
                 .prepare_cached(
-                    "INSERT INTO removed (kind, id, epoch, generation, tokens, removed_at, changed)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (kind, id) DO NOTHING",
+                    "INSERT INTO removed (kind, id, epoch, generation, seal, tokens, removed_at, changed)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (kind, id) DO NOTHING",
                 )?
                 .execute((
                     id.kind(),
                     id.as_str(),
                     number(version.epoch),
                     number(version.generation),
+                    self.seal(&sealed)?,
                     sealed,
                     at.as_millis(),
                     changed,

@@ -83,8 +83,19 @@ impl Rows<'_> {
         let sealed = self.sealed_parked(id, tokens)?;
         let company = tokens.company.as_ref().map(CompanyId::as_str);
         self.transaction
-            .prepare_cached("INSERT OR REPLACE INTO parked VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute((id.kind(), id.as_str(), company, &tokens.scopes, now.as_millis(), sealed))?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO parked (kind, id, company, scopes, at, seal, tokens)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute((
+                id.kind(),
+                id.as_str(),
+                company,
+                &tokens.scopes,
+                now.as_millis(),
+                self.seal(&sealed)?,
+                sealed,
+            ))?;
         Ok(())
     }
 

@@ -6,14 +6,11 @@
 //! whole batches behind, and the next one finds what is left.
 
 use rusqlite::OptionalExtension as _;
-use tokens::store::Fingerprint;
 use tokens::{InstallationId, StoreError, Version};
 
 use super::SqliteStore;
 use super::database::{Failure, Rows, canary, newest_key, set_meta, set_newest_key};
-use super::installations::number;
 use super::parked::whose;
-use crate::row::{self, TokensAtRest};
 use crate::seal::Place;
 
 /// So many are written in one turn: others wait for a few hundredths of a second.
@@ -44,24 +41,43 @@ impl Table {
             Self::Removed | Self::Parked => "tokens",
         }
     }
+
+    /// Finds the rows under a seal behind one of them: row, whose, at which version, what is sealed.
+    fn rows(self) -> &'static str {
+        match self {
+            Self::Sets => {
+                "SELECT place, kind, id, sets.epoch, sets.generation, sealed
+                 FROM sets CROSS JOIN installations ON number = place / 2
+                 WHERE seal = ?1 AND place > ?2 ORDER BY place LIMIT ?3"
+            }
+            Self::Removed => {
+                "SELECT rowid, kind, id, epoch, generation, tokens FROM removed
+                 WHERE seal = ?1 AND rowid > ?2 ORDER BY rowid LIMIT ?3"
+            }
+            Self::Parked => {
+                "SELECT rowid, kind, id, 0, 0, tokens FROM parked
+                 WHERE seal = ?1 AND rowid > ?2 ORDER BY rowid LIMIT ?3"
+            }
+        }
+    }
 }
 
 /// A place in the walk: a row among those under a key.
 #[derive(Clone, Debug)]
 struct At {
-    key: Vec<u8>,
+    seal: i64,
     row: i64,
 }
 
 impl At {
-    /// Before all rows under `key`.
-    fn before(key: Vec<u8>) -> Self {
-        Self { key, row: i64::MIN }
+    /// Before all rows under a seal.
+    fn before(seal: i64) -> Self {
+        Self { seal, row: i64::MIN }
     }
 
-    /// Before all that rest under a key; where nothing is sealed, there is none.
+    /// Before all that rest under a seal; where nothing is sealed, there is none.
     fn beginning() -> Self {
-        Self::before(vec![0])
+        Self::before(0)
     }
 }
 
@@ -91,11 +107,8 @@ struct Old {
 struct Anew {
     table: Table,
     at: At,
-    id: InstallationId,
-    version: Version,
     before: Vec<u8>,
     sealed: Vec<u8>,
-    fingerprint: Option<Fingerprint>,
 }
 
 /// A piece of the walk: what was sealed anew, what would not open, and where the walk goes on.
@@ -185,21 +198,24 @@ impl SqliteStore {
 }
 
 impl Rows<'_> {
-    fn current_key(&self) -> Vec<u8> {
-        self.sealer.current_bytes().map(|id| id.to_vec()).unwrap_or_default()
+    /// The number of the current key; none before it has sealed anything.
+    fn current_seal(&self) -> Result<i64, rusqlite::Error> {
+        let sql = "SELECT number FROM seals WHERE key_id = ?1";
+        let current = self.sealer.current_bytes().unwrap_or_default();
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        Ok(statement.query_row([current.as_slice()], |row| row.get(0)).optional()?.unwrap_or_default())
     }
 
     fn count_under_others(&self) -> Result<usize, Failure> {
-        let current = self.current_key();
+        let current = self.current_seal()?;
         let mut left = 0;
         for table in Table::ALL {
             let sql = format!(
-                "SELECT (SELECT count(*) FROM {0} WHERE key_id > x'00' AND key_id < ?1)
-                      + (SELECT count(*) FROM {0} WHERE key_id > ?1)",
+                "SELECT (SELECT count(*) FROM {0} WHERE seal < ?1) + (SELECT count(*) FROM {0} WHERE seal > ?1)",
                 table.name()
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
-            left += statement.query_row([&current], |row| row.get::<_, usize>(0))?;
+            left += statement.query_row([current], |row| row.get::<_, usize>(0))?;
         }
         Ok(left)
     }
@@ -226,10 +242,10 @@ impl Rows<'_> {
 
     /// The next values under another key, opened and sealed anew.
     fn sealed_piece(&self, mut table: usize, mut after: At, limit: usize) -> Result<Piece, Failure> {
-        let current = self.current_key();
+        let current = self.current_seal()?;
         let mut old = Vec::new();
         while let Some(from) = Table::ALL.get(table) {
-            for found in self.under_others(*from, &after, &current, limit - old.len())? {
+            for found in self.under_others(*from, &after, current, limit - old.len())? {
                 after = found.at.clone();
                 old.push(found);
             }
@@ -254,27 +270,21 @@ impl Rows<'_> {
         &self,
         table: Table,
         after: &At,
-        current: &[u8],
+        current: i64,
         limit: usize,
     ) -> Result<Vec<Old>, Failure> {
-        let name = table.name();
-        let version = if table == Table::Parked { "0, 0" } else { "epoch, generation" };
-        let rows = format!(
-            "SELECT rowid, kind, id, {version}, {} FROM {name} WHERE key_id = ?1 AND rowid > ?2
-             ORDER BY rowid LIMIT ?3",
-            table.column()
-        );
-        let next_key = format!("SELECT min(key_id) FROM {name} WHERE key_id > ?1");
+        let rows = table.rows();
+        let next_seal = format!("SELECT min(seal) FROM {} WHERE seal > ?1", table.name());
         let (mut after, mut found) = (after.clone(), Vec::new());
         loop {
-            if after.key != current {
+            if after.seal != current {
                 let limit = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
-                let mut statement = self.transaction.prepare_cached(&rows)?;
-                let rows = statement.query_map((&after.key, after.row, limit), |row| {
+                let mut statement = self.transaction.prepare_cached(rows)?;
+                let rows = statement.query_map((after.seal, after.row, limit), |row| {
                     let (epoch, generation): (i64, i64) = (row.get(3)?, row.get(4)?);
                     let version =
                         Version { epoch: epoch.unsigned_abs(), generation: generation.unsigned_abs() };
-                    let at = At { key: after.key.clone(), row: row.get(0)? };
+                    let at = At { seal: after.seal, row: row.get(0)? };
                     Ok(Old { table, at, id: whose(row)?, version, sealed: row.get(5)? })
                 })?;
                 for old in rows {
@@ -284,9 +294,9 @@ impl Rows<'_> {
             if found.len() >= limit {
                 return Ok(found);
             }
-            let mut statement = self.transaction.prepare_cached(&next_key)?;
-            match statement.query_row([&after.key], |row| row.get::<_, Option<Vec<u8>>>(0))? {
-                Some(key) => after = At::before(key),
+            let mut statement = self.transaction.prepare_cached(&next_seal)?;
+            match statement.query_row([after.seal], |row| row.get::<_, Option<i64>>(0))? {
+                Some(seal) => after = At::before(seal),
                 None => return Ok(found),
             }
         }
@@ -301,38 +311,24 @@ impl Rows<'_> {
         let plain = self.sealer.open(&place, &old.sealed).map_err(|why| why.at(name()))?;
         let missing = || StoreError::KeyMissing { place: self.path.display().to_string() };
         let sealed = self.sealer.seal(&place, &plain).ok_or_else(missing)?;
-        let fingerprint = match old.table {
-            Table::Sets => row::from_bytes(&plain)
-                .and_then(TokensAtRest::into_tokens)
-                .ok()
-                .and_then(|tokens| tokens.refresh_token().map(|token| self.sealer.fingerprint(token))),
-            Table::Removed | Table::Parked => None,
-        };
-        let Old { table, at, id, version, sealed: before } = old;
-        Ok(Anew { table, at, id, version, before, sealed, fingerprint })
+        let Old { table, at, sealed: before, .. } = old;
+        Ok(Anew { table, at, before, sealed })
     }
 
     /// Puts them in the place of what they were made of, where that is still there. How many were put.
     fn put_anew(&self, all: &[Anew]) -> Result<usize, Failure> {
         let mut count = 0;
-        for Anew { table, at, id, version, before, sealed, fingerprint } in all {
+        for Anew { table, at, before, sealed } in all {
+            let seal = self.seal(sealed)?;
             let sql = format!(
-                "UPDATE {0} SET {1} = ?1 WHERE rowid = ?2 AND {1} = ?3",
+                "UPDATE {0} SET {1} = ?1, seal = ?2 WHERE rowid = ?3 AND {1} = ?4",
                 table.name(),
                 table.column()
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
             // The row of what was dropped meanwhile may have become another's: byte for byte, no two are
             // alike.
-            let put = statement.execute((sealed, at.row, before))?;
-            count += put;
-            if let Some(fingerprint) = fingerprint.filter(|_| put == 1) {
-                let sql = "UPDATE installations SET fingerprint = ?5
-                    WHERE kind = ?1 AND id = ?2 AND epoch = ?3 AND generation = ?4";
-                let mut statement = self.transaction.prepare_cached(sql)?;
-                let (epoch, generation) = (number(version.epoch), number(version.generation));
-                statement.execute((id.kind(), id.as_str(), epoch, generation, fingerprint.0))?;
-            }
+            count += statement.execute((sealed, seal, at.row, before))?;
         }
         Ok(count)
     }
@@ -343,24 +339,26 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::sqlite::migrate::MIGRATIONS;
+    use crate::sqlite::migrate::{INDEXES, MIGRATIONS};
 
     #[test]
     fn what_is_left_is_found_by_an_index() {
         let database = Connection::open_in_memory().expect("a database");
         database.execute_batch(&MIGRATIONS.join("\n")).expect("made");
+        database.execute_batch(INDEXES).expect("made");
         for table in Table::ALL {
             let name = table.name();
             for sql in [
-                format!("SELECT count(*) FROM {name} WHERE key_id > x'01'"),
-                format!("SELECT min(key_id) FROM {name} WHERE key_id > x'01'"),
-                format!("SELECT id FROM {name} WHERE key_id = x'01' AND rowid > 1 ORDER BY rowid"),
+                format!("SELECT count(*) FROM {name} WHERE seal > 1"),
+                format!("SELECT min(seal) FROM {name} WHERE seal > 1"),
+                table.rows().replace("?1", "1").replace("?2", "1").replace("?3", "1"),
             ] {
                 let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a plan");
                 let steps = plan.query_map([], |row| row.get::<_, String>(3)).expect("a plan");
                 for step in steps {
                     let step = step.expect("a step");
-                    assert!(step.starts_with("SEARCH") && step.contains("_by_key"), "{sql}: {step}");
+                    let by_number = step.contains("installations USING INTEGER PRIMARY KEY");
+                    assert!(step.starts_with("SEARCH") && (by_number || step.contains("_by_seal")), "{sql}: {step}");
                 }
             }
         }

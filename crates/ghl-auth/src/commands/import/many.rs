@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::wiring::{Context, SystemClock};
 
 /// So many are put at once.
-const TOGETHER: usize = 1000;
+const TOGETHER: usize = 5000;
 
 /// So many refusals are told to people; programs get all of them.
 const TOLD: usize = 20;
