@@ -143,7 +143,7 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
 /// The rows of an installation's sets.
 fn sets_of(id: &InstallationId) -> String {
     let whose = format!("SELECT number FROM installations WHERE kind = '{}' AND id = '{}'", id.kind(), id.as_str());
-    format!("place / 2 = ({whose})")
+    format!("whose = ({whose})")
 }
 
 #[tokio::test]

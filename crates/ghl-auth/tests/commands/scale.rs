@@ -235,7 +235,7 @@ fn what_does_not_open_is_named_and_the_old_key_has_to_stay() {
     agency(&home, 10);
     let database = rusqlite::Connection::open(home.path("ghl-auth.db")).expect("a database");
     let sql = "UPDATE sets SET sealed = substr(sealed, 1, 60)
-        WHERE place / 2 = (SELECT number FROM installations WHERE id = 'loc0004')";
+        WHERE whose = (SELECT number FROM installations WHERE id = 'loc0004')";
     assert_eq!(database.execute(sql, []).expect("changed"), 1);
     drop(database);
     let home = home.set("GHL_AUTH_KEY", OTHER_KEY).set("GHL_AUTH_OLD_KEYS", KEY);

@@ -32,7 +32,7 @@ async fn any_number_that_nothing_helps_holds_nobody_up() {
         .execute_batch(
             "UPDATE installations SET state = 'odd', refresh_due_at = 1 WHERE id LIKE 'STUCK%';
              UPDATE sets SET sealed = x'00'
-                 WHERE place / 2 IN (SELECT number FROM installations WHERE id LIKE 'STUCK%')",
+                 WHERE whose IN (SELECT number FROM installations WHERE id LIKE 'STUCK%')",
         )
         .expect("changed");
     house.advance(INTERVAL * 3 / 2);

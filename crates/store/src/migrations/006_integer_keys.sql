@@ -31,8 +31,10 @@ CREATE TABLE installations (
     id                  TEXT    NOT NULL,
     epoch               INTEGER NOT NULL,   -- with the generation: which of the sets it stands on
     generation          INTEGER NOT NULL,
+    place               INTEGER NOT NULL,   -- of that set
     previous_epoch      INTEGER,            -- the set before, if it is kept
     previous_generation INTEGER,
+    previous_place      INTEGER,
     previous_until      INTEGER,
     state               TEXT,               -- uncertain, suspended, broken; none when connected
     since               INTEGER,            -- instants are milliseconds since 1970 in UTC
@@ -58,8 +60,10 @@ CREATE TABLE installations (
     UNIQUE (kind DESC, id)                  -- locations come before companies
 ) STRICT;
 
+-- A new set is written over the one that it makes superfluous, or at the end.
 CREATE TABLE sets (
-    place      INTEGER PRIMARY KEY,         -- twice the installation's number, and one more for a second set
+    place      INTEGER PRIMARY KEY,
+    whose      INTEGER NOT NULL,            -- the installation's number
     epoch      INTEGER NOT NULL,
     generation INTEGER NOT NULL,
     seal       INTEGER,                     -- one of the seals; none where nothing is sealed
@@ -69,11 +73,11 @@ CREATE TABLE sets (
 INSERT INTO texts (text) SELECT scopes FROM installations_5
     UNION SELECT company FROM installations_5 WHERE company IS NOT NULL;
 
-INSERT INTO installations (kind, id, epoch, generation, previous_epoch, previous_generation, previous_until,
-    state, since, attempts, retry_at, said, issued_at, expires_at, scopes, company, refresh_due_at,
+INSERT INTO installations (kind, id, epoch, generation, place, previous_epoch, previous_generation,
+    previous_until, state, since, attempts, retry_at, said, issued_at, expires_at, scopes, company, refresh_due_at,
     intent_since, lease_flight, lease_until, checked_at, check_health, check_code, check_said, connected_at,
     name, unlisted_at, changed)
-SELECT kind, id, epoch, generation, previous_epoch, previous_generation, previous_until,
+SELECT kind, id, epoch, generation, 0, previous_epoch, previous_generation, previous_until,
     nullif(state, 'connected'), since, attempts, retry_at, said, issued_at, expires_at,
     (SELECT number FROM texts WHERE text = scopes), (SELECT number FROM texts WHERE text = company),
     refresh_due_at, intent_since, lease_flight, lease_until, checked_at, check_health, check_code, check_said,
@@ -85,15 +89,19 @@ INSERT INTO seals (key_id) SELECT key_id FROM sets_5 WHERE length(key_id) = 8
     UNION SELECT key_id FROM parked WHERE length(key_id) = 8;
 
 -- Only the sets that an installation stands on: no other was ever read.
-INSERT INTO sets
-SELECT number * 2, old.epoch, old.generation, (SELECT number FROM seals WHERE seals.key_id = old.key_id), sealed
-FROM installations AS of JOIN sets_5 AS old
-    ON old.kind = of.kind AND old.id = of.id AND old.epoch = of.epoch AND old.generation = of.generation;
-INSERT OR IGNORE INTO sets
-SELECT number * 2 + 1, old.epoch, old.generation, (SELECT number FROM seals WHERE seals.key_id = old.key_id), sealed
-FROM installations AS of JOIN sets_5 AS old
-    ON old.kind = of.kind AND old.id = of.id
-        AND old.epoch = of.previous_epoch AND old.generation = of.previous_generation;
+INSERT INTO sets (whose, epoch, generation, seal, sealed)
+SELECT number, old.epoch, old.generation, (SELECT number FROM seals WHERE seals.key_id = old.key_id), sealed
+FROM installations AS of JOIN sets_5 AS old ON old.kind = of.kind AND old.id = of.id
+    AND ((old.epoch = of.epoch AND old.generation = of.generation)
+        OR (old.epoch = of.previous_epoch AND old.generation = of.previous_generation))
+ORDER BY number;
+CREATE INDEX sets_by_owner ON sets (whose, epoch, generation);
+UPDATE installations SET
+    place = coalesce((SELECT sets.place FROM sets WHERE whose = number
+        AND sets.epoch = installations.epoch AND sets.generation = installations.generation), 0),
+    previous_place = (SELECT sets.place FROM sets WHERE whose = number
+        AND sets.epoch = previous_epoch AND sets.generation = previous_generation);
+DROP INDEX sets_by_owner;
 
 DROP TABLE installations_5;
 DROP TABLE sets_5;

@@ -132,6 +132,8 @@ pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<(Connection, Shar
         connection.pragma_update(None, "cache_size", -CACHE)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        // What a change among others may have to undo is a few pages, and needs no file.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         migrate(&mut connection, &sealer, path)?;
         let store_id = check_key(&mut connection, &sealer, path)?;
         connection.execute_batch(INDEXES)?;

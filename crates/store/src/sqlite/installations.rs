@@ -17,19 +17,22 @@ use crate::seal::{self, Place};
 
 /// The columns that a reader wants.
 pub(super) const COLUMNS: &str =
-    "number, kind, id, epoch, generation, previous_epoch, previous_generation, previous_until, state,
+    "number, kind, id, epoch, generation, place, previous_epoch, previous_generation, previous_until,
+    previous_place, state,
     since, attempts, retry_at, said, issued_at, expires_at, intent_since, lease_flight, lease_until,
     checked_at, check_health, check_code, check_said, connected_at, name, unlisted_at,
     (SELECT text FROM texts WHERE texts.number = scopes) AS scopes,
     (SELECT text FROM texts WHERE texts.number = company) AS company";
 
 /// The columns that every change of an installation's tokens writes.
-const WRITTEN: [&str; 18] = [
+const WRITTEN: [&str; 20] = [
     "epoch",
     "generation",
+    "place",
     "previous_epoch",
     "previous_generation",
     "previous_until",
+    "previous_place",
     "state",
     "since",
     "attempts",
@@ -68,12 +71,9 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowNumber(i64);
 
-impl RowNumber {
-    /// Where its sets lie, beside each other.
-    fn places(self) -> (i64, i64) {
-        (self.0 * 2, self.0 * 2 + 1)
-    }
-}
+/// Where a set lies. What lies there may have become another's, where a row was altered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SetPlace(i64);
 
 /// A row as it lies there.
 #[derive(Clone)]
@@ -81,6 +81,7 @@ pub(super) struct Stored {
     number: RowNumber,
     id: InstallationId,
     version: Version,
+    place: SetPlace,
     previous: Option<Before>,
     connection: ConnectionAtRest,
     issued_at: Timestamp,
@@ -100,9 +101,10 @@ const CONNECTED: &str = "connected";
 
 /// Which set was there before, and until when it is kept.
 #[derive(Clone, Copy)]
-struct Before {
-    version: Version,
-    until: Timestamp,
+pub(super) struct Before {
+    pub(super) version: Version,
+    pub(super) until: Timestamp,
+    pub(super) place: SetPlace,
 }
 
 impl Stored {
@@ -128,6 +130,7 @@ impl Stored {
                 until: Timestamp::from_millis(
                     row.get::<_, Option<i64>>("previous_until")?.unwrap_or_default(),
                 ),
+                place: SetPlace(row.get::<_, Option<i64>>("previous_place")?.unwrap_or_default()),
             }),
             _ => None,
         };
@@ -140,6 +143,7 @@ impl Stored {
                 epoch: counter(row.get("epoch")?),
                 generation: counter(row.get("generation")?),
             },
+            place: SetPlace(row.get("place")?),
             previous,
             connection: ConnectionAtRest {
                 state: row.get::<_, Option<String>>("state")?.unwrap_or_else(|| CONNECTED.to_owned()),
@@ -212,13 +216,10 @@ impl Rows<'_> {
 
     /// Opens a set of tokens. One that is not where its row says has been taken away, or the row has
     /// been altered.
-    fn set(&self, stored: &Stored, version: Version) -> Result<TokenSet, Failure> {
-        let id = &stored.id;
-        let sql = "SELECT sealed FROM sets WHERE place IN (?1, ?2) AND epoch = ?3 AND generation = ?4";
+    fn set(&self, id: &InstallationId, version: Version, place: SetPlace) -> Result<TokenSet, Failure> {
+        let sql = "SELECT sealed FROM sets WHERE place = ?1";
         let mut statement = self.transaction.prepare_cached(sql)?;
-        let (one, other) = stored.number.places();
-        let key = (one, other, number(version.epoch), number(version.generation));
-        let Some(sealed) = statement.query_row(key, |row| row.get::<_, Vec<u8>>(0)).optional()? else {
+        let Some(sealed) = statement.query_row([place.0], |row| row.get::<_, Vec<u8>>(0)).optional()? else {
             return Err(StoreError::SealBroken { place: self.place(id) }.into());
         };
         let place = Place::field(self.store_id, id, version, "tokens");
@@ -229,7 +230,7 @@ impl Rows<'_> {
 
     /// The whole installation, opened.
     fn open(&self, stored: Stored) -> Result<Installation, Failure> {
-        let tokens = self.set(&stored, stored.version)?;
+        let tokens = self.set(&stored.id, stored.version, stored.place)?;
         self.around(tokens, stored)
     }
 
@@ -237,7 +238,7 @@ impl Rows<'_> {
     fn around(&self, tokens: TokenSet, stored: Stored) -> Result<Installation, Failure> {
         let previous = match stored.previous {
             // What can't be opened is no better than what is not there; the tokens at hand are not to blame.
-            Some(before) => match self.set(&stored, before.version) {
+            Some(before) => match self.set(&stored.id, before.version, before.place) {
                 Ok(tokens) => Some(Previous { tokens, keep_until: before.until }),
                 Err(Failure::Store(error)) => {
                     tracing::warn!(id = %stored.id, %error, "the set of tokens before the present one is lost");
@@ -312,7 +313,7 @@ impl Rows<'_> {
     pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
         match self.claimable(claim)? {
             // Nothing is sent for a set that would not open: better to learn it now.
-            Ok(stored) => self.set(&stored, stored.version).map(|_| None),
+            Ok(stored) => self.set(&stored.id, stored.version, stored.place).map(|_| None),
             Err(refusal) => Ok(Some(refusal)),
         }
     }
@@ -321,7 +322,7 @@ impl Rows<'_> {
     pub(super) fn prepare(&self, commit: &Commit) -> Result<Option<Prepared>, Failure> {
         let Some(stored) = self.find(&commit.id)? else { return Ok(None) };
         let replaced = stored.version;
-        let tokens = self.set(&stored, replaced)?;
+        let tokens = self.set(&stored.id, replaced, stored.place)?;
         if replaced != commit.version || change::is_same(&tokens, &commit.tokens) {
             return Ok(None);
         }
@@ -354,37 +355,53 @@ impl Rows<'_> {
         self.sealed_set(&installation.id, installation.version, &installation.tokens)
     }
 
-    /// Writes a set over the one that is dropped, in its place and as a rule on its page; beside the
-    /// other one, where none is.
+    /// Writes a set over one that it makes superfluous, as a rule on the same page; otherwise at the end.
     pub(super) fn put_set(
         &self,
         whose: RowNumber,
         version: Version,
         sealed: &[u8],
-        dropped: Option<Version>,
-    ) -> Result<(), Failure> {
-        let (one, other) = whose.places();
+        superfluous: Option<SetPlace>,
+    ) -> Result<SetPlace, Failure> {
         let (epoch, generation) = (number(version.epoch), number(version.generation));
         let seal = self.seal(sealed)?;
-        if let Some(dropped) = dropped {
-            let dropped = (number(dropped.epoch), number(dropped.generation));
-            // What does not change the seal leaves the index of the seals alone.
-            for set_seal in ["", ", seal = ?8"] {
-                let sql = format!(
-                    "UPDATE sets SET epoch = ?3, generation = ?4, sealed = ?5{set_seal}
-                     WHERE place IN (?1, ?2) AND epoch = ?6 AND generation = ?7 {}",
-                    if set_seal.is_empty() { "AND seal IS ?8" } else { "" }
-                );
-                let row = (one, other, epoch, generation, sealed, dropped.0, dropped.1, seal);
-                if self.transaction.prepare_cached(&sql)?.execute(row)? > 0 {
-                    return Ok(());
+        if let Some(place) = superfluous {
+            // What keeps its seal leaves the index of the seals alone.
+            for sql in [
+                "UPDATE sets SET epoch = ?3, generation = ?4, sealed = ?5
+                 WHERE place = ?1 AND whose = ?2 AND seal IS ?6",
+                "UPDATE sets SET epoch = ?3, generation = ?4, sealed = ?5, seal = ?6
+                 WHERE place = ?1 AND whose = ?2",
+            ] {
+                let row = (place.0, whose.0, epoch, generation, sealed, seal);
+                if self.transaction.prepare_cached(sql)?.execute(row)? == 1 {
+                    return Ok(place);
                 }
             }
         }
-        let sql = "INSERT OR REPLACE INTO sets (place, epoch, generation, seal, sealed)
-            VALUES (CASE WHEN EXISTS (SELECT * FROM sets WHERE place = ?1) THEN ?2 ELSE ?1 END, ?3, ?4, ?5, ?6)";
-        self.transaction.prepare_cached(sql)?.execute((one, other, epoch, generation, seal, sealed))?;
+        let place = self.end_of_sets()?;
+        self.put_set_at(place, whose, version, sealed)?;
+        Ok(place)
+    }
+
+    fn put_set_at(
+        &self,
+        place: SetPlace,
+        whose: RowNumber,
+        version: Version,
+        sealed: &[u8],
+    ) -> Result<(), Failure> {
+        let sql = "INSERT INTO sets (place, whose, epoch, generation, seal, sealed)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let (epoch, generation) = (number(version.epoch), number(version.generation));
+        let row = (place.0, whose.0, epoch, generation, self.seal(sealed)?, sealed);
+        self.transaction.prepare_cached(sql)?.execute(row)?;
         Ok(())
+    }
+
+    fn end_of_sets(&self) -> Result<SetPlace, rusqlite::Error> {
+        let sql = "SELECT coalesce(max(place), 0) + 1 FROM sets";
+        self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(SetPlace)
     }
 
     /// The number of the key that a value is sealed under; none where nothing is sealed.
@@ -454,17 +471,17 @@ impl Rows<'_> {
             debug_assert!(written.is_some(), "what is not there can be put there");
             return Ok(());
         };
-        let present = over.version;
-        let (previous, dropped) = match &installation.previous {
+        let (previous, superfluous) = match &installation.previous {
             Some(previous) if !kept => {
-                let before = Before { version: present, until: previous.keep_until };
-                (Some(before), over.previous.map(|before| before.version))
+                let until = previous.keep_until;
+                let before = Before { version: over.version, until, place: over.place };
+                (Some(before), over.previous.map(|before| before.place))
             }
-            _ => (over.previous, Some(present)),
+            _ => (over.previous, Some(over.place)),
         };
-        self.put_set(over.number, installation.version, sealed, dropped)?;
+        let place = self.put_set(over.number, installation.version, sealed, superfluous)?;
         let mut statement = self.transaction.prepare_cached(&UPDATE)?;
-        self.bind(&mut statement, installation, previous, changed)?;
+        self.bind(&mut statement, installation, place, previous, changed)?;
         statement.raw_bind_parameter(":number", over.number.0)?;
         statement.raw_execute()?;
         Ok(())
@@ -485,12 +502,13 @@ impl Rows<'_> {
         statement.raw_bind_parameter(":check_health", check.map(|check| check.health.as_str()))?;
         statement.raw_bind_parameter(":check_code", check.and_then(|check| check.code.as_deref()))?;
         statement.raw_bind_parameter(":check_said", check.and_then(|check| check.said.as_deref()))?;
-        self.bind(&mut statement, installation, None, changed)?;
+        let place = self.end_of_sets()?;
+        self.bind(&mut statement, installation, place, None, changed)?;
         if statement.raw_execute()? == 0 {
             return Ok(None);
         }
         let written = RowNumber(self.transaction.last_insert_rowid());
-        self.put_set(written, installation.version, sealed, None)?;
+        self.put_set_at(place, written, installation.version, sealed)?;
         Ok(Some(written))
     }
 
@@ -498,6 +516,7 @@ impl Rows<'_> {
         &self,
         statement: &mut Statement<'_>,
         installation: &Installation,
+        place: SetPlace,
         previous: Option<Before>,
         changed: i64,
     ) -> Result<(), rusqlite::Error> {
@@ -505,12 +524,14 @@ impl Rows<'_> {
         let connection = ConnectionAtRest::from(&installation.connection);
         let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
         let company = tokens.company.as_ref().map(|company| self.text(company.as_str())).transpose()?;
-        let values: [&dyn ToSql; 18] = [
+        let values: [&dyn ToSql; 20] = [
             &number(installation.version.epoch),
             &number(installation.version.generation),
+            &place.0,
             &previous.map(|before| number(before.version.epoch)),
             &previous.map(|before| number(before.version.generation)),
             &previous.map(|before| before.until.as_millis()),
+            &previous.map(|before| before.place.0),
             &Some(&connection.state).filter(|state| *state != CONNECTED),
             &connection.since,
             &connection.attempts,
@@ -648,12 +669,14 @@ impl Rows<'_> {
 
     /// Forgets a row, and its sets with it.
     pub(super) fn drop_installation(&self, id: &InstallationId) -> Result<(), Failure> {
-        let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2 RETURNING number";
+        let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2 RETURNING number, place, previous_place";
         let mut statement = self.transaction.prepare_cached(sql)?;
-        let dropped = statement.query_row((id.kind(), id.as_str()), |row| row.get(0)).optional()?;
-        if let Some((one, other)) = dropped.map(|number| RowNumber(number).places()) {
-            let sql = "DELETE FROM sets WHERE place IN (?1, ?2)";
-            self.transaction.prepare_cached(sql)?.execute((one, other))?;
+        let dropped = statement.query_row((id.kind(), id.as_str()), |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?))
+        });
+        if let Some(dropped) = dropped.optional()? {
+            let sql = "DELETE FROM sets WHERE place IN (?2, ?3) AND whose = ?1";
+            self.transaction.prepare_cached(sql)?.execute(dropped)?;
         }
         Ok(())
     }
@@ -664,14 +687,12 @@ impl Rows<'_> {
     pub(super) fn set_previous(
         &self,
         whose: RowNumber,
-        version: Version,
-        until: Timestamp,
+        Before { version, until, place }: Before,
     ) -> Result<(), Failure> {
-        let sql =
-            "UPDATE installations SET previous_epoch = ?2, previous_generation = ?3, previous_until = ?4
-            WHERE number = ?1";
+        let sql = "UPDATE installations SET previous_epoch = ?2, previous_generation = ?3,
+            previous_until = ?4, previous_place = ?5 WHERE number = ?1";
         let (epoch, generation) = (number(version.epoch), number(version.generation));
-        let row = (whose.0, epoch, generation, until.as_millis());
+        let row = (whose.0, epoch, generation, until.as_millis(), place.0);
         self.transaction.prepare_cached(sql)?.execute(row)?;
         Ok(())
     }

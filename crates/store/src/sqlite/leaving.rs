@@ -24,7 +24,7 @@ impl Rows<'_> {
             .prepare_cached(
                 "INSERT OR REPLACE INTO removed (kind, id, epoch, generation, seal, tokens, removed_at, changed)
                  SELECT kind, id, of.epoch, of.generation, seal, coalesce(sealed, x''), ?3, ?4
-                 FROM installations AS of LEFT JOIN sets ON place IN (of.number * 2, of.number * 2 + 1)
+                 FROM installations AS of LEFT JOIN sets ON sets.place = of.place
                      AND sets.epoch = of.epoch AND sets.generation = of.generation
                  WHERE kind = ?1 AND id = ?2",
             )?

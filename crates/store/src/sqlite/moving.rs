@@ -12,7 +12,7 @@ use tokens::{Installation, InstallationId, StoreError, Timestamp, TokenSet, Vers
 
 use super::SqliteStore;
 use super::database::{self, Failure, Rows, Shared};
-use super::installations::{counter, number};
+use super::installations::{Before, counter, number};
 use super::migrate::INDEXES;
 use super::parked::NO_VERSION;
 use crate::disk::apart;
@@ -118,8 +118,8 @@ impl Rows<'_> {
         };
         let until = installation.previous.as_ref().map(|previous| previous.keep_until);
         if let (Some((version, set)), Some(until)) = (before, until) {
-            self.put_set(number, version, &set, None)?;
-            self.set_previous(number, version, until)?;
+            let place = self.put_set(number, version, &set, None)?;
+            self.set_previous(number, Before { version, until, place })?;
         }
         Ok(true)
     }

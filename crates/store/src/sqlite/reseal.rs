@@ -46,9 +46,9 @@ impl Table {
     fn rows(self) -> &'static str {
         match self {
             Self::Sets => {
-                "SELECT place, kind, id, sets.epoch, sets.generation, sealed
-                 FROM sets CROSS JOIN installations ON number = place / 2
-                 WHERE seal = ?1 AND place > ?2 ORDER BY place LIMIT ?3"
+                "SELECT sets.place, kind, id, sets.epoch, sets.generation, sealed
+                 FROM sets CROSS JOIN installations ON number = whose
+                 WHERE seal = ?1 AND sets.place > ?2 ORDER BY sets.place LIMIT ?3"
             }
             Self::Removed => {
                 "SELECT rowid, kind, id, epoch, generation, tokens FROM removed

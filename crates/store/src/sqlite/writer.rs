@@ -139,6 +139,14 @@ impl Desk {
         refuse_other_key(&transaction, &self.shared)?;
         let rows = self.shared.rows(&transaction);
         let run = |sql: &str| transaction.prepare_cached(sql)?.execute([]).map(drop);
+        if let [change] = changes {
+            // Alone, it is undone with the transaction.
+            return match change.make(&rows) {
+                Ok(()) => Ok(transaction.commit()?),
+                Err(_) if !transaction.is_autocommit() => Ok(transaction.rollback()?),
+                Err(error) => Err(error.into()),
+            };
+        }
         for change in changes {
             run("SAVEPOINT change")?;
             if let Err(error) = change.make(&rows) {
