@@ -4,7 +4,8 @@
 //! that two texts are equal. Each seal is bound to where it lies: what was sealed for one
 //! installation, generation or field opens nowhere else.
 //!
-//! The envelope: one byte of version, eight of the key's id, twelve of nonce, the sealed bytes.
+//! The envelope: one byte of version, eight of the key's id, twelve of nonce, the sealed bytes. In
+//! version 2 these are packed, their length before them: tokens of one app repeat the same scopes.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hmac};
@@ -14,7 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::key::{Key, Keys, hex};
 
-const VERSION: u8 = 1;
+const PLAIN: u8 = 1;
+const PACKED: u8 = 2;
 const HEADER: usize = 1 + 8 + NONCE_LEN;
 
 /// Where a sealed value lies; it opens nowhere else.
@@ -107,8 +109,8 @@ impl Subkeys {
         Fingerprint(first_16(hmac::sign(&self.fingerprint, token.expose().as_bytes()).as_ref()))
     }
 
-    fn aad(&self, place: &Place) -> Aad<String> {
-        Aad::from(format!("ghl-auth {VERSION} {} key={}", place.0, hex(&self.id)))
+    fn aad(&self, version: u8, place: &Place) -> Aad<String> {
+        Aad::from(format!("ghl-auth {version} {} key={}", place.0, hex(&self.id)))
     }
 }
 
@@ -140,16 +142,21 @@ impl Sealer {
         let key = self.current.as_ref()?;
         let mut nonce = [0u8; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the system has random bytes");
-        let mut envelope = Vec::with_capacity(HEADER + plain.len() + 16);
-        envelope.push(VERSION);
+        let packed = packed(plain);
+        let (version, bytes) = match &packed {
+            Some(packed) => (PACKED, packed.as_slice()),
+            None => (PLAIN, plain),
+        };
+        let mut envelope = Vec::with_capacity(HEADER + bytes.len() + 16);
+        envelope.push(version);
         envelope.extend_from_slice(&key.id);
         envelope.extend_from_slice(&nonce);
-        envelope.extend_from_slice(plain);
+        envelope.extend_from_slice(bytes);
         let tag = key
             .sealing
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                key.aad(place),
+                key.aad(version, place),
                 &mut envelope[HEADER..],
             )
             .expect("a token is within the cipher's limit");
@@ -159,11 +166,11 @@ impl Sealer {
 
     /// Opens what was sealed for `place`.
     pub(crate) fn open(&self, place: &Place, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
-        match envelope.first() {
-            Some(&VERSION) if envelope.len() >= HEADER + 16 => {}
-            Some(version) if *version > VERSION && *version < 16 => return Err(Unopened::TooNew),
+        let version = match envelope.first() {
+            Some(&version @ (PLAIN | PACKED)) if envelope.len() >= HEADER + 16 => version,
+            Some(version) if *version > PACKED && *version < 16 => return Err(Unopened::TooNew),
             _ => return Err(Unopened::Broken),
-        }
+        };
         let (id, rest) = envelope[1..].split_at(8);
         let (nonce, sealed) = rest.split_at(NONCE_LEN);
         let key = self.key(id)?;
@@ -171,11 +178,15 @@ impl Sealer {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unopened::Broken)?;
         let length = key
             .sealing
-            .open_in_place(nonce, key.aad(place), bytes.as_mut_slice())
+            .open_in_place(nonce, key.aad(version, place), bytes.as_mut_slice())
             .map_err(|_| Unopened::Broken)?
             .len();
         bytes.truncate(length);
-        Ok(bytes)
+        if version == PLAIN {
+            return Ok(bytes);
+        }
+        // Nobody but whoever has the key can have packed it.
+        lz4_flex::decompress_size_prepended(&bytes).map(Zeroizing::new).map_err(|_| Unopened::Broken)
     }
 
     fn key(&self, id: &[u8]) -> Result<&Subkeys, Unopened> {
@@ -207,6 +218,18 @@ impl Sealer {
     pub(crate) fn tells(&self, fingerprint: Fingerprint, token: &RefreshToken) -> bool {
         self.all().any(|key| key.fingerprint(token) == fingerprint) || unkeyed(token) == fingerprint
     }
+}
+
+/// The same in less room, its length before it; none where that would save less than an eighth.
+fn packed(plain: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    const LENGTH: usize = 4;
+    let length = u32::try_from(plain.len()).ok()?;
+    let mut bytes = Zeroizing::new(vec![0; LENGTH + lz4_flex::block::get_maximum_output_size(plain.len())]);
+    let (before, after) = bytes.split_at_mut(LENGTH);
+    before.copy_from_slice(&length.to_le_bytes());
+    let packed = lz4_flex::compress_into(plain, after).ok()?;
+    bytes.truncate(LENGTH + packed);
+    (bytes.len() + plain.len() / 8 <= plain.len()).then_some(bytes)
 }
 
 fn unkeyed(token: &RefreshToken) -> Fingerprint {
@@ -256,10 +279,42 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_breaks_the_seal() {
+    fn what_repeats_itself_takes_less_room_and_what_does_not_takes_no_more() {
         let sealer = keys(&key(), &[]);
         let here = place("L1", 1, "tokens");
-        let envelope = sealer.seal(&here, b"the tokens").expect("sealed");
+        let scopes = "contacts.readonly contacts.write ".repeat(100);
+        let mut random = vec![0; 4096];
+        aws_lc_rs::rand::fill(&mut random).expect("random bytes");
+        for (plain, most) in [(scopes.as_bytes(), 300), (&random, 4096 + HEADER + 16), (b"", HEADER + 16)] {
+            let envelope = sealer.seal(&here, plain).expect("sealed");
+            assert!(envelope.len() <= most, "{} of {}", envelope.len(), plain.len());
+            assert_eq!(sealer.open(&here, &envelope).expect("opens").as_slice(), plain);
+        }
+    }
+
+    #[test]
+    fn an_envelope_of_the_first_version_opens_and_one_of_a_later_is_named_so() {
+        let sealer = keys(&key(), &[]);
+        let here = place("L1", 1, "tokens");
+        let mut envelope = sealer.seal(&here, b"the tokens").expect("sealed");
+        assert_eq!(envelope[0], PLAIN, "as every one of it was");
+        envelope[0] = PACKED + 1;
+        assert_eq!(sealer.open(&here, &envelope), Err(Unopened::TooNew));
+        envelope[0] = PACKED;
+        assert_eq!(sealer.open(&here, &envelope), Err(Unopened::Broken), "the version is bound");
+    }
+
+    #[test]
+    fn every_flipped_bit_breaks_the_seal() {
+        for plain in [b"the tokens".to_vec(), b"the tokens ".repeat(20)] {
+            every_flipped_bit_breaks(&plain);
+        }
+    }
+
+    fn every_flipped_bit_breaks(plain: &[u8]) {
+        let sealer = keys(&key(), &[]);
+        let here = place("L1", 1, "tokens");
+        let envelope = sealer.seal(&here, plain).expect("sealed");
         for bit in 0..envelope.len() * 8 {
             let mut altered = envelope.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
