@@ -142,7 +142,8 @@ async fn an_old_key_opens_and_everything_is_sealed_anew() {
 
 /// The rows of an installation's sets.
 fn sets_of(id: &InstallationId) -> String {
-    let whose = format!("SELECT number FROM installations WHERE kind = '{}' AND id = '{}'", id.kind(), id.as_str());
+    let whose =
+        format!("SELECT number FROM installations WHERE kind = '{}' AND id = '{}'", id.kind(), id.as_str());
     format!("whose = ({whose})")
 }
 
@@ -153,7 +154,8 @@ async fn a_sealed_value_opens_only_where_it_was_sealed() {
     let its =
         |generation: u8| format!("(SELECT sealed FROM sets WHERE {here} AND generation = {generation})");
     let another = format!("(SELECT sealed FROM sets WHERE {})", sets_of(&company()));
-    let row = |change: &str| format!("UPDATE installations SET {change} WHERE id = '{}'", location().as_str());
+    let row =
+        |change: &str| format!("UPDATE installations SET {change} WHERE id = '{}'", location().as_str());
     for (what, sql) in [
         ("another row's tokens", set(&another)),
         ("its own set before", set(&its(1))),

@@ -669,7 +669,8 @@ impl Rows<'_> {
 
     /// Forgets a row, and its sets with it.
     pub(super) fn drop_installation(&self, id: &InstallationId) -> Result<(), Failure> {
-        let sql = "DELETE FROM installations WHERE kind = ?1 AND id = ?2 RETURNING number, place, previous_place";
+        let sql =
+            "DELETE FROM installations WHERE kind = ?1 AND id = ?2 RETURNING number, place, previous_place";
         let mut statement = self.transaction.prepare_cached(sql)?;
         let dropped = statement.query_row((id.kind(), id.as_str()), |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?))

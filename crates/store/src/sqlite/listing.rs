@@ -405,11 +405,7 @@ mod tests {
                 }
             }
         }
-        assert_by_index(
-            &database,
-            &Range::default().with("checked_at IS NULL", []),
-            "checked_at, number",
-        );
+        assert_by_index(&database, &Range::default().with("checked_at IS NULL", []), "checked_at, number");
     }
 
     #[test]

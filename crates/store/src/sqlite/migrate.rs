@@ -109,9 +109,13 @@ fn carry_previous_over(
         None => (sealed, 0),
     };
     let (epoch, generation) = (number(of_its_own.epoch), number(of_its_own.generation));
-    rows.transaction
-        .prepare_cached("INSERT INTO sets VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((id.kind(), id.as_str(), epoch, generation, sealed))?;
+    rows.transaction.prepare_cached("INSERT INTO sets VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
+        id.kind(),
+        id.as_str(),
+        epoch,
+        generation,
+        sealed,
+    ))?;
     rows.transaction
         .prepare_cached(
             "UPDATE installations SET previous_epoch = ?3, previous_generation = ?4, previous_until = ?5

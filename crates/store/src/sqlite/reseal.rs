@@ -358,7 +358,10 @@ mod tests {
                 for step in steps {
                     let step = step.expect("a step");
                     let by_number = step.contains("installations USING INTEGER PRIMARY KEY");
-                    assert!(step.starts_with("SEARCH") && (by_number || step.contains("_by_seal")), "{sql}: {step}");
+                    assert!(
+                        step.starts_with("SEARCH") && (by_number || step.contains("_by_seal")),
+                        "{sql}: {step}"
+                    );
                 }
             }
         }
