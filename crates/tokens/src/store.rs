@@ -341,7 +341,7 @@ impl Listing {
     }
 }
 
-/// In which order installations are listed; those of the same instant in the order of their ids.
+/// In which order installations are listed; those of the same instant in an order of the store's own, which stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Locations before companies, each by id.

@@ -28,7 +28,7 @@ pub(super) const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 /// How much of the database the writer keeps in memory, in KiB: what changes together has room in it.
 pub(super) const CACHE: i64 = 4096;
 
-/// What a new database is made of: five sets of 1.5 KB fill one but for a twentieth.
+/// What a new database is made of: five sets of 1.5 KB leave little of one free.
 const PAGE: i64 = 8192;
 
 /// So many pages of log, 16 MB, are put back into the database at once: in a storm, the same pages

@@ -18,14 +18,13 @@ use crate::seal::{self, Place};
 /// The columns that a reader wants.
 pub(super) const COLUMNS: &str =
     "number, kind, id, epoch, generation, place, previous_epoch, previous_generation, previous_until,
-    previous_place, state,
-    since, attempts, retry_at, said, issued_at, expires_at, intent_since, lease_flight, lease_until,
+    previous_place, state, since, attempts, retry_at, said, issued_at, expires_at, intent_since, lease_flight, lease_until,
     checked_at, check_health, check_code, check_said, connected_at, name, unlisted_at,
     (SELECT text FROM texts WHERE texts.number = scopes) AS scopes,
     (SELECT text FROM texts WHERE texts.number = company) AS company";
 
 /// The columns that every change of an installation's tokens writes.
-const WRITTEN: [&str; 20] = [
+const WRITTEN: [&str; 21] = [
     "epoch",
     "generation",
     "place",
@@ -46,21 +45,21 @@ const WRITTEN: [&str; 20] = [
     "changed",
     "connected_at",
     "name",
+    "unlisted_at",
 ];
 
 static UPDATE: LazyLock<String> = LazyLock::new(|| {
     let written = WRITTEN.map(|column| format!("{column} = :{column}")).join(", ");
     format!(
-        "UPDATE installations SET {written}, unlisted_at = :unlisted_at, intent_since = NULL,
-             lease_flight = NULL, lease_until = NULL
+        "UPDATE installations SET {written}, intent_since = NULL, lease_flight = NULL, lease_until = NULL
          WHERE number = :number"
     )
 });
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "INSERT INTO installations (kind, id, unlisted_at, checked_at, check_health, check_code, check_said, {})
-         VALUES (:kind, :id, :unlisted_at, :checked_at, :check_health, :check_code, :check_said, {})
+        "INSERT INTO installations (kind, id, checked_at, check_health, check_code, check_said, {})
+         VALUES (:kind, :id, :checked_at, :check_health, :check_code, :check_said, {})
          ON CONFLICT DO NOTHING",
         WRITTEN.join(", "),
         WRITTEN.map(|column| format!(":{column}")).join(", ")
@@ -74,6 +73,9 @@ pub(super) struct RowNumber(i64);
 /// Where a set lies. What lies there may have become another's, where a row was altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SetPlace(i64);
+
+/// The word for those of which no row says how they stand.
+const CONNECTED: &str = "connected";
 
 /// A row as it lies there.
 #[derive(Clone)]
@@ -95,9 +97,6 @@ pub(super) struct Stored {
     name: Option<String>,
     unlisted_at: Option<Timestamp>,
 }
-
-/// The word for those of which no row says how they stand.
-const CONNECTED: &str = "connected";
 
 /// Which set was there before, and until when it is kept.
 #[derive(Clone, Copy)]
@@ -524,7 +523,7 @@ impl Rows<'_> {
         let connection = ConnectionAtRest::from(&installation.connection);
         let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millis);
         let company = tokens.company.as_ref().map(|company| self.text(company.as_str())).transpose()?;
-        let values: [&dyn ToSql; 20] = [
+        let values: [&dyn ToSql; 21] = [
             &number(installation.version.epoch),
             &number(installation.version.generation),
             &place.0,
@@ -545,11 +544,12 @@ impl Rows<'_> {
             &changed,
             &installation.connected_at.as_millis(),
             &installation.name,
+            &millis(installation.unlisted_at),
         ];
         for (column, value) in WRITTEN.iter().zip(values) {
             statement.raw_bind_parameter(format!(":{column}").as_str(), value)?;
         }
-        statement.raw_bind_parameter(":unlisted_at", millis(installation.unlisted_at))
+        Ok(())
     }
 
     pub(super) fn claim(&self, claim: &ClaimRequest) -> Result<Claim, Failure> {

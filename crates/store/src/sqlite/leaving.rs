@@ -76,7 +76,9 @@ impl Rows<'_> {
         let InstallationId::Company(company) = id else { return Ok(Vec::new()) };
         let mut statement = self.transaction.prepare_cached(
             "SELECT kind, id FROM installations
-             WHERE company = (SELECT number FROM texts WHERE text = ?1) AND kind = 'location' AND connected_at <= ?2 ORDER BY id",
+             WHERE company = (SELECT number FROM texts WHERE text = ?1) AND kind = 'location'
+                 AND connected_at <= ?2
+             ORDER BY id",
         )?;
         let found = statement.query_map((company.as_str(), at.as_millis()), whose)?;
         Ok(found.collect::<Result<_, _>>()?)
