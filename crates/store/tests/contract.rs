@@ -1007,6 +1007,41 @@ fn many_are_put_at_once_where_there_is_room() {
 }
 
 #[test]
+fn while_very_many_are_put_everything_works_and_whoever_ends_in_between_leaves_a_whole_store() {
+    in_databases(async |name, house| {
+        let store = house.open();
+        store.begin_putting().await.unwrap();
+        let ids: Vec<InstallationId> = (0..40)
+            .map(|n| tokens::InstallationId::from_parts("location", &format!("L{n:05}")).unwrap())
+            .collect();
+        let all: Vec<Installation> = ids.iter().map(|id| from_elsewhere(id, 2)).collect();
+        assert_eq!(store.put(&all[..30]).await.unwrap(), 30, "{name}");
+        let looks = async |store: &Arc<dyn Store>, count: usize| {
+            for order in Order::ALL {
+                let listed = paged(store, &Listing { order, ..Listing::ALL }, 7).await;
+                assert_eq!(listed.len(), count, "{name}: by {order:?}");
+            }
+            assert_eq!(
+                store.check_due(HALF_A_DAY, START + DAY, None, 99).await.unwrap().len(),
+                count,
+                "{name}"
+            );
+            assert_eq!(store.counts().await.unwrap().locations, count as u64, "{name}");
+        };
+        looks(&store, 30).await;
+        store.connect(&ids[30], &all[30].tokens, later(1)).await.unwrap();
+        // As if it had been killed here.
+        drop(store);
+        let store = house.open();
+        looks(&store, 31).await;
+        store.begin_putting().await.unwrap();
+        assert_eq!(store.put(&all[31..]).await.unwrap(), 9, "{name}");
+        store.end_putting().await.unwrap();
+        looks(&store, 40).await;
+    });
+}
+
+#[test]
 fn what_was_removed_elsewhere_counts_on_and_a_backup_does_not_bring_it_back() {
     run(async |name, house| {
         let store = house.open();
