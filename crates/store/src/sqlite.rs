@@ -202,10 +202,16 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        // Opening and sealing hold up nobody while the database is not ours.
         let commit = Arc::new(commit.clone());
-        let asked = commit.clone();
-        let prepared = self.read(move |rows| rows.prepare(&asked)).await?;
+        // Opening and sealing hold up nobody while the database is not ours; alone, it is done sooner in
+        // one go.
+        let prepared = match self.writer.is_idle() {
+            true => None,
+            false => {
+                let asked = commit.clone();
+                self.read(move |rows| rows.prepare(&asked)).await?
+            }
+        };
         self.write(move |rows| rows.commit(&commit, prepared)).await
     }
 

@@ -4,6 +4,7 @@
 //! change has a savepoint of its own, and one flush. Only then is anyone told how it went, because
 //! each change has seen what those before it did. A change that waits alone waits for nobody.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -29,6 +30,8 @@ pub(super) enum Worth {
 /// Takes changes to the database, one batch after another.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Change>>>,
+    /// So many are asked for and not told of yet.
+    asked: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
@@ -36,7 +39,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection, shared: Arc<Shared>) -> Result<Self, StoreError> {
         let (queue, waiting) = mpsc::channel();
-        let mut desk = Desk { connection, shared: shared.clone(), flushing: true };
+        let asked = Arc::<AtomicUsize>::default();
+        let mut desk = Desk { connection, shared: shared.clone(), asked: asked.clone(), flushing: true };
         let thread = std::thread::Builder::new()
             .name("sqlite".to_owned())
             .spawn(move || {
@@ -45,7 +49,12 @@ impl Writer {
                 }
             })
             .map_err(failed("start a thread for", &shared.path))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), shared })
+        Ok(Self { queue: Some(queue), asked, thread: Some(thread), shared })
+    }
+
+    /// Whether nobody waits for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) == 0
     }
 
     /// Makes a change, all of it or nothing. Once it is asked for it is made, whether or not anyone
@@ -58,6 +67,7 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let change = Box::new(Asked { worth, make: Some(make), made: None, answer });
         let gone = || failed("reach the thread of", &self.shared.path)(std::io::ErrorKind::BrokenPipe.into());
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.queue.as_ref().and_then(|queue| queue.send(change).ok()).ok_or_else(gone)?;
         answered.await.map_err(|_| gone())?
     }
@@ -119,6 +129,7 @@ impl<T: Send, M: FnOnce(&Rows<'_>) -> Result<T, Failure> + Send> Change for Aske
 struct Desk {
     connection: Connection,
     shared: Arc<Shared>,
+    asked: Arc<AtomicUsize>,
     flushing: bool,
 }
 
@@ -127,6 +138,7 @@ impl Desk {
         let rest = self.shared.trusted().and_then(|()| {
             self.make(&mut changes).map_err(|failure| self.shared.distrust_if_flush_failed(failure, "write"))
         });
+        self.asked.fetch_sub(changes.len(), Ordering::Relaxed);
         for change in changes {
             change.tell(rest.clone());
         }
@@ -194,7 +206,7 @@ mod tests {
                  PRAGMA foreign_keys = ON",
             )
             .expect("a table");
-        Desk { connection, shared: Arc::new(shared), flushing: true }
+        Desk { connection, shared: Arc::new(shared), asked: Arc::default(), flushing: true }
     }
 
     /// Adds a thing and counts them, and then does the rest.
