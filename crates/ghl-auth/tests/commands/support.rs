@@ -243,9 +243,34 @@ impl Run {
     }
 }
 
+/// A process that doesn't outlive whoever started it, whatever becomes of the test.
+pub(crate) struct Started(Child);
+
+impl std::ops::Deref for Started {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Started {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // One that has been waited for already is not there to be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A command under way.
 pub(crate) struct Running {
-    pub(crate) child: Child,
+    pub(crate) child: Started,
     out: Listening,
     err: Listening,
 }
@@ -287,7 +312,7 @@ impl Running {
         let mut child = command.spawn().expect("the binary starts");
         let out = Listening::to(child.stdout.take().expect("a pipe"));
         let err = Listening::to(child.stderr.take().expect("a pipe"));
-        Self { child, out, err }
+        Self { child: Started(child), out, err }
     }
 
     pub(crate) fn type_in(&mut self, input: &str) {
