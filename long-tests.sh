@@ -39,6 +39,7 @@ export GHL_AUTH_REPLICA_CALLERS="${GHL_AUTH_REPLICA_CALLERS:-32}"         # befo
 export GHL_AUTH_REPLICA_REFRESHES="${GHL_AUTH_REPLICA_REFRESHES:-2000}"   # with slow and lost answers
 export GHL_AUTH_REPLICA_TAKEOVERS="${GHL_AUTH_REPLICA_TAKEOVERS:-50}"     # twice each, nobody asks
 export GHL_AUTH_REPLICA_KILL_SECONDS="${GHL_AUTH_REPLICA_KILL_SECONDS:-600}" # one of three, again and again
+export GHL_AUTH_REPLICA_RESTARTS="${GHL_AUTH_REPLICA_RESTARTS:-20}"       # of all three, one after another
 export GHL_AUTH_REPLICA_INTERLEAVINGS="${GHL_AUTH_REPLICA_INTERLEAVINGS:-500}" # of two who want different things
 export GHL_AUTH_REPLICA_STOPS="${GHL_AUTH_REPLICA_STOPS:-300}"            # of PostgreSQL, as by a power cut
 export GHL_AUTH_REPLICA_TERMINATIONS="${GHL_AUTH_REPLICA_TERMINATIONS:-1000}" # refreshes, connections ended meanwhile

@@ -1,13 +1,12 @@
 //! Replicas that are killed or frozen, and those that go on.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use sandbox::{Fault, FaultKind, Matcher};
-use tokens::Timing;
 
 use crate::house::{House, Replica};
+use crate::load::under_load;
 use crate::support::PAST_THE_WINDOW;
 use crate::support::programs::{Dice, report};
 use crate::support::times;
@@ -87,76 +86,21 @@ fn replicas_are_killed_again_and_again_and_the_others_serve_everyone() {
     house
         .sandbox
         .fault(Fault::new(FaultKind::delay(Duration::from_millis(150))).on(Matcher::Refresh).until_cleared());
-    let keeper = house.keeper(Timing::default());
-    let (over, asked, mut kills) = (AtomicBool::new(false), AtomicUsize::new(0), 0);
-    // Each address with the number of its life: who asks the dead, or someone about to die, gets nothing.
-    let lives: Vec<std::sync::Mutex<(String, usize)>> =
-        replicas.iter().map(|replica| std::sync::Mutex::new((replica.address.clone(), 0))).collect();
-    let mut wrong: Vec<String> = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..6)
-            .map(|number| {
-                let (house, key, lives, over, asked) = (&house, &key, &lives, &over, &asked);
-                scope.spawn(move || {
-                    let mut wrong = Vec::new();
-                    for id in house.ids.iter().cycle().skip(number * 5) {
-                        if over.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let before = lives[number % 3].lock().expect("a life").clone();
-                        let path = format!("/v1/locations/{}/token", id.as_str());
-                        let answer = crate::house::get(&before.0, key, &path);
-                        let after = lives[number % 3].lock().expect("a life").clone();
-                        asked.fetch_add(1, Ordering::Relaxed);
-                        if answer.status != 200 && before == after && before.1 % 2 == 0 {
-                            wrong.push(format!("{id} of a living replica: {answer:?}"));
-                        }
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
-                    wrong
-                })
-            })
-            .collect();
-        // Someone authorises anew all the time, by a clock that is behind: each is due at once.
-        let renewing = scope.spawn(|| {
-            let mut number = 0;
-            while !over.load(Ordering::Relaxed) {
-                let id = &house.ids[number % house.ids.len()];
-                house.block_on(keeper.connect(&house.code(id))).expect("a grant");
-                number += 1;
-                std::thread::sleep(Duration::from_millis(200));
-            }
-            number
-        });
-        while began.elapsed() < Duration::from_secs(seconds as u64) {
-            std::thread::sleep(Duration::from_secs(1) + dice.within(Duration::from_secs(2)));
-            let victim = usize::try_from(dice.below(3)).expect("small");
-            // Odd while it is dead.
-            lives[victim].lock().expect("a life").1 += 1;
-            replicas[victim].kill();
-            kills += 1;
-            std::thread::sleep(dice.within(Duration::from_secs(1)));
-            replicas[victim].start_again(&house);
-            let mut life = lives[victim].lock().expect("a life");
-            *life = (replicas[victim].address.clone(), life.1 + 1);
+    let (mut kills, mut all) = (0, [0, 1, 2].into_iter().cycle());
+    let mut wrong = under_load(&house, &key, &mut replicas, |replicas| {
+        if began.elapsed() >= Duration::from_secs(seconds as u64) {
+            return false;
         }
-        over.store(true, Ordering::Relaxed);
-        let renewed = renewing.join().expect("no panic");
-        let wrong = callers.into_iter().flat_map(|one| one.join().expect("no panic")).collect();
-        println!("{kills} kills, {} asked, {renewed} renewed", asked.load(Ordering::Relaxed));
-        wrong
+        std::thread::sleep(Duration::from_secs(1) + dice.within(Duration::from_secs(2)));
+        let skipped = usize::try_from(dice.below(3)).expect("small");
+        let victim = all.nth(skipped).expect("it goes round");
+        replicas.end(victim, |replica| {
+            replica.kill();
+            std::thread::sleep(dice.within(Duration::from_secs(1)));
+        });
+        kills += 1;
+        true
     });
-    // What the last dead has left in the air is taken up.
-    let settled = Instant::now();
-    let store = house.store();
-    while house
-        .block_on(store.list(None, usize::MAX))
-        .expect("the store")
-        .iter()
-        .any(|it| it.intent.is_some())
-        && settled.elapsed() < Duration::from_secs(20)
-    {
-        std::thread::sleep(Duration::from_millis(100));
-    }
     wrong.extend(house.refusals());
     wrong.extend(house.lost());
     report("replicas killed again and again under load", kills, &wrong, began);

@@ -14,6 +14,8 @@ mod support;
 mod crowds;
 mod deaths;
 mod house;
+mod load;
 mod outages;
 mod poolers;
 mod races;
+mod upgrades;
