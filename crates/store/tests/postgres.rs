@@ -349,7 +349,7 @@ async fn what_is_due_and_each_page_is_found_by_an_index() {
     let mark = store.changes(Mark::default()).await.unwrap().mark;
     store.changes(mark).await.unwrap();
     let log = server.log()[begin..].to_owned();
-    assert!(log.contains("Index Scan using installations_refresh_due"), "{log}");
+    assert!(log.contains("Index Scan using installations_due"), "{log}");
     assert!(!log.contains("Seq Scan on installations"), "{log}");
 }
 

@@ -17,7 +17,7 @@ use crate::spool::Spool;
 
 /// So many go into one transaction: enough that its flush costs little, few enough that nobody waits
 /// long for a row.
-const TOGETHER: usize = 2000;
+const TOGETHER: usize = 2500;
 
 /// So often a batch is tried again that met another one in the middle.
 const TRIES: usize = 5;
@@ -65,7 +65,7 @@ impl PostgresStore {
         let mut put = 0;
         // Two at a time: while one is sealed or sent, the database works on the other.
         for some in installations.chunks(2 * TOGETHER) {
-            let (one, other) = some.split_at(some.len().min(TOGETHER));
+            let (one, other) = some.split_at(some.len().div_ceil(2));
             let (one, other) = tokio::join!(self.put_again(one), self.put_again(other));
             put += one? + other?;
         }

@@ -364,8 +364,7 @@ impl PostgresStore {
             let kinds: Vec<&str> = notes.iter().map(|note| note.id.kind()).collect();
             let ids: Vec<&str> = notes.iter().map(|note| note.id.as_str()).collect();
             let names: Vec<Option<&str>> = notes.iter().map(|note| note.name.as_deref()).collect();
-            let sought: Vec<String> =
-                notes.iter().map(|note| sought(&note.id, note.name.as_deref())).collect();
+            let sought: Vec<String> = notes.iter().map(|note| sought(note.name.as_deref())).collect();
             let unlisted: Vec<Option<i64>> =
                 notes.iter().map(|note| note.unlisted_at.map(Timestamp::as_millis)).collect();
             // Only what differs is written; in one order, so that two who note never wait for each other
@@ -535,7 +534,7 @@ impl Written {
             },
             connected_at: it.connected_at.as_millis(),
             name: it.name.clone(),
-            sought: sought(&it.id, it.name.as_deref()),
+            sought: sought(it.name.as_deref()),
             unlisted_at: it.unlisted_at.map(Timestamp::as_millis),
         }
     }
