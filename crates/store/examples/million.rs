@@ -62,7 +62,8 @@ fn main() {
 }
 
 /// What a PostgreSQL server is given that is to hold a million: a machine's administrator does as much.
-const SETTINGS: [&str; 3] = ["shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=15min"];
+const SETTINGS: [&str; 4] =
+    ["shared_buffers=512MB", "max_wal_size=4GB", "checkpoint_timeout=15min", "wal_compression=lz4"];
 
 /// Where it is measured: `STORE`, a server of PostgreSQL's of its own, or a database in a folder of its own.
 struct Place {
@@ -125,7 +126,7 @@ impl Place {
 async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
     let place = Place::new();
     let keys = sealed_by(&new_key());
-    let flush = flushed(place.folder.path());
+    let flushing = Flushing::within(place.folder.path());
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| {
         eprintln!("{count}: {name}: {value}");
@@ -133,8 +134,6 @@ async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
     };
     // What was used before is no matter here.
     let _ = fs::write("/proc/self/clear_refs", "5");
-    line("one fdatasync of 4 KB, us", micros(flush));
-
     let began = Instant::now();
     let store = place.open(&keys).await;
     store.begin_putting().await.unwrap();
@@ -159,6 +158,10 @@ async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
     line("memory at the most while loading, MB", memory());
     let _ = fs::write("/proc/self/clear_refs", "5");
 
+    if let Some(server) = &place.server {
+        // So that what is saved from here on meets a database at rest, as a service finds it.
+        server.sql("CHECKPOINT");
+    }
     let mut ready = Vec::new();
     for number in 0..5 {
         let began = Instant::now();
@@ -182,8 +185,9 @@ async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
     .await;
     line("point read, us", micros(read));
 
-    let mut commits = Vec::new();
+    let (mut flushes, mut commits) = (Vec::new(), Vec::new());
     for number in 0..TIMES {
+        flushes.push(flushing.once(number as u64));
         let id = id(scattered(number + 7, count));
         let seen = store.load(&id).await.unwrap().unwrap();
         // As every refresh does, outside what is measured.
@@ -193,7 +197,8 @@ async fn measured(count: usize, bytes: usize) -> Vec<(String, String)> {
         assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Saved(_)));
         commits.push(began.elapsed());
     }
-    let commit = middle(&mut commits);
+    let (flush, commit) = (middle(&mut flushes), middle(&mut commits));
+    line("one fdatasync of 4 KB meanwhile, us", micros(flush));
     line("durable commit of a refresh, us", micros(commit));
     line(
         &format!("  of one fdatasync (goal {goal_commit})"),
@@ -325,19 +330,24 @@ async fn quick(times: usize, ask: impl AsyncFn(usize) -> usize) -> Duration {
     middle(&mut all)
 }
 
-fn flushed(folder: &Path) -> Duration {
-    let path: PathBuf = folder.join("flushed");
-    let file = File::create(&path).unwrap();
-    file.write_all_at(&[0; 64 * 4096], 0).unwrap();
-    file.sync_all().unwrap();
-    let mut all = Vec::new();
-    for number in 0..TIMES as u64 {
-        let began = Instant::now();
-        file.write_all_at(&[number as u8; 4096], number % 64 * 4096).unwrap();
-        file.sync_data().unwrap();
-        all.push(began.elapsed());
+/// What the disk takes by itself.
+struct Flushing(File);
+
+impl Flushing {
+    fn within(folder: &Path) -> Self {
+        let path: PathBuf = folder.join("flushed");
+        let file = File::create(&path).unwrap();
+        file.write_all_at(&[0; 64 * 4096], 0).unwrap();
+        file.sync_all().unwrap();
+        Self(file)
     }
-    middle(&mut all)
+
+    fn once(&self, number: u64) -> Duration {
+        let began = Instant::now();
+        self.0.write_all_at(&[number as u8; 4096], number % 64 * 4096).unwrap();
+        self.0.sync_data().unwrap();
+        began.elapsed()
+    }
 }
 
 fn middle(all: &mut [Duration]) -> Duration {

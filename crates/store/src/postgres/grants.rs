@@ -273,7 +273,8 @@ impl PostgresStore {
             ];
             // Each is held in the same order, whoever else does the same.
             let sql = "SELECT kind, id, connected_at <= $4 AS gone FROM @.installations
-                WHERE kind = $1 AND id = $2 OR kind = 'location' AND company = $3
+                WHERE kind = $1 AND id = $2
+                    OR kind = 'location' AND hashtext(company) = hashtext($3) AND company = $3
                 ORDER BY kind DESC, id FOR UPDATE";
             let mut gone = Vec::new();
             for row in transaction.ask(&self.pool.sql(sql), values).await? {

@@ -223,11 +223,15 @@ impl Question {
         if let Some(company) = &listing.company {
             let id = || text(company.as_str());
             match kind {
-                "location" => question.also("i.company = ?", [id()]),
+                // The index knows companies by their hashes.
+                "location" => {
+                    question.also("hashtext(i.company) = hashtext(?) AND i.company = ?", [id(), id()]);
+                }
                 "company" => question.also("i.id = ?", [id()]),
                 _ => question.also(
-                    "(i.kind = 'location' AND i.company = ? OR i.kind = 'company' AND i.id = ?)",
-                    [id(), id()],
+                    "(hashtext(i.company) = hashtext(?) AND i.company = ? AND i.kind = 'location'
+                        OR i.kind = 'company' AND i.id = ?)",
+                    [id(), id(), id()],
                 ),
             }
         }
