@@ -244,12 +244,15 @@ impl Question {
             None => {}
         }
         if let Some(part) = &listing.text {
-            // The id stood in `sought` too in rows of an earlier program.
             let part = part.to_lowercase();
-            question.also(
-                "(strpos(i.sought, ?) > 0 OR strpos(lower(i.id COLLATE \"C\"), ?) > 0)",
-                [text(&part), text(&part)],
-            );
+            match part.chars().all(|it| it.is_ascii_alphanumeric() || it == '-' || it == '_') {
+                true => question.also(
+                    "(strpos(i.sought, ?) > 0 OR strpos(lower(i.id COLLATE \"C\"), ?) > 0)",
+                    [text(&part), text(&part)],
+                ),
+                // No id has that in it.
+                false => question.also("strpos(i.sought, ?) > 0", [text(&part)]),
+            }
         }
         let key = match listing.order {
             Order::Id => None,
