@@ -40,7 +40,7 @@ const TIMES: usize = 500;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() {
-    let sizes = std::env::var("SIZES").unwrap_or_else(|_| "1000x500 1000000x500".to_owned());
+    let sizes = std::env::var("SIZES").unwrap_or_else(|_| "1000x600 1000000x600".to_owned());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut table: Vec<(String, Vec<String>)> = Vec::new();
     let mut heads = Vec::new();
