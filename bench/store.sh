@@ -4,11 +4,17 @@
 #
 #   bench/store.sh [INSTALLATIONSxBYTES ...]      prints a table, writes nothing else
 #
-# BYTES are those of each of the two tokens: 500 make 1.5 KB sealed. Without arguments: 1,000 and
+# BYTES are those of each of the two tokens: 600 make 1.5 KB sealed. Without arguments: 1,000 and
 # 1,000,000 of those, and 100,000 with two tokens of 5 KB; that takes 6 GB of disk and some minutes.
-# FOLDER, on whose disk it is measured (here), and STORE, an empty store at another address, come
-# from the environment.
+# From the environment come FOLDER, on whose disk it is measured (here), and STORE: `postgres` for a
+# PostgreSQL server of its own, which flushes and keeps its files in FOLDER (there: /tmp), or the address
+# of an empty store. On one at `postgres://...` each size is put into a schema of its own, `bench_...`, which
+# is left there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-SIZES=${*:-1000x500 100000x5000 1000000x500} \
-    exec cargo run --quiet --profile measure --locked --package store --example million
+export SIZES="${*:-1000x600 100000x5000 1000000x600}"
+if [ "${STORE-}" = postgres ]; then
+    FOLDER=$(realpath "${FOLDER:-${TMPDIR:-/tmp}}")
+    export FOLDER TMPDIR="$FOLDER"
+fi
+exec cargo run --quiet --profile measure --locked --package store --example million

@@ -7,6 +7,7 @@ mod bulk;
 mod changes;
 mod flights;
 mod grants;
+mod indexes;
 mod listings;
 pub(crate) mod pool;
 pub(crate) mod records;
@@ -39,7 +40,8 @@ use pool::{Failure, Pool};
 use rows::{NO_VERSION, Vault};
 
 /// Only ever added to: the place in the list is the schema's version.
-pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres/001_store.sql")];
+pub(crate) const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/postgres/001_store.sql"), include_str!("migrations/postgres/002_slim.sql")];
 
 /// What the migrations of the store are called, among those of others in the same schema.
 const PART: &str = "store";
@@ -273,6 +275,14 @@ impl Store for PostgresStore {
 
     async fn put(&self, installations: &[Installation]) -> Result<usize, StoreError> {
         self.written(self.put_all(installations).await)
+    }
+
+    async fn begin_putting(&self) -> Result<(), StoreError> {
+        self.written(indexes::leave_out(&self.pool).await)
+    }
+
+    async fn end_putting(&self) -> Result<(), StoreError> {
+        self.written(indexes::make_at_the_end(&self.pool).await)
     }
 
     async fn put_removed(&self, removed: &[Removed]) -> Result<(), StoreError> {

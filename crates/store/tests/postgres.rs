@@ -349,7 +349,7 @@ async fn what_is_due_and_each_page_is_found_by_an_index() {
     let mark = store.changes(Mark::default()).await.unwrap().mark;
     store.changes(mark).await.unwrap();
     let log = server.log()[begin..].to_owned();
-    assert!(log.contains("Index Scan using installations_refresh_due"), "{log}");
+    assert!(log.contains("Index Scan using installations_due"), "{log}");
     assert!(!log.contains("Seq Scan on installations"), "{log}");
 }
 
@@ -384,6 +384,112 @@ async fn a_store_that_stops_and_comes_back_is_found_again() {
         seen = *saved;
     }
     assert_eq!(store.changes(mark).await.unwrap().ids, [location()]);
+}
+
+/// The names of the indexes there are.
+fn indexes(url: &str) -> Vec<String> {
+    let sql = "SELECT indexname FROM pg_indexes WHERE schemaname = '{}' ORDER BY 1";
+    let names = server().sql(&sql.replace("{}", schema_of(url)));
+    names.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn very_many_are_put_without_the_indexes_for_looking_which_are_made_at_the_end_or_by_the_next() {
+    if is_left_out() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (url, keys) = (server().fresh_schema(), sealed_by(&new_key()));
+    let putting = connect(&url, &keys, folder.path()).await.unwrap();
+    let serving = connect(&url, &keys, folder.path()).await.unwrap();
+    let all = indexes(&url);
+    assert!(all.contains(&"installations_due".to_owned()) && all.contains(&"sets_key".to_owned()), "{all:?}");
+    putting.begin_putting().await.unwrap();
+    let few = indexes(&url);
+    assert_eq!(all.iter().filter(|it| !few.contains(it)).count(), 10, "{few:?}");
+
+    // Another process serves meanwhile.
+    let seen = serving.connect(&location(), &tokens(&location(), "1", START), START).await.unwrap();
+    let claimed = serving.claim(&claim(&seen, "f1", START)).await.unwrap();
+    assert!(matches!(claimed, Claim::Ours { .. }), "{claimed:?}");
+    let commit = commit(&*serving, &seen, "f1", tokens(&location(), "2", START), START);
+    let Committed::Saved(saved) = serving.commit(&commit).await.unwrap() else { panic!("not saved") };
+    let mut other = seen.clone();
+    other.id = other_location();
+    assert_eq!(putting.put(&[seen.clone(), other]).await.unwrap(), 1, "what is newer stays");
+    assert_eq!(serving.load(&location()).await.unwrap().unwrap().version, saved.version);
+    assert_eq!(serving.refresh_due(START + DAY, None, 9).await.unwrap().len(), 2);
+
+    // Broken off: whoever opens it next makes them.
+    drop(connect(&url, &keys, folder.path()).await.unwrap());
+    assert_eq!(indexes(&url), all);
+    // It is not empty any more: nothing is left out.
+    putting.begin_putting().await.unwrap();
+    assert_eq!(indexes(&url), all);
+    for id in [location(), other_location()] {
+        assert!(serving.remove(&id, START).await.unwrap());
+    }
+    putting.begin_putting().await.unwrap();
+    assert_eq!(indexes(&url), few);
+    putting.end_putting().await.unwrap();
+    assert_eq!(indexes(&url), all);
+}
+
+#[tokio::test]
+async fn what_an_earlier_program_kept_is_found_and_looked_for_after_the_migration() {
+    if is_left_out() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (url, keys) = filled(folder.path()).await;
+    // As it was: whole ids in the indexes, ids in what is looked through, a key on the sets.
+    execute(
+        &url,
+        "DROP FUNCTION @.found; DROP FUNCTION @.replace; DROP INDEX @.sets_of; DROP INDEX @.installations_due;
+        ALTER TABLE @.sets ADD PRIMARY KEY (kind, id, epoch, generation);
+        CREATE INDEX installations_refresh_due ON @.installations (refresh_due_at, kind DESC, id);
+        UPDATE @.installations SET sought = lower(id) || chr(10) || lower(coalesce(name, ''));
+        UPDATE @.versions SET version = 1 WHERE part = 'store'",
+    );
+    let store = connect(&url, &keys, folder.path()).await.unwrap();
+    let names = indexes(&url);
+    assert!(!names.iter().any(|it| it == "installations_refresh_due" || it == "sets_pkey"), "{names:?}");
+    assert!(
+        ["installations_due", "sets_of"].iter().all(|it| names.iter().any(|name| name == it)),
+        "{names:?}"
+    );
+    let found = store.load(&location()).await.unwrap().unwrap();
+    assert_eq!((found.version.generation, found.previous.is_some()), (2, true));
+    for text in [location().as_str().to_uppercase(), location().as_str()[..3].to_owned()] {
+        let listing = Listing { text: Some(text), ..Listing::first(9) };
+        let ids: Vec<InstallationId> =
+            store.overview(&listing).await.unwrap().into_iter().map(|it| it.id).collect();
+        assert!(ids.contains(&location()), "{ids:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_who_connect_the_same_at_once_leave_one_set_for_each_version() {
+    if is_left_out() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (url, keys) = (server().fresh_schema(), sealed_by(&new_key()));
+    let store = connect(&url, &keys, folder.path()).await.unwrap();
+    let mut connects = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let store = store.clone();
+        connects.spawn(async move {
+            let tokens = tokens(&location(), &format!("c{number}"), START);
+            store.connect(&location(), &tokens, START).await.unwrap();
+        });
+    }
+    connects.join_all().await;
+    assert_eq!(store.load(&location()).await.unwrap().unwrap().version.epoch, 6);
+    let twice = "SELECT count(*) FROM (SELECT FROM @.sets GROUP BY kind, id, epoch, generation
+        HAVING count(*) > 1) t";
+    assert_eq!(execute(&url, twice), "0");
+    assert_eq!(execute(&url, "SELECT count(*) FROM @.sets"), "2");
 }
 
 /// How long what is asked often takes; printed for whoever wants to know.

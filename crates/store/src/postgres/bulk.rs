@@ -17,7 +17,7 @@ use crate::spool::Spool;
 
 /// So many go into one transaction: enough that its flush costs little, few enough that nobody waits
 /// long for a row.
-const TOGETHER: usize = 2000;
+const TOGETHER: usize = 2500;
 
 /// So often a batch is tried again that met another one in the middle.
 const TRIES: usize = 5;
@@ -65,7 +65,7 @@ impl PostgresStore {
         let mut put = 0;
         // Two at a time: while one is sealed or sent, the database works on the other.
         for some in installations.chunks(2 * TOGETHER) {
-            let (one, other) = some.split_at(some.len().min(TOGETHER));
+            let (one, other) = some.split_at(some.len().div_ceil(2));
             let (one, other) = tokio::join!(self.put_again(one), self.put_again(other));
             put += one? + other?;
         }
@@ -88,6 +88,12 @@ impl PostgresStore {
             return Ok(0);
         }
         let transaction = self.pool.long_transaction().await?;
+        // While a table grows, the planner knows little of it, and would rather read all of it each time.
+        transaction
+            .batch_execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+            )
+            .await?;
         let kinds: Vec<&str> = installations.iter().map(|it| it.id.kind()).collect();
         let ids: Vec<&str> = installations.iter().map(|it| it.id.as_str()).collect();
         let sql = "SELECT i.kind, i.id, i.epoch, i.generation FROM @.installations i
@@ -102,7 +108,12 @@ impl PostgresStore {
             JOIN unnest($1::text[], $2::text[]) AS n (kind, id) ON r.kind = n.kind AND r.id = n.id
             ORDER BY r.kind, r.id FOR UPDATE OF r";
         let mut gone = std::collections::HashMap::new();
-        for row in transaction.ask(&self.pool.sql(sql), asked).await? {
+        let any = transaction.one(&self.pool.sql("SELECT EXISTS (SELECT FROM @.removed)"), &[]).await?;
+        let removed = match any.try_get(0)? {
+            true => transaction.ask(&self.pool.sql(sql), asked).await?,
+            false => Vec::new(),
+        };
+        for row in removed {
             let at = Timestamp::from_millis(row.try_get(4)?);
             gone.insert(whose(&row)?, (version(row.try_get(2)?, row.try_get(3)?), at));
         }
@@ -133,15 +144,27 @@ impl PostgresStore {
         });
         let rows = sealed.await.map_err(|error| Failure::NoConnection(error.into()))??;
         self.copy_in(&transaction, &rows).await?;
+        if !gone.is_empty() {
+            self.take_back(&transaction, &rows).await?;
+        }
+        transaction.commit().await?;
+        self.hearing.tell();
+        Ok(rows.len())
+    }
+
+    /// What is put is out of service no more.
+    async fn take_back(
+        &self,
+        transaction: &Transaction,
+        rows: &[(Written, Vec<SetRow>)],
+    ) -> Result<(), Failure> {
         let back_ids = rows.iter().map(|(row, _)| (row.kind(), row.id()));
         let (kinds, ids): (Vec<&str>, Vec<&str>) = back_ids.unzip();
         let back = "DELETE FROM @.removed r USING unnest($1::text[], $2::text[]) AS n (kind, id)
             WHERE r.kind = n.kind AND r.id = n.id";
         let values: Values<'_> = &[(&kinds, Type::TEXT_ARRAY), (&ids, Type::TEXT_ARRAY)];
         transaction.ask(&self.pool.sql(back), values).await?;
-        transaction.commit().await?;
-        self.hearing.tell();
-        Ok(rows.len())
+        Ok(())
     }
 
     async fn make_room(&self, transaction: &Transaction, ids: &[&InstallationId]) -> Result<(), Failure> {

@@ -106,10 +106,8 @@ impl PostgresStore {
 
     /// The installation that a claim may have, or why it may not.
     async fn look(&self, claim: &ClaimRequest) -> Result<Result<Installation, Claim>, Failure> {
-        let sql = format!(
-            "SELECT {COLUMNS}, s.sealed, p.sealed AS sealed_before, {CLOCK} AS now
-            FROM @.installations i {WITH_SETS} WHERE i.kind = $1 AND i.id = $2"
-        );
+        let sql =
+            format!("SELECT (f.at_rest).*, f.sealed, f.sealed_before, {CLOCK} AS now FROM @.found($1, $2) f");
         let id = &claim.id;
         let values: super::pool::Values<'_> = &[(&id.kind(), Type::TEXT), (&id.as_str(), Type::TEXT)];
         let Some(row) = self.pool.query_opt(&self.pool.sql(&sql), values).await? else {
@@ -192,25 +190,7 @@ impl PostgresStore {
     ) -> Result<Option<Committed>, Failure> {
         let id = &next.id;
         let sealed = self.vault.seal(id, next.version, "tokens", &next.tokens)?;
-        let sql = format!(
-            "WITH i AS (
-                UPDATE @.installations SET
-                    epoch = $3, generation = $4,
-                    previous_epoch = epoch, previous_generation = generation, previous_until = $7,
-                    state = 'connected', since = NULL, attempts = NULL, retry_at = NULL, said = NULL,
-                    issued_at = $8, expires_at = $9, scopes = $10, company = $11, refresh_due_at = $12,
-                    intent_since = NULL, intent_at = NULL, lease_flight = NULL, lease_until = NULL,
-                    changed = pg_current_xact_id()::text::bigint
-                WHERE kind = $1 AND id = $2 AND epoch = $5 AND generation = $6
-                RETURNING *),
-            dropped AS (
-                DELETE FROM @.sets s USING i WHERE s.kind = i.kind AND s.id = i.id
-                    AND NOT (s.epoch = $5 AND s.generation = $6)),
-            kept AS (
-                INSERT INTO @.sets (kind, id, epoch, generation, key_id, sealed)
-                SELECT $1, $2, $3, $4, $13, $14 FROM i)
-            SELECT {COLUMNS} FROM i"
-        );
+        let sql = "SELECT * FROM @.replace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         let number_of = |version: tokens::Version| (number(version.epoch), number(version.generation));
         let ((epoch, generation), (old_epoch, old_generation)) =
             (number_of(next.version), number_of(seen.version));
@@ -221,7 +201,7 @@ impl PostgresStore {
         let row = self
             .pool
             .query_opt(
-                &self.pool.sql(&sql),
+                &self.pool.sql(sql),
                 &[
                     (&id.kind(), Type::TEXT),
                     (&id.as_str(), Type::TEXT),
@@ -332,12 +312,9 @@ impl PostgresStore {
     }
 
     pub(super) async fn found(&self, id: &InstallationId) -> Result<Option<Installation>, Failure> {
-        let sql = format!(
-            "SELECT {COLUMNS}, s.sealed, p.sealed AS sealed_before
-            FROM @.installations i {WITH_SETS} WHERE i.kind = $1 AND i.id = $2"
-        );
+        let sql = "SELECT (f.at_rest).*, f.sealed, f.sealed_before FROM @.found($1, $2) f";
         let values: super::pool::Values<'_> = &[(&id.kind(), Type::TEXT), (&id.as_str(), Type::TEXT)];
-        let row = self.pool.query_opt(&self.pool.sql(&sql), values).await?;
+        let row = self.pool.query_opt(&self.pool.sql(sql), values).await?;
         row.map(|row| self.vault.installation(&row)).transpose()
     }
 

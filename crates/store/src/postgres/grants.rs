@@ -136,8 +136,8 @@ impl PostgresStore {
                 refresh_due_at, checked_at, check_health, check_code, check_said, connected_at, name, sought,
                 unlisted_at, changed)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                $21, $22, $23, $24, $25, pg_current_xact_id()::text::bigint)
-            ON CONFLICT (kind, id) DO UPDATE SET
+                $21, $22, $23, $24, $25, pg_current_xact_id()::text::bigint)";
+        let over = "ON CONFLICT (kind, id) DO UPDATE SET
                 epoch = excluded.epoch, generation = excluded.generation,
                 previous_epoch = excluded.previous_epoch, previous_generation = excluded.previous_generation,
                 previous_until = excluded.previous_until, state = excluded.state, since = excluded.since,
@@ -147,8 +147,13 @@ impl PostgresStore {
                 connected_at = excluded.connected_at, name = excluded.name, sought = excluded.sought,
                 unlisted_at = excluded.unlisted_at, changed = excluded.changed,
                 intent_since = NULL, intent_at = NULL, lease_flight = NULL, lease_until = NULL";
+        // Nobody held what was not there: whoever made it meanwhile was faster, and is looked at again.
+        let sql = match before {
+            Some(_) => format!("{sql} {over}"),
+            None => sql.to_owned(),
+        };
         let row = Written::of(installation, earlier);
-        transaction.ask(&self.pool.sql(sql), &row.values()).await?;
+        transaction.ask(&self.pool.sql(&sql), &row.values()).await?;
         Ok(())
     }
 
@@ -268,7 +273,8 @@ impl PostgresStore {
             ];
             // Each is held in the same order, whoever else does the same.
             let sql = "SELECT kind, id, connected_at <= $4 AS gone FROM @.installations
-                WHERE kind = $1 AND id = $2 OR kind = 'location' AND company = $3
+                WHERE kind = $1 AND id = $2
+                    OR kind = 'location' AND hashtext(company) = hashtext($3) AND company = $3
                 ORDER BY kind DESC, id FOR UPDATE";
             let mut gone = Vec::new();
             for row in transaction.ask(&self.pool.sql(sql), values).await? {
@@ -364,8 +370,7 @@ impl PostgresStore {
             let kinds: Vec<&str> = notes.iter().map(|note| note.id.kind()).collect();
             let ids: Vec<&str> = notes.iter().map(|note| note.id.as_str()).collect();
             let names: Vec<Option<&str>> = notes.iter().map(|note| note.name.as_deref()).collect();
-            let sought: Vec<String> =
-                notes.iter().map(|note| sought(&note.id, note.name.as_deref())).collect();
+            let sought: Vec<String> = notes.iter().map(|note| sought(note.name.as_deref())).collect();
             let unlisted: Vec<Option<i64>> =
                 notes.iter().map(|note| note.unlisted_at.map(Timestamp::as_millis)).collect();
             // Only what differs is written; in one order, so that two who note never wait for each other
@@ -535,7 +540,7 @@ impl Written {
             },
             connected_at: it.connected_at.as_millis(),
             name: it.name.clone(),
-            sought: sought(&it.id, it.name.as_deref()),
+            sought: sought(it.name.as_deref()),
             unlisted_at: it.unlisted_at.map(Timestamp::as_millis),
         }
     }

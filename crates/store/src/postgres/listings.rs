@@ -8,67 +8,95 @@ use tokens::{CompanyId, InstallationId, Overview, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::pool::{Failure, Pool, Values};
+use super::pool::{Failure, Pool};
 use super::rows::{COLUMNS, Vault, limited, whose};
 
 /// The beginning of time, for what has no instant: what an index holds instead of none.
 const NEVER: i64 = i64::MIN;
 
+/// When it was checked, in the index's words.
+pub(super) const CHECKED: &str = "coalesce(checked_at, -9223372036854775808)";
+
+/// The beginning of an installation's place among all, as an index holds it: less than half of what the
+/// whole would take. Those that share it are few, and sorted when they are met.
+pub(super) const PLACE: &str =
+    "((CASE kind WHEN 'location' THEN '0' ELSE '1' END || left(id, 6)) COLLATE \"C\")";
+
+/// The same of an id at hand.
+fn place_of(id: &InstallationId) -> String {
+    let kind = match id {
+        InstallationId::Location(_) => '0',
+        InstallationId::Company(_) => '1',
+    };
+    std::iter::once(kind).chain(id.as_str().chars().take(6)).collect()
+}
+
 /// From where on a page begins: in front of everything, or behind one.
-pub(super) struct From {
+struct From {
     at: i64,
+    place: String,
     kind: &'static str,
     id: String,
 }
 
 impl From {
-    pub(super) fn behind(after: Option<(i64, &InstallationId)>) -> Self {
+    fn behind(after: Option<(i64, &InstallationId)>) -> Self {
         match after {
-            Some((at, id)) => Self { at, kind: id.kind(), id: id.as_str().to_owned() },
+            Some((at, id)) => Self { at, place: place_of(id), kind: id.kind(), id: id.as_str().to_owned() },
             // Locations come before companies: the greatest kind first.
-            None => Self { at: NEVER, kind: "~", id: String::new() },
+            None => Self { at: NEVER, place: String::new(), kind: "~", id: String::new() },
         }
     }
 }
 
+/// What is due by one column and one condition, as a part of a question: $1 to $4 are where the page
+/// begins, $5 is how many.
+fn part(at: &str, condition: &str) -> String {
+    format!(
+        "(SELECT kind, id, {at} AS at FROM @.installations WHERE {condition}
+            AND ({at}, {PLACE}) >= ($1, $2) AND ({at} > $1 OR kind < $3 OR kind = $3 AND id > $4)
+            ORDER BY {at}, {PLACE}, kind DESC, id LIMIT $5)"
+    )
+}
+
+/// Several of them as one.
+fn together<const COUNT: usize>(parts: [String; COUNT]) -> String {
+    format!("{} ORDER BY at, kind DESC, id LIMIT $5", parts.join(" UNION ALL "))
+}
+
+/// Asks what is due `first`, and only if that is less than `limit` for `then`, which is due later: more
+/// to plan than to do, most of the time.
+async fn all_due(
+    pool: &Pool,
+    after: Option<&Due>,
+    limit: usize,
+    (first, first_at): (String, &[i64]),
+    (then, then_at): (String, &[i64]),
+) -> Result<Vec<Due>, Failure> {
+    let from = From::behind(after.map(|due| (due.at.as_millis(), &due.id)));
+    let mut found = Vec::new();
+    for (sql, instants) in [(first, first_at), (then, then_at)] {
+        let left = limited(limit - found.len());
+        let mut values: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+            (&from.at, Type::INT8),
+            (&from.place, Type::TEXT),
+            (&from.kind, Type::TEXT),
+            (&from.id, Type::TEXT),
+            (&left, Type::INT8),
+        ];
+        values.extend(instants.iter().map(|at| (at as &(dyn ToSql + Sync), Type::INT8)));
+        for row in pool.query(&pool.sql(&sql), &values).await? {
+            found.push(due(&row)?);
+        }
+        if found.len() == limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// Due by now; and what only a clock that has been set back since makes due later: tokens of a day
 /// are due within fifteen hours, and nothing rests for longer than one.
-pub(super) const REFRESH_DUE: &str = "
-    (SELECT kind, id, refresh_due_at AS at FROM @.installations WHERE refresh_due_at <= $1
-        AND refresh_due_at >= $5 AND (refresh_due_at > $5 OR kind < $6 OR kind = $6 AND id > $7)
-        ORDER BY refresh_due_at, kind DESC, id LIMIT $4)
-    UNION ALL (SELECT kind, id, refresh_due_at AS at FROM @.installations
-        WHERE refresh_due_at > $2 AND retry_at IS NULL AND issued_at > $1 + (expires_at - issued_at) / 4
-        AND refresh_due_at >= $5 AND (refresh_due_at > $5 OR kind < $6 OR kind = $6 AND id > $7)
-        ORDER BY refresh_due_at, kind DESC, id LIMIT $4)
-    UNION ALL (SELECT kind, id, refresh_due_at AS at FROM @.installations
-        WHERE retry_at > $3 AND refresh_due_at > $1
-        AND (refresh_due_at > $5 OR refresh_due_at = $5 AND (kind < $6 OR kind = $6 AND id > $7))
-        ORDER BY refresh_due_at, kind DESC, id LIMIT $4)
-    ORDER BY at, kind DESC, id LIMIT $4";
-
-/// An interval ago, or never; by a clock that has been set back since; and what failed then, sooner.
-pub(super) const CHECK_DUE: &str = "
-    (SELECT kind, id, coalesce(checked_at, -9223372036854775808) AS at FROM @.installations
-        WHERE coalesce(checked_at, -9223372036854775808) <= $1
-        AND coalesce(checked_at, -9223372036854775808) >= $6
-        AND (coalesce(checked_at, -9223372036854775808) > $6 OR kind < $7 OR kind = $7 AND id > $8)
-        ORDER BY coalesce(checked_at, -9223372036854775808), kind DESC, id LIMIT $5)
-    UNION ALL (SELECT kind, id, checked_at AS at FROM @.installations WHERE check_health = 'down'
-        AND checked_at > $1 AND checked_at <= $2
-        AND checked_at >= $6 AND (checked_at > $6 OR kind < $7 OR kind = $7 AND id > $8)
-        ORDER BY checked_at, kind DESC, id LIMIT $5)
-    UNION ALL (SELECT kind, id, checked_at AS at FROM @.installations WHERE check_health = 'down'
-        AND checked_at > $3 AND checked_at <= $4
-        AND checked_at >= $6 AND (checked_at > $6 OR kind < $7 OR kind = $7 AND id > $8)
-        ORDER BY checked_at, kind DESC, id LIMIT $5)
-    UNION ALL (SELECT kind, id, coalesce(checked_at, -9223372036854775808) AS at FROM @.installations
-        WHERE coalesce(checked_at, -9223372036854775808) > $4
-        AND coalesce(checked_at, -9223372036854775808) >= $6
-        AND (coalesce(checked_at, -9223372036854775808) > $6 OR kind < $7 OR kind = $7 AND id > $8)
-        ORDER BY coalesce(checked_at, -9223372036854775808), kind DESC, id LIMIT $5)
-    ORDER BY at, kind DESC, id LIMIT $5";
-
 pub(super) async fn refresh_due(
     pool: &Pool,
     now: Timestamp,
@@ -78,19 +106,19 @@ pub(super) async fn refresh_due(
     const HOUR: i64 = 3_600_000;
     let now = now.as_millis();
     let (ahead, resting) = (now.saturating_add(18 * HOUR), now.saturating_add(2 * HOUR));
-    let from = From::behind(after.map(|due| (due.at.as_millis(), &due.id)));
-    let values: Values<'_> = &[
-        (&now, Type::INT8),
-        (&ahead, Type::INT8),
-        (&resting, Type::INT8),
-        (&limited(limit), Type::INT8),
-        (&from.at, Type::INT8),
-        (&from.kind, Type::TEXT),
-        (&from.id, Type::TEXT),
-    ];
-    pool.query(&pool.sql(REFRESH_DUE), values).await?.iter().map(due).collect()
+    let by_now = part("refresh_due_at", "refresh_due_at <= $6");
+    let by_another_clock = together([
+        part(
+            "refresh_due_at",
+            "refresh_due_at > $7 AND retry_at IS NULL AND issued_at > $6 + (expires_at - issued_at) / 4",
+        ),
+        part("refresh_due_at", "retry_at > $8 AND refresh_due_at > $6"),
+    ]);
+    all_due(pool, after, limit, (by_now, &[now]), (by_another_clock, &[now, ahead, resting])).await
 }
 
+/// An interval ago, or never; and what failed then, sooner; and what was checked by a clock that has been
+/// set back since.
 pub(super) async fn check_due(
     pool: &Pool,
     interval: Duration,
@@ -101,18 +129,19 @@ pub(super) async fn check_due(
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
     let (now, whole) = (now.as_millis(), millis(interval));
     let after_a_failure = millis(interval.min(tokens::AFTER_A_FAILED_CHECK));
-    let from = From::behind(after.map(|due| (due.at.as_millis(), &due.id)));
-    let values: Values<'_> = &[
-        (&now.saturating_sub(whole), Type::INT8),
-        (&now.saturating_sub(after_a_failure), Type::INT8),
-        (&now.saturating_add(after_a_failure), Type::INT8),
-        (&now.saturating_add(whole), Type::INT8),
-        (&limited(limit), Type::INT8),
-        (&from.at, Type::INT8),
-        (&from.kind, Type::TEXT),
-        (&from.id, Type::TEXT),
+    let instants = [
+        now.saturating_sub(whole),
+        now.saturating_sub(after_a_failure),
+        now.saturating_add(after_a_failure),
+        now.saturating_add(whole),
     ];
-    pool.query(&pool.sql(CHECK_DUE), values).await?.iter().map(due).collect()
+    let an_interval_ago = part(CHECKED, &format!("{CHECKED} <= $6"));
+    let later = together([
+        part("checked_at", "check_health = 'down' AND checked_at > $6 AND checked_at <= $7"),
+        part("checked_at", "check_health = 'down' AND checked_at > $8 AND checked_at <= $9"),
+        part(CHECKED, &format!("{CHECKED} > $9")),
+    ]);
+    all_due(pool, after, limit, (an_interval_ago, &instants[..1]), (later, &instants)).await
 }
 
 fn due(row: &Row) -> Result<Due, Failure> {
@@ -125,27 +154,32 @@ pub(super) async fn companies(pool: &Pool) -> Result<Vec<CompanyId>, Failure> {
     Ok(rows.iter().filter_map(|row| row.try_get::<_, &str>(0).ok()?.parse().ok()).collect())
 }
 
+/// All of them by the smallest index, and those that are out of the ordinary by indexes of their own.
 pub(super) async fn counts(pool: &Pool) -> Result<Counts, Failure> {
-    let sql = "SELECT kind, state, count(*) AS all, count(unlisted_at) AS unlisted
-        FROM @.installations GROUP BY kind, state";
+    let sql = "SELECT 'all' AS what, count(*) AS many FROM @.installations
+        UNION ALL SELECT 'companies', count(*) FROM @.installations WHERE kind = 'company'
+        UNION ALL SELECT 'unlisted', count(*) FROM @.installations WHERE unlisted_at IS NOT NULL
+        UNION ALL SELECT state, count(*) FROM @.installations WHERE state <> 'connected' GROUP BY state";
     let mut counts = Counts::default();
+    let mut all = 0;
     for row in pool.query(&pool.sql(sql), &[]).await? {
-        let (kind, state): (&str, &str) = (row.try_get("kind")?, row.try_get("state")?);
-        let (all, unlisted): (i64, i64) = (row.try_get("all")?, row.try_get("unlisted")?);
-        let (all, unlisted) = (all.unsigned_abs(), unlisted.unsigned_abs());
-        match kind {
-            "company" => counts.companies += all,
-            _ => counts.locations += all,
+        let (what, many): (&str, i64) = (row.try_get("what")?, row.try_get("many")?);
+        let many = many.unsigned_abs();
+        match (what, Stand::from_word(what)) {
+            ("all", _) => all = many,
+            ("companies", _) => counts.companies = many,
+            ("unlisted", _) => counts.unlisted = many,
+            (_, Some(Stand::Uncertain)) => counts.uncertain = many,
+            (_, Some(Stand::Suspended)) => counts.suspended = many,
+            (_, Some(Stand::Broken)) => counts.broken = many,
+            (_, Some(Stand::Connected)) => {}
+            // A later program's: not connected, and nothing we have a word for.
+            (_, None) => counts.connected = counts.connected.wrapping_sub(many),
         }
-        match Stand::from_word(state) {
-            Some(Stand::Connected) => counts.connected += all,
-            Some(Stand::Uncertain) => counts.uncertain += all,
-            Some(Stand::Suspended) => counts.suspended += all,
-            Some(Stand::Broken) => counts.broken += all,
-            None => {}
-        }
-        counts.unlisted += unlisted;
     }
+    counts.locations = all - counts.companies;
+    let others = counts.uncertain + counts.suspended + counts.broken;
+    counts.connected = counts.connected.wrapping_add(all - others);
     Ok(counts)
 }
 
@@ -189,11 +223,15 @@ impl Question {
         if let Some(company) = &listing.company {
             let id = || text(company.as_str());
             match kind {
-                "location" => question.also("i.company = ?", [id()]),
+                // The index knows companies by their hashes.
+                "location" => {
+                    question.also("hashtext(i.company) = hashtext(?) AND i.company = ?", [id(), id()]);
+                }
                 "company" => question.also("i.id = ?", [id()]),
                 _ => question.also(
-                    "(i.kind = 'location' AND i.company = ? OR i.kind = 'company' AND i.id = ?)",
-                    [id(), id()],
+                    "(hashtext(i.company) = hashtext(?) AND i.company = ? AND i.kind = 'location'
+                        OR i.kind = 'company' AND i.id = ?)",
+                    [id(), id(), id()],
                 ),
             }
         }
@@ -206,16 +244,27 @@ impl Question {
             None => {}
         }
         if let Some(part) = &listing.text {
-            question.also("strpos(i.sought, ?) > 0", [text(&part.to_lowercase())]);
+            let part = part.to_lowercase();
+            match part.chars().all(|it| it.is_ascii_alphanumeric() || it == '-' || it == '_') {
+                true => question.also(
+                    "(strpos(i.sought, ?) > 0 OR strpos(lower(i.id COLLATE \"C\"), ?) > 0)",
+                    [text(&part), text(&part)],
+                ),
+                // No id has that in it.
+                false => question.also("strpos(i.sought, ?) > 0", [text(&part)]),
+            }
         }
         let key = match listing.order {
             Order::Id => None,
-            Order::ExpiresAt => Some("i.expires_at"),
-            Order::CheckedAt => Some("coalesce(i.checked_at, -9223372036854775808)"),
+            Order::ExpiresAt => Some("expires_at"),
+            Order::CheckedAt => Some(CHECKED),
         };
         match (&listing.after, key) {
             (Some(after), None) if after.id.kind() == kind => {
                 question.also("i.id > ?", [text(after.id.as_str())]);
+                if listing.company.is_some() {
+                    question.also(&format!("{PLACE} >= ?"), [text(&place_of(&after.id))]);
+                }
             }
             (Some(after), None) if after.id.kind() < kind => return None,
             (Some(after), Some(key)) => {
@@ -225,13 +274,20 @@ impl Question {
                 };
                 let (kind, id) = (after.id.kind(), after.id.as_str());
                 question.also(
-                    &format!("{key} >= ? AND ({key} > ? OR i.kind < ? OR i.kind = ? AND i.id > ?)"),
-                    [instant(at), instant(at), text(kind), text(kind), text(id)],
+                    &format!(
+                        "({key}, {PLACE}) >= (?, ?) AND ({key} > ? OR i.kind < ? OR i.kind = ? AND i.id > ?)"
+                    ),
+                    [instant(at), text(&place_of(&after.id)), instant(at), text(kind), text(kind), text(id)],
                 );
             }
             _ => {}
         }
-        let order = key.map_or_else(|| "i.id".to_owned(), |key| format!("{key}, i.kind DESC, i.id"));
+        let order = match key {
+            Some(key) => format!("{key}, {PLACE}, i.kind DESC, i.id"),
+            // In a company's index they lie by their places.
+            None if listing.company.is_some() => format!("{PLACE}, i.id"),
+            None => "i.id".to_owned(),
+        };
         question.values.push(instant(limited(limit)));
         let _ = write!(question.sql, " ORDER BY {order} LIMIT ${}", question.values.len());
         Some(question)

@@ -232,9 +232,9 @@ pub(super) fn due_without_intent(seen: &Installation, connection: &Connection) -
     overview.refresh_due_at().map(Timestamp::as_millis)
 }
 
-/// What a text is looked for in.
-pub(super) fn sought(id: &InstallationId, name: Option<&str>) -> String {
-    format!("{}\n{}", id.as_str(), name.unwrap_or_default()).to_lowercase()
+/// What a text is looked for in, beside the id.
+pub(super) fn sought(name: Option<&str>) -> String {
+    name.unwrap_or_default().to_lowercase()
 }
 
 pub(super) fn whose(row: &Row) -> Result<InstallationId, Failure> {

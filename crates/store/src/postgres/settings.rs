@@ -32,6 +32,8 @@ pub(super) async fn open(pool: &Pool, sealer: Arc<Sealer>) -> Result<Vault, Fail
     pool.migrate(super::PART, &super::MIGRATIONS, &begin).await?;
     // Someone else may have been faster to make it, under another key.
     let store_id = check_key(pool, &sealer).await?;
+    // Of a new database, an earlier program's, or one whose filling was broken off.
+    super::indexes::make(pool).await?;
     Ok(Vault { sealer, store_id, place })
 }
 
