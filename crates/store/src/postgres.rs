@@ -85,13 +85,14 @@ impl PostgresStore {
         let vault = settings::open(&pool, sealer.clone())
             .await
             .map_err(|failure| failure.at("open", pool.place()))?;
+        let store_id = vault.store_id.clone();
         let folder = disk::behind_links(spool).map_err(failed("find", spool))?;
         disk::refuse_open_folder(&folder)?;
         Ok(Self {
             hearing: Hearing::of(pool.clone()),
             pool,
             vault,
-            spool: Arc::new(Spool::within(&folder, sealer)),
+            spool: Arc::new(Spool::within(&folder, &store_id, sealer)),
             folder,
             taken_off: TakenOff::default(),
             left_to_seal: AtomicI64::new(-1),

@@ -137,6 +137,11 @@ impl Sealer {
         self.all().any(|key| hex(&key.id) == id)
     }
 
+    /// The ids of all keys given.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.all().map(|key| hex(&key.id)).collect()
+    }
+
     /// Seals for `place`; none without a key.
     pub(crate) fn seal(&self, place: &Place, plain: &[u8]) -> Option<Vec<u8>> {
         let key = self.current.as_ref()?;

@@ -30,6 +30,8 @@ const ROOM: usize = 64 * 1024;
 /// The slots of one store.
 pub(crate) struct Spool {
     folder: PathBuf,
+    /// What the names of its slots begin with, where other stores may have slots in the same folder.
+    prefix: String,
     sealer: Arc<Sealer>,
     slots: Mutex<HashMap<FlightId, Arc<Mutex<Slot>>>>,
 }
@@ -42,12 +44,14 @@ struct Slot {
 impl Spool {
     /// The spool of the store at `path`; nothing is made before it is needed.
     pub(crate) fn beside(path: &Path, sealer: Arc<Sealer>) -> Self {
-        Self { folder: disk::beside(path, ".spool"), sealer, slots: Mutex::default() }
+        let folder = disk::beside(path, ".spool");
+        Self { folder, prefix: String::new(), sealer, slots: Mutex::default() }
     }
 
-    /// The spool in a folder of its own.
-    pub(crate) fn within(folder: &Path, sealer: Arc<Sealer>) -> Self {
-        Self { folder: folder.to_owned(), sealer, slots: Mutex::default() }
+    /// The spool of the store with this id, in a folder that it may share with others.
+    pub(crate) fn within(folder: &Path, store_id: &str, sealer: Arc<Sealer>) -> Self {
+        let (folder, prefix) = (folder.to_owned(), format!("{store_id}."));
+        Self { folder, prefix, sealer, slots: Mutex::default() }
     }
 
     /// Whether any slot may be there.
@@ -58,7 +62,7 @@ impl Spool {
     fn slot_path(&self, flight: &FlightId) -> Result<PathBuf, StoreError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         match (1..=64).contains(&flight.0.len()) && flight.0.chars().all(plain) {
-            true => Ok(self.folder.join(format!("{}.slot", flight.0))),
+            true => Ok(self.folder.join(format!("{}{}.slot", self.prefix, flight.0))),
             false => Err(failed("name a slot in", &self.folder)(io::ErrorKind::InvalidFilename.into())),
         }
     }
@@ -139,19 +143,8 @@ impl Spool {
     /// What landed in slots that nobody holds. Empty slots of dead flights are cleared away, and
     /// what can't be read is kept and named.
     pub(crate) fn landings(&self) -> Result<Vec<(FlightId, Landing)>, StoreError> {
-        let names = match fs::read_dir(&self.folder) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed("list", &self.folder)(error)),
-        };
         let mut landings = Vec::new();
-        for name in names {
-            let path = name.map_err(failed("list", &self.folder))?.path();
-            let is_slot = path.extension().is_some_and(|extension| extension == "slot");
-            let Some(flight) = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_slot) else {
-                continue;
-            };
-            let flight = FlightId(flight.to_owned());
+        for (path, flight) in self.slot_files()? {
             self.collect(&path, &flight, &mut landings).map_err(failed("read", &path))?;
         }
         landings.sort_by_key(|(_, landing)| landing.received_at);
@@ -160,17 +153,8 @@ impl Spool {
 
     /// How many slots hold an answer under another than the current key.
     pub(crate) fn under_other_keys(&self) -> Result<usize, StoreError> {
-        let names = match fs::read_dir(&self.folder) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(failed("list", &self.folder)(error)),
-        };
         let mut count = 0;
-        for name in names {
-            let path = name.map_err(failed("list", &self.folder))?.path();
-            if path.extension().is_none_or(|extension| extension != "slot") {
-                continue;
-            }
+        for (path, _) in self.slot_files()? {
             match fs::read(&path) {
                 Ok(bytes) => count += usize::from(is_under_another_key(&self.sealer, &bytes)),
                 // Its flight has ended meanwhile.
@@ -179,6 +163,27 @@ impl Spool {
             }
         }
         Ok(count)
+    }
+
+    /// The slots of this store that are there.
+    fn slot_files(&self) -> Result<Vec<(PathBuf, FlightId)>, StoreError> {
+        let names = match fs::read_dir(&self.folder) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed("list", &self.folder)(error)),
+        };
+        let mut found = Vec::new();
+        for name in names {
+            let path = name.map_err(failed("list", &self.folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let flight = name.and_then(|name| name.strip_prefix(&self.prefix)?.strip_suffix(".slot"));
+            if let Some(flight) = flight.map(|flight| FlightId(flight.to_owned()))
+                && self.check_name(&flight).is_ok()
+            {
+                found.push((path, flight));
+            }
+        }
+        Ok(found)
     }
 
     fn collect(&self, path: &Path, flight: &FlightId, into: &mut Vec<(FlightId, Landing)>) -> io::Result<()> {
@@ -314,6 +319,20 @@ mod tests {
 
     fn flight() -> FlightId {
         FlightId("f1".into())
+    }
+
+    #[test]
+    fn stores_that_share_a_folder_leave_each_other_s_answers_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = sealed();
+        let spool = |store: &str| Spool::within(&folder.path().join("spool"), store, sealer(&keys));
+        spool("one").land(&flight(), &answer("eyJ")).expect("landed");
+        let other = spool("other");
+        other.reserve(&FlightId("f2".into())).expect("room");
+        assert!(other.landings().expect("read").is_empty());
+        other.free(&flight()).expect("nothing to be freed");
+        other.free(&FlightId("f2".into())).expect("freed");
+        assert_eq!(spool("one").landings().expect("read").len(), 1);
     }
 
     #[test]

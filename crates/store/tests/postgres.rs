@@ -117,12 +117,30 @@ async fn everything_is_sealed_anew_in_batches_while_the_store_serves() {
     let (url, old) = filled(folder.path()).await;
     let new = new_key();
     let both = Keys { current: Some(new.clone()), old: old.current.iter().cloned().collect() };
-    let (before, after) = (
-        connect(&url, &old, folder.path()).await.unwrap(),
-        connect(&url, &both, folder.path()).await.unwrap(),
-    );
+    let before = connect(&url, &old, folder.path()).await.unwrap();
     before.remove(&other_location(), START).await.unwrap();
     before.park(&other_location(), &tokens(&other_location(), "p", START), START).await.unwrap();
+    let seen = before.load(&location()).await.unwrap().unwrap();
+    let flying = claim(&seen, "f1", START);
+    assert!(matches!(before.claim(&flying).await.unwrap(), Claim::Ours { .. }));
+    let after = connect(&url, &both, folder.path()).await.unwrap();
+    // The process that still has only the old key saves and begins nothing more.
+    let fresh = InstallationId::from_parts("location", "EEEEEEEEEEEEEEEEEEEE").unwrap();
+    let set = tokens(&fresh, "1", START);
+    let company = before.load(&company()).await.unwrap().unwrap();
+    let refused = [
+        before.commit(&commit(&*before, &seen, "f1", tokens(&location(), "3", START), START)).await.map(drop),
+        before.claim(&claim(&company, "f2", START)).await.map(drop),
+        before.connect(&fresh, &set, START).await.map(drop),
+        before.park(&fresh, &set, START).await,
+        before.put(std::slice::from_ref(&company)).await.map(drop),
+    ];
+    for refused in refused {
+        assert!(
+            matches!(&refused, Err(StoreError::WrongKey { key_id, .. }) if *key_id == new.id()),
+            "{refused:?}"
+        );
+    }
     // Five of them: two sets of one, one of another, a removed and a parked one.
     let mut left = Vec::new();
     while left.last() != Some(&0) {
@@ -140,6 +158,39 @@ async fn everything_is_sealed_anew_in_batches_while_the_store_serves() {
 }
 
 #[tokio::test]
+async fn who_began_before_the_store_stood_by_and_comes_after_it_is_refused() {
+    if is_left_out() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (url, keys) = filled(folder.path()).await;
+    let store = connect(&url, &keys, folder.path()).await.unwrap();
+    let standing_by = std::thread::spawn({
+        let url = url.clone();
+        move || {
+            execute(
+                &url,
+                "BEGIN; LOCK TABLE @.installations IN SHARE ROW EXCLUSIVE MODE; SELECT pg_sleep(1);
+                 INSERT INTO @.meta VALUES ('standby', 'moved'); COMMIT",
+            );
+        }
+    });
+    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'ShareRowExclusiveLock'
+        AND relation = '@.installations'::regclass";
+    while server().sql(&locked.replace('@', schema_of(&url))) == "0" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let fresh = InstallationId::from_parts("location", "EEEEEEEEEEEEEEEEEEEE").unwrap();
+    let set = tokens(&fresh, "1", START);
+    let (connected, parked) =
+        tokio::join!(store.connect(&fresh, &set, START), store.park(&fresh, &set, START));
+    for refused in [connected.map(drop), parked] {
+        assert!(matches!(refused, Err(StoreError::Standby { .. })), "{refused:?}");
+    }
+    standing_by.join().unwrap();
+}
+
+#[tokio::test]
 async fn one_that_does_not_open_holds_up_no_other_from_being_sealed_anew() {
     if is_left_out() {
         return;
@@ -152,8 +203,16 @@ async fn one_that_does_not_open_holds_up_no_other_from_being_sealed_anew() {
     assert_eq!(store.reseal(100).await.unwrap(), 1);
     let refused = store.reseal(100).await;
     assert!(matches!(refused, Err(StoreError::SealBroken { .. })), "{refused:?}");
-    // The old key is needed for as long.
-    assert!(connect(&url, &old, folder.path()).await.is_ok());
+    // The old key is needed for as long, beside the new one.
+    let only_new = Keys { current: both.current.clone(), old: Vec::new() };
+    let old_id = old.current.as_ref().unwrap().id();
+    for (keys, missing) in [(&only_new, old_id), (&old, both.current.as_ref().unwrap().id())] {
+        let refused = connect(&url, keys, folder.path()).await.err();
+        assert!(
+            matches!(&refused, Some(StoreError::WrongKey { key_id, .. }) if *key_id == missing),
+            "{refused:?}"
+        );
+    }
 }
 
 #[tokio::test]

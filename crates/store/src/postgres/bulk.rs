@@ -62,6 +62,7 @@ struct SetRow {
 
 impl PostgresStore {
     pub(super) async fn put_all(&self, installations: &[Installation]) -> Result<usize, Failure> {
+        settings::newest_key(&self.pool, &self.vault.sealer).await?;
         let mut put = 0;
         // Two at a time: while one is sealed or sent, the database works on the other.
         for some in installations.chunks(2 * TOGETHER) {
@@ -217,6 +218,7 @@ impl PostgresStore {
     }
 
     pub(super) async fn put_all_removed(&self, removed: &[Removed]) -> Result<(), Failure> {
+        settings::newest_key(&self.pool, &self.vault.sealer).await?;
         for some in removed.chunks(TOGETHER) {
             let transaction = self.pool.long_transaction().await?;
             for it in some {
@@ -251,6 +253,10 @@ impl PostgresStore {
     /// Seals up to `limit` records anew that rest under another key; each replica may do some at once.
     pub(super) async fn sealed_anew(&self, limit: usize) -> Result<usize, Failure> {
         let Some(current) = self.vault.sealer.current_id() else { return Ok(0) };
+        if limit > 0 {
+            // Whoever seals anew says that its key is the newest.
+            settings::set_newest_key(&self.pool, &self.vault.sealer).await?;
+        }
         let mut done = 0;
         let mut unopened = None;
         for table in TABLES {
@@ -280,7 +286,7 @@ impl PostgresStore {
         // Answers that wait beside are opened by those that replay them, and then are gone.
         let waiting = self.beside(Spool::under_other_keys).await?;
         if waiting == 0 {
-            self.name_the_key(&current).await?;
+            self.put_the_canary_under_the_key().await?;
         }
         Ok(waiting)
     }
@@ -371,19 +377,16 @@ impl PostgresStore {
     }
 
     /// Puts the canary under the current key, so that from now on no other opens the store.
-    async fn name_the_key(&self, current: &str) -> Result<(), Failure> {
+    async fn put_the_canary_under_the_key(&self) -> Result<(), Failure> {
         let sql = self.pool.sql("SELECT value FROM @.meta WHERE name = 'canary'");
         let canary = self.pool.query_one(&sql, &[]).await?;
         if self.vault.sealer.is_current(canary.try_get(0)?) {
             return Ok(());
         }
-        let transaction = self.pool.transaction().await?;
         let canary = settings::canary(&self.vault.sealer, &self.vault.store_id);
-        let sql = self.pool.sql("UPDATE @.meta SET value = $2 WHERE name = $1");
-        for (name, value) in [("canary", canary.as_slice()), ("key_id", current.as_bytes())] {
-            transaction.ask(&sql, &[(&name, Type::TEXT), (&value, Type::BYTEA)]).await?;
-        }
-        transaction.commit().await
+        let sql = self.pool.sql("UPDATE @.meta SET value = $1 WHERE name = 'canary'");
+        self.pool.query(&sql, &[(&canary, Type::BYTEA)]).await?;
+        Ok(())
     }
 }
 

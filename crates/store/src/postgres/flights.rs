@@ -67,6 +67,7 @@ impl PostgresStore {
                 AND (lease_flight IS NULL OR lease_flight = $5 OR lease_until <= now
                     OR lease_until > now + 2 * $7)
                 AND NOT EXISTS (SELECT FROM @.meta WHERE name = 'standby')
+                AND (SELECT convert_from(value, 'UTF8') FROM @.meta WHERE name = 'key_id') = ANY($9)
             RETURNING intent_at, now"
         );
         let (epoch, generation) = (number(claim.seen.epoch), number(claim.seen.generation));
@@ -85,6 +86,8 @@ impl PostgresStore {
                     (&lease, Type::INT8),
                     // Due at once from now on, for whoever finds that this flight has not ended.
                     (&i64::MIN, Type::INT8),
+                    // What would be saved under an older key might be lost with that.
+                    (&self.vault.sealer.ids(), Type::TEXT_ARRAY),
                 ],
             )
             .await?;
@@ -94,6 +97,7 @@ impl PostgresStore {
             let since = if began == at { claim.now } else { ago(claim.now, began, at) };
             return Ok(Claim::Ours { since });
         }
+        settings::newest_key(&self.pool, &self.vault.sealer).await?;
         if let Some(why) = settings::standby(&self.pool).await? {
             return Err(StoreError::Standby { place: self.pool.place().to_owned(), why }.into());
         }
@@ -170,7 +174,10 @@ impl PostgresStore {
             let committed = match change::commit(found.clone(), commit, &self.vault.sealer) {
                 Outcome::Changed(installation) => match self.replace(commit, &found, *installation).await? {
                     Some(saved) => return Ok(saved),
-                    None => continue,
+                    None => {
+                        settings::newest_key(&self.pool, &self.vault.sealer).await?;
+                        continue;
+                    }
                 },
                 Outcome::AlreadySo(installation) => Committed::Saved(installation),
                 Outcome::Moved(installation) => Committed::Superseded(installation),
@@ -190,7 +197,7 @@ impl PostgresStore {
     ) -> Result<Option<Committed>, Failure> {
         let id = &next.id;
         let sealed = self.vault.seal(id, next.version, "tokens", &next.tokens)?;
-        let sql = "SELECT * FROM @.replace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+        let sql = "SELECT * FROM @.replace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let number_of = |version: tokens::Version| (number(version.epoch), number(version.generation));
         let ((epoch, generation), (old_epoch, old_generation)) =
             (number_of(next.version), number_of(seen.version));
@@ -217,6 +224,7 @@ impl PostgresStore {
                     (&due, Type::INT8),
                     (&sealed.key_id, Type::TEXT),
                     (&sealed.bytes, Type::BYTEA),
+                    (&self.vault.sealer.ids(), Type::TEXT_ARRAY),
                 ],
             )
             .await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokens::store::{ListedNote, Parked, Removed};
-use tokens::{CompanyId, Installation, InstallationId, LastCheck, StoreError, Timestamp, TokenSet, Version};
+use tokens::{CompanyId, Installation, InstallationId, LastCheck, Timestamp, TokenSet, Version};
 use tokio_postgres::types::Type;
 
 use super::pool::{Failure, Transaction, Values};
@@ -34,15 +34,8 @@ macro_rules! again {
 }
 
 impl PostgresStore {
-    async fn refuse_on_standby(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let sql = self.pool.sql("SELECT value FROM @.meta WHERE name = 'standby'");
-        match transaction.opt(&sql, &[]).await? {
-            Some(row) => {
-                let why = String::from_utf8_lossy(row.try_get(0)?).into_owned();
-                Err(StoreError::Standby { place: self.pool.place().to_owned(), why }.into())
-            }
-            None => Ok(()),
-        }
+    async fn admit(&self, transaction: &Transaction) -> Result<(), Failure> {
+        settings::admit(transaction, &self.pool, &self.vault.sealer).await
     }
 
     /// The installation, which nobody else changes until the transaction ends.
@@ -72,7 +65,7 @@ impl PostgresStore {
     ) -> Result<Installation, Failure> {
         again!(async {
             let transaction = self.pool.transaction().await?;
-            self.refuse_on_standby(&transaction).await?;
+            self.admit(&transaction).await?;
             let installation = self.connect_in(&transaction, id, tokens, now).await?;
             self.end(transaction).await?;
             Ok(installation)
@@ -189,7 +182,7 @@ impl PostgresStore {
     ) -> Result<Option<Installation>, Failure> {
         again!(async {
             let transaction = self.pool.transaction().await?;
-            self.refuse_on_standby(&transaction).await?;
+            self.admit(&transaction).await?;
             if let Some(found) = self.held(&transaction, id).await? {
                 return Ok(Some(found));
             }
@@ -348,7 +341,7 @@ impl PostgresStore {
     ) -> Result<Option<Installation>, Failure> {
         again!(async {
             let transaction = self.pool.transaction().await?;
-            self.refuse_on_standby(&transaction).await?;
+            self.admit(&transaction).await?;
             let sql = "SELECT kind, id, epoch, generation, tokens, removed_at FROM @.removed
                 WHERE kind = $1 AND id = $2 AND removed_at >= $3 FOR UPDATE";
             let oldest = (now - KEEP_REMOVED).as_millis();
@@ -424,9 +417,8 @@ impl PostgresStore {
         tokens: &TokenSet,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        if let Some(why) = settings::standby(&self.pool).await? {
-            return Err(StoreError::Standby { place: self.pool.place().to_owned(), why }.into());
-        }
+        let transaction = self.pool.transaction().await?;
+        self.admit(&transaction).await?;
         let sealed = self.vault.seal(id, NO_VERSION, "parked", tokens)?;
         let company = tokens.company.as_ref().map(CompanyId::as_str);
         let sql = "INSERT INTO @.parked (kind, id, company, scopes, at, key_id, tokens)
@@ -442,8 +434,8 @@ impl PostgresStore {
             (&sealed.key_id, Type::TEXT),
             (&sealed.bytes, Type::BYTEA),
         ];
-        self.pool.query(&self.pool.sql(sql), values).await?;
-        Ok(())
+        transaction.ask(&self.pool.sql(sql), values).await?;
+        transaction.commit().await
     }
 
     /// What is parked, and its tokens as they are sealed.
@@ -470,7 +462,7 @@ impl PostgresStore {
     ) -> Result<Option<Installation>, Failure> {
         again!(async {
             let transaction = self.pool.transaction().await?;
-            self.refuse_on_standby(&transaction).await?;
+            self.admit(&transaction).await?;
             let sql = "DELETE FROM @.parked WHERE kind = $1 AND id = $2 RETURNING tokens";
             let whose: Values<'_> = &[(&id.kind(), Type::TEXT), (&id.as_str(), Type::TEXT)];
             let Some(row) = transaction.opt(&self.pool.sql(sql), whose).await? else { return Ok(None) };

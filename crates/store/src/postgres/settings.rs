@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokens::StoreError;
 use tokio_postgres::types::Type;
 
-use super::pool::{Failure, Pool};
+use super::pool::{Failure, Pool, Transaction};
 use super::rows::Vault;
 use crate::data_file::random_name;
 use crate::seal::{Place, Sealer, Unopened};
@@ -32,6 +32,7 @@ pub(super) async fn open(pool: &Pool, sealer: Arc<Sealer>) -> Result<Vault, Fail
     pool.migrate(super::PART, &super::MIGRATIONS, &begin).await?;
     // Someone else may have been faster to make it, under another key.
     let store_id = check_key(pool, &sealer).await?;
+    note_key(pool, &sealer).await?;
     // Of a new database, an earlier program's, or one whose filling was broken off.
     super::indexes::make(pool).await?;
     Ok(Vault { sealer, store_id, place })
@@ -58,6 +59,70 @@ async fn check_key(pool: &Pool, sealer: &Sealer) -> Result<String, Failure> {
     }
 }
 
+/// Writes down a key that was never seen before as the newest. One that was may be the newest of a
+/// process that was not told of a newer one yet.
+async fn note_key(pool: &Pool, sealer: &Sealer) -> Result<(), Failure> {
+    let newest = newest_key(pool, sealer).await?;
+    let current = sealer.current_id().unwrap_or_default();
+    let before = meta(pool, "keys_before").await?.unwrap_or_default();
+    match newest == current || String::from_utf8_lossy(&before).split(' ').any(|key| key == current) {
+        true => Ok(()),
+        false => set_newest_key(pool, sealer).await,
+    }
+}
+
+/// The newest key that this store has seen; an error that names it where it is not among those given:
+/// what was written now would be lost once the older ones are gone.
+pub(super) async fn newest_key(pool: &Pool, sealer: &Sealer) -> Result<String, Failure> {
+    let newest = String::from_utf8_lossy(&meta(pool, "key_id").await?.unwrap_or_default()).into_owned();
+    known(newest, pool, sealer)
+}
+
+fn known(newest: String, pool: &Pool, sealer: &Sealer) -> Result<String, Failure> {
+    match sealer.knows(&newest) {
+        true => Ok(newest),
+        false => Err(StoreError::WrongKey { place: pool.place().to_owned(), key_id: newest }.into()),
+    }
+}
+
+/// Makes the current key the newest.
+pub(super) async fn set_newest_key(pool: &Pool, sealer: &Sealer) -> Result<(), Failure> {
+    let current = sealer.current_id().unwrap_or_default();
+    if newest_key(pool, sealer).await? == current {
+        return Ok(());
+    }
+    let transaction = pool.transaction().await?;
+    let newest = "SELECT convert_from(value, 'UTF8') FROM @.meta WHERE name = 'key_id' FOR UPDATE";
+    let newest = known(transaction.one(&pool.sql(newest), &[]).await?.try_get(0)?, pool, sealer)?;
+    if newest == current {
+        return Ok(());
+    }
+    let sql = pool.sql(
+        "INSERT INTO @.meta VALUES ('keys_before', $1)
+         ON CONFLICT (name) DO UPDATE SET value = meta.value || ' '::bytea || excluded.value",
+    );
+    transaction.ask(&sql, &[(&newest.as_bytes(), Type::BYTEA)]).await?;
+    let sql = pool.sql("UPDATE @.meta SET value = $1 WHERE name = 'key_id'");
+    transaction.ask(&sql, &[(&current.as_bytes(), Type::BYTEA)]).await?;
+    transaction.commit().await
+}
+
+/// Lets in whoever begins to write what is sealed: not while another store keeps these grants, nor
+/// under a key that a newer one has followed.
+pub(super) async fn admit(transaction: &Transaction, pool: &Pool, sealer: &Sealer) -> Result<(), Failure> {
+    // In a statement of its own: the next one sees what whoever held the table against us wrote.
+    transaction.batch_execute(&pool.sql("LOCK TABLE @.installations IN ROW EXCLUSIVE MODE")).await?;
+    let sql = "SELECT name, convert_from(value, 'UTF8') FROM @.meta WHERE name IN ('key_id', 'standby')";
+    for row in transaction.ask(&pool.sql(sql), &[]).await? {
+        let (name, value): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+        match name {
+            "key_id" => drop(known(value, pool, sealer)?),
+            _ => return Err(StoreError::Standby { place: pool.place().to_owned(), why: value }.into()),
+        }
+    }
+    Ok(())
+}
+
 async fn meta(pool: &Pool, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     let sql = pool.sql("SELECT value FROM @.meta WHERE name = $1");
     let row = pool.query_opt(&sql, &[(&name, Type::TEXT)]).await?;
@@ -69,7 +134,8 @@ pub(super) async fn standby(pool: &Pool) -> Result<Option<String>, Failure> {
     Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
 }
 
-/// Puts the store on standby, once no flight holds a lease: those that would begin one wait meanwhile.
+/// Puts the store on standby, once no flight holds a lease: those that would begin one, and those that
+/// were admitted to write, are waited for.
 pub(super) async fn set_standby(pool: &Pool, why: Option<&str>) -> Result<(), Failure> {
     let transaction = pool.transaction().await?;
     let Some(why) = why else {

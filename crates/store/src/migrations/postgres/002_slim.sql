@@ -35,12 +35,14 @@ BEGIN
         WHERE i.kind = its_kind AND i.id = its_id;
 END $$;
 
--- Puts the next generation in the place of the one that was seen, if that is still there: with its set,
--- without the one before the last, and without the lease.
+-- Puts the next generation in the place of the one that was seen, if that is still there, and if the
+-- newest key is among those known to whoever asks: with its set, without the one before the last, and
+-- without the lease.
 CREATE FUNCTION @.replace(
     its_kind text, its_id text, next_epoch bigint, next_generation bigint, old_epoch bigint,
     old_generation bigint, keep_until bigint, next_issued_at bigint, next_expires_at bigint,
-    next_scopes text, next_company text, next_due_at bigint, its_key_id text, its_sealed bytea)
+    next_scopes text, next_company text, next_due_at bigint, its_key_id text, its_sealed bytea,
+    known_keys text[])
 RETURNS SETOF @.installations
 LANGUAGE plpgsql ROWS 1 AS $$
 #variable_conflict use_column
@@ -56,6 +58,7 @@ BEGIN
         intent_since = NULL, intent_at = NULL, lease_flight = NULL, lease_until = NULL,
         changed = pg_current_xact_id()::text::bigint
     WHERE kind = its_kind AND id = its_id AND epoch = old_epoch AND generation = old_generation
+        AND (SELECT convert_from(value, 'UTF8') FROM @.meta WHERE name = 'key_id') = ANY(known_keys)
     RETURNING * INTO saved;
     IF NOT FOUND THEN
         RETURN;
