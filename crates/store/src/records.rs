@@ -22,6 +22,7 @@ use tokens::records::{
 use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
 
 use crate::disk::{self, failed};
+use crate::sqlite::database::{Failure, refuse_other_than};
 
 /// `ghlr`: tells our records from other databases.
 const APPLICATION: i64 = 0x6768_6c72;
@@ -53,7 +54,7 @@ impl SqliteRecords {
     /// Opens the records, or makes them.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         disk::prepare_database(path)?;
-        let mut connection = opened(path).map_err(database("open", path))?;
+        let mut connection = opened(path).map_err(|failure| failure.at("open", path))?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new()
             .name("records".to_owned())
@@ -118,10 +119,13 @@ fn database(doing: &'static str, path: &Path) -> impl Fn(rusqlite::Error) -> Sto
     move |error| StoreError::Database { doing, place: place.clone(), source: Arc::new(error) }
 }
 
-fn opened(path: &Path) -> Result<Connection, rusqlite::Error> {
+fn opened(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(WAIT_FOR_OTHERS)?;
+    let refuse_other =
+        |connection: &Connection| refuse_other_than(APPLICATION, MIGRATIONS.len(), connection, path);
+    refuse_other(&connection)?;
     let version = |connection: &Connection| -> Result<i64, rusqlite::Error> {
         connection.pragma_query_value(None, "user_version", |row| row.get(0))
     };
@@ -129,6 +133,7 @@ fn opened(path: &Path) -> Result<Connection, rusqlite::Error> {
     if version(&connection)? < latest {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Someone else may have been faster while we waited.
+        refuse_other(&transaction)?;
         let applied = usize::try_from(version(&transaction)?).unwrap_or_default();
         for migration in MIGRATIONS.iter().skip(applied) {
             transaction.execute_batch(migration)?;

@@ -5,7 +5,7 @@
 //! reads from then on finds it.
 
 mod agencies;
-mod database;
+pub(crate) mod database;
 mod installations;
 mod leaving;
 mod listing;

@@ -16,8 +16,8 @@ use tokens::records::{
 };
 use tokens::store::Mark;
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, Subject,
-    Timestamp, Trigger,
+    CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, StoreError,
+    Subject, Timestamp, Trigger,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -103,6 +103,24 @@ async fn what_highlevel_told_of_is_kept_until_it_was_acted_on() {
     handles[0].forget(at(2 * week + 3), at(0)).await.expect("forgotten");
     assert!(handles[0].queue_event(&event("e1", week + 4)).await.expect("room"), "it was forgotten");
     assert!(!handles[0].queue_event(&event("e2", 3 * week)).await.expect("room"), "it was not acted on yet");
+}
+
+/// Neither a later program's records nor another program's database is written to.
+#[test]
+fn records_that_are_not_ours_to_change_are_refused_before_anything_is_written() {
+    for (statement, is_too_new) in [("PRAGMA user_version = 99", true), ("PRAGMA application_id = 7", false)]
+    {
+        let place = Place::new();
+        drop(place.open());
+        let path = place.folder.path().join("tokens.db.records.db");
+        rusqlite::Connection::open(&path).expect("records").execute_batch(statement).expect("changed");
+        let before = std::fs::read(&path).expect("a file");
+        let url = StoreUrl::Sqlite(place.folder.path().join("tokens.db"));
+        let refused = store::open_with_records(&url, &sealed_by(&place.key), None).err();
+        assert_eq!(matches!(refused, Some(StoreError::TooNew { .. })), is_too_new, "{refused:?}");
+        assert!(refused.is_some(), "{statement}");
+        assert!(std::fs::read(&path).expect("a file") == before, "{statement}: not a byte of it is changed");
+    }
 }
 
 /// One story, told over every kind of records.

@@ -73,7 +73,7 @@ impl Shared {
 
 /// Why SQLite or what it holds did not do: turned into a `StoreError` where the path is known.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Sqlite(rusqlite::Error),
     Store(StoreError),
 }
@@ -91,7 +91,7 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    pub(super) fn at(self, doing: &'static str, path: &Path) -> StoreError {
+    pub(crate) fn at(self, doing: &'static str, path: &Path) -> StoreError {
         let place = path.display().to_string();
         match self {
             Self::Store(error) => error,
@@ -188,13 +188,23 @@ pub(super) fn number(connection: &Connection, pragma: &str) -> Result<i64, rusql
 }
 
 pub(super) fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), Failure> {
+    refuse_other_than(APPLICATION, MIGRATIONS.len(), connection, path)
+}
+
+/// An error where this is another program's database, or of a later version than the latest we know.
+pub(crate) fn refuse_other_than(
+    application: i64,
+    latest: usize,
+    connection: &Connection,
+    path: &Path,
+) -> Result<(), Failure> {
     let place = path.display().to_string();
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (number(connection, "application_id")?, number(connection, "user_version")?) {
-        (APPLICATION, version) if version > MIGRATIONS.len() as i64 => {
-            Err(StoreError::TooNew { place }.into())
-        }
-        (APPLICATION, _) => Ok(()),
+        (its, version) if its == application => match version > latest as i64 {
+            true => Err(StoreError::TooNew { place }.into()),
+            false => Ok(()),
+        },
         (0, 0) if tables == 0 => Ok(()),
         _ => Err(StoreError::Unreadable { place, why: "it is another program's database".into() }.into()),
     }

@@ -1,7 +1,11 @@
 //! How a database of an earlier version becomes one of this.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use rusqlite::{Connection, TransactionBehavior};
-use tokens::{CompanyId, InstallationId, Version};
+use tokens::store::LEASE;
+use tokens::{CompanyId, InstallationId, StoreError, Version};
 
 use super::database::{self, APPLICATION, Failure, Rows};
 use super::installations::number;
@@ -26,15 +30,39 @@ pub(super) const INDEXES: &str = include_str!("../migrations/indexes.sql");
 /// The version from which on sealed sets have a table of their own.
 const SETS_APART: i64 = 3;
 
-/// Brings a database to the present version, all the way or not at all.
-pub(super) fn migrate(
+/// How long an earlier program's flights are waited for: longer than one can take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Brings a database to the present version, all the way or not at all. Tables are rebuilt, so that an
+/// earlier program that still runs reads and writes nothing more in them; what it has in the air is
+/// waited for.
+pub(super) fn migrate(connection: &mut Connection, sealer: &Sealer, path: &Path) -> Result<(), Failure> {
+    let began = Instant::now();
+    while migrate_to(MIGRATIONS.len(), connection, sealer, path)? == Migrated::NotWhileSomeoneFlies {
+        if began.elapsed() > PATIENCE {
+            return Err(StoreError::InTheAir { place: path.display().to_string() }.into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Migrated {
+    Done,
+    NotWhileSomeoneFlies,
+}
+
+fn migrate_to(
+    latest: usize,
     connection: &mut Connection,
     sealer: &Sealer,
-    path: &std::path::Path,
-) -> Result<(), Failure> {
-    let latest = MIGRATIONS.len() as i64;
+    path: &Path,
+) -> Result<Migrated, Failure> {
+    let migrations = &MIGRATIONS[..latest];
+    let latest = latest as i64;
     if database::number(connection, "user_version")? == latest {
-        return Ok(());
+        return Ok(Migrated::Done);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Someone else may have been faster while we waited.
@@ -46,13 +74,17 @@ pub(super) fn migrate(
         _ => database::open_canary(&transaction, sealer, path)?.0,
     };
     let rows = Rows { transaction: &transaction, sealer, store_id: &store_id, path };
-    for (version, migration) in (1..).zip(&MIGRATIONS).filter(|(version, _)| *version > applied) {
+    if applied > 0 && rows.is_any_leased()? {
+        return Ok(Migrated::NotWhileSomeoneFlies);
+    }
+    for (version, migration) in (1..).zip(migrations).filter(|(version, _)| *version > applied) {
         transaction.execute_batch(migration)?;
         if version == SETS_APART {
             carry_sets_over(&rows)?;
         }
     }
-    if applied < SETS_APART {
+    // By the present columns.
+    if applied < SETS_APART && migrations.len() == MIGRATIONS.len() {
         rows.reckon_refresh_due()?;
     }
     if applied == 0 {
@@ -60,7 +92,19 @@ pub(super) fn migrate(
     }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", latest)?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(Migrated::Done)
+}
+
+impl Rows<'_> {
+    /// Whether any lease is in force, by the clock of this machine, in a database of whatever version.
+    fn is_any_leased(&self) -> Result<bool, Failure> {
+        let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+        let sql = "WITH clock AS (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now)
+            SELECT EXISTS (SELECT * FROM installations, clock
+                WHERE lease_until > now AND lease_until <= now + 2 * ?1)";
+        Ok(self.transaction.query_row(sql, [lease], |row| row.get(0))?)
+    }
 }
 
 /// Fills in what the third migration's own text could not, because it is sealed or reckoned.
@@ -128,7 +172,6 @@ fn carry_previous_over(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokens::store::Listing;
     use tokens::{
@@ -138,6 +181,7 @@ mod tests {
     use super::*;
     use crate::key::{Key, Keys};
     use crate::sqlite::SqliteStore;
+    use crate::sqlite::parked::NO_VERSION;
 
     const AT: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -170,14 +214,74 @@ mod tests {
         rows.transaction.execute(&sql, [id.as_str()]).expect("a row");
     }
 
-    #[tokio::test]
-    async fn a_database_of_an_earlier_version_goes_on_and_nothing_in_it_is_lost() {
-        for version in [1, 2] {
-            goes_on(version).await;
+    /// What left and what waits, as the second version wrote them.
+    fn put_aside(rows: &Rows<'_>, left: &InstallationId, waits: &InstallationId) {
+        let seal = |id: &InstallationId, version, field| {
+            let plain = row::to_bytes(&TokensAtRest::from(&set(id.as_str())));
+            rows.sealer.seal(&Place::field(rows.store_id, id, version, field), &plain).expect("sealed")
+        };
+        let version = Version { epoch: 2, generation: 5 };
+        let sql = "INSERT INTO removed VALUES (?1, ?2, 2, 5, ?3, ?4, 1)";
+        let row = (left.kind(), left.as_str(), seal(left, version, "tokens"), AT.as_millis());
+        rows.transaction.execute(sql, row).expect("a row");
+        let sql = "INSERT INTO parked VALUES (?1, ?2, NULL, 'contacts.readonly', ?4, ?3)";
+        let row = (waits.kind(), waits.as_str(), seal(waits, NO_VERSION, "parked"), AT.as_millis());
+        rows.transaction.execute(sql, row).expect("a row");
+    }
+
+    /// Takes a database as far as a program went that knew so many migrations. When refreshes are due was
+    /// reckoned by that program; here, by one that has gone all the way with a copy.
+    fn as_a_program_left_it(latest: usize, path: &Path, sealer: &Arc<Sealer>) {
+        let copy = path.with_extension("copy");
+        std::fs::copy(path, &copy).expect("copied");
+        let dues: Vec<(String, Option<i64>)> = {
+            drop(SqliteStore::open(&copy, sealer.clone()).expect("opened"));
+            let whole = Connection::open(&copy).expect("a database");
+            let mut dues = whole.prepare("SELECT id, refresh_due_at FROM installations").expect("a query");
+            let found = dues.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+            found.map(|row| row.expect("a row")).collect()
+        };
+        let mut connection = Connection::open(path).expect("a database");
+        let done = migrate_to(latest, &mut connection, sealer, path).expect("moved on");
+        assert_eq!(done, Migrated::Done);
+        for (id, due) in dues {
+            let sql = "UPDATE installations SET refresh_due_at = ?2 WHERE id = ?1";
+            connection.execute(sql, (id, due)).expect("a row");
         }
     }
 
-    async fn goes_on(version: usize) {
+    #[tokio::test]
+    async fn a_database_of_any_earlier_version_goes_on_and_nothing_in_it_is_lost() {
+        for latest in 1..MIGRATIONS.len() {
+            goes_on(latest).await;
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_program_has_in_the_air_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ghl.db");
+        let keys = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
+        let sealer = Arc::new(Sealer::new(&keys));
+        let mut connection = Connection::open(&path).expect("a database");
+        migrate_to(MIGRATIONS.len() - 1, &mut connection, &sealer, &path).expect("made");
+        connection
+            .execute_batch(
+                "INSERT INTO installations (kind, id, epoch, generation, state, issued_at, expires_at, scopes,
+                    lease_flight, lease_until, changed)
+                 VALUES ('location', 'L1', 1, 1, 'connected', 0, 0, '', 'f1',
+                    CAST((unixepoch('subsec') + 0.8) * 1000 AS INTEGER), 1)",
+            )
+            .expect("a row");
+        drop(connection);
+        let began = Instant::now();
+        drop(SqliteStore::open(&path, sealer).expect("opened"));
+        assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+
+    async fn goes_on(latest: usize) {
+        // Rows as the first version wrote them, or the second, which had more kinds of them.
+        let version = latest.min(2);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ghl.db");
         let keys = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
@@ -199,7 +303,13 @@ mod tests {
             put(&rows, &id("open"), None, "intent_since = 4, lease_flight = 'f1', lease_until = 5");
             put(&rows, &id("altered"), None, "tokens = x'01'");
             connection.pragma_update(None, "application_id", APPLICATION).expect("set");
+            if version == 2 {
+                put_aside(&rows, &id("left"), &id("waits"));
+            }
             connection.pragma_update(None, "user_version", version as i64).expect("set");
+        }
+        if latest > version {
+            as_a_program_left_it(latest, &path, &sealer);
         }
         let other = Keys { current: Key::parse(&Key::generate()).ok(), old: Vec::new() };
         let before = std::fs::read(&path).expect("a file");
@@ -213,6 +323,13 @@ mod tests {
         assert!(tokens == set("before") && keep_until == AT);
         assert!(store.load(&id("altered")).await.is_err());
 
+        if version == 2 {
+            let left = store.removed(None, 9).await.expect("read");
+            assert_eq!(left.len(), 1, "from {latest}");
+            assert!(left[0].id == id("left") && left[0].tokens == Some(set("left")) && left[0].at == AT);
+            let waits = store.parked_grants().await.expect("read");
+            assert!(waits.len() == 1 && waits[0].0.id == id("waits") && waits[0].1 == set("waits"));
+        }
         let all = store.overview(&Listing::first(10)).await.expect("read");
         let ids: Vec<_> = all.iter().map(|overview| overview.id.as_str()).collect();
         assert_eq!(ids, ["altered", "one", "open", "suspended"]);
