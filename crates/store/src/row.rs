@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 use tokens::store::{Fingerprint, Landing};
 use tokens::{
-    AccessToken, AnswerBody, Broken, Connection, Health, InstallationId, LastCheck, Previous, RefreshBy,
-    RefreshToken, ReplyMembers, Timestamp, TokenSet, Version,
+    AccessToken, AnswerBody, Broken, CompanyId, Connection, Health, Installation, InstallationId, Intent,
+    LastCheck, Overview, Previous, RefreshBy, RefreshToken, ReplyMembers, StoreError, Timestamp, TokenSet,
+    Version,
 };
 
 /// What is odd about a value at rest, without any of it that could be secret.
@@ -192,6 +193,85 @@ impl ConnectionAtRest {
             other => Err(Odd::new(format!("it has the unknown state `{}`", brief(other)))),
         }
     }
+}
+
+/// What the row of an installation says in whatever database it lies, the sealed sets apart.
+#[derive(Clone)]
+pub(crate) struct InstallationAtRest {
+    pub(crate) id: InstallationId,
+    pub(crate) version: Version,
+    pub(crate) connection: ConnectionAtRest,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) scopes: String,
+    pub(crate) company: Option<CompanyId>,
+    pub(crate) intent: Option<Intent>,
+    pub(crate) last_check: Option<LastCheck>,
+    pub(crate) connected_at: Timestamp,
+    pub(crate) name: Option<String>,
+    pub(crate) unlisted_at: Option<Timestamp>,
+}
+
+impl InstallationAtRest {
+    pub(crate) fn overview(self) -> Result<Overview, Odd> {
+        Ok(Overview {
+            id: self.id,
+            version: self.version,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+            scopes: self.scopes,
+            company: self.company,
+            connection: self.connection.into_connection()?,
+            intent: self.intent,
+            last_check: self.last_check,
+            connected_at: self.connected_at,
+            name: self.name,
+            unlisted_at: self.unlisted_at,
+        })
+    }
+
+    /// The whole installation around its tokens.
+    pub(crate) fn around(self, tokens: TokenSet, previous: Option<Previous>) -> Result<Installation, Odd> {
+        Ok(Installation {
+            id: self.id,
+            version: self.version,
+            tokens,
+            previous,
+            connection: self.connection.into_connection()?,
+            intent: self.intent,
+            last_check: self.last_check,
+            connected_at: self.connected_at,
+            name: self.name,
+            unlisted_at: self.unlisted_at,
+        })
+    }
+}
+
+/// The set before the present one. What can't be opened is no better than what is not there; the tokens
+/// at hand are not to blame.
+pub(crate) fn set_before(
+    id: &InstallationId,
+    opened: Result<TokenSet, StoreError>,
+    keep_until: Timestamp,
+) -> Option<Previous> {
+    match opened {
+        Ok(tokens) => Some(Previous { tokens, keep_until }),
+        Err(error) => {
+            tracing::warn!(%id, %error, "the set of tokens before the present one is lost");
+            None
+        }
+    }
+}
+
+/// What the last check found, where a row says so.
+pub(crate) fn last_check(
+    at: Option<i64>,
+    health: Option<&str>,
+    code: Option<String>,
+    said: Option<String>,
+) -> Option<LastCheck> {
+    let (at, health) = (Timestamp::from_millis(at?), Health::from_word(health?)?);
+    Some(LastCheck { at, health, code, said })
 }
 
 /// What a check found, at rest.

@@ -15,7 +15,7 @@ use super::rows::{self, COLUMNS, Stored, WITH_SETS, due_without_intent, number};
 use super::{PostgresStore, settings};
 use crate::change::{self, Outcome};
 use crate::data_file::held;
-use crate::row::{self, ConnectionAtRest};
+use crate::row::{self, ConnectionAtRest, InstallationAtRest};
 
 /// The database's clock in milliseconds, at the moment at which it is asked.
 const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
@@ -118,7 +118,7 @@ impl PostgresStore {
             return Ok(Err(Claim::Gone));
         };
         let stored = Stored::read(&row)?;
-        if stored.version == claim.seen {
+        if stored.at_rest.version == claim.seen {
             let now: i64 = row.try_get("now")?;
             // A lease that ends later than any can is from a clock that has been set back since.
             let in_force = |until: i64| now < until && until <= now + 2 * lease();
@@ -245,7 +245,8 @@ impl PostgresStore {
         let Some(row) = row else { return Ok(None) };
         self.hearing.tell();
         // What others noted meanwhile.
-        let Stored { last_check, name, unlisted_at, connected_at, .. } = Stored::read(&row)?;
+        let InstallationAtRest { last_check, name, unlisted_at, connected_at, .. } =
+            Stored::read(&row)?.at_rest;
         Ok(Some(Committed::Saved(Box::new(Installation {
             last_check,
             name,

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use tokens::{
-    CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
-    StoreError, Timestamp, TokenSet, Version,
+    Connection, Installation, InstallationId, Intent, Overview, StoreError, Timestamp, TokenSet, Version,
 };
 use tokio_postgres::Row;
 
 use super::pool::Failure;
-use crate::row::{self, ConnectionAtRest, Odd, TokensAtRest};
+use crate::row::{self, ConnectionAtRest, InstallationAtRest, Odd, TokensAtRest};
 use crate::seal::{Place, Sealer};
 
 /// The columns of an installation that a reader wants.
@@ -30,30 +29,17 @@ pub(super) const WITH_SETS: &str = "LEFT JOIN @.sets s
 pub(super) const NO_VERSION: Version = Version { epoch: 0, generation: 0 };
 
 /// A row as it lies there.
-#[derive(Clone)]
 pub(super) struct Stored {
-    pub(super) id: InstallationId,
-    pub(super) version: Version,
-    pub(super) previous: Option<Before>,
-    pub(super) connection: ConnectionAtRest,
-    pub(super) issued_at: Timestamp,
-    pub(super) expires_at: Timestamp,
-    pub(super) scopes: String,
-    pub(super) company: Option<CompanyId>,
-    pub(super) intent: Option<Intent>,
+    pub(super) at_rest: InstallationAtRest,
+    previous: Option<Before>,
     pub(super) intent_at: Option<i64>,
     pub(super) lease: Option<(String, i64)>,
-    pub(super) last_check: Option<LastCheck>,
-    pub(super) connected_at: Timestamp,
-    pub(super) name: Option<String>,
-    pub(super) unlisted_at: Option<Timestamp>,
 }
 
 /// Which set was there before, and until when it is kept.
-#[derive(Clone, Copy)]
-pub(super) struct Before {
-    pub(super) version: Version,
-    pub(super) until: Timestamp,
+struct Before {
+    version: Version,
+    until: Timestamp,
 }
 
 /// What is sealed, with the key that it is sealed under.
@@ -124,36 +110,21 @@ impl Vault {
 
     /// The installation that a row with its sets is.
     pub(super) fn installation(&self, row: &Row) -> Result<Installation, Failure> {
-        let stored = Stored::read(row)?;
-        let tokens = self.open(&stored.id, stored.version, "tokens", row.try_get("sealed")?)?;
-        let previous = match stored.previous {
-            Some(before) => {
-                let sealed = row.try_get("sealed_before")?;
-                let tokens = self.open(&stored.id, before.version, "tokens", sealed)?;
-                Some(Previous { tokens, keep_until: before.until })
-            }
-            None => None,
-        };
-        let connection = stored.connection.into_connection().map_err(|odd| self.odd(&stored.id, odd))?;
-        let Stored { id, version, intent, last_check, connected_at, name, unlisted_at, .. } = stored;
-        Ok(Installation {
-            id,
-            version,
-            tokens,
-            previous,
-            connection,
-            intent,
-            last_check,
-            connected_at,
-            name,
-            unlisted_at,
-        })
+        let Stored { at_rest, previous, .. } = Stored::read(row)?;
+        let id = at_rest.id.clone();
+        let tokens = self.open(&id, at_rest.version, "tokens", row.try_get("sealed")?)?;
+        let sealed_before = row.try_get("sealed_before")?;
+        let previous = previous.and_then(|before| {
+            let opened = self.open(&id, before.version, "tokens", sealed_before);
+            row::set_before(&id, opened, before.until)
+        });
+        Ok(at_rest.around(tokens, previous).map_err(|odd| self.odd(&id, odd))?)
     }
 
     pub(super) fn overview(&self, row: &Row) -> Result<Overview, Failure> {
-        let stored = Stored::read(row)?;
-        let id = stored.id.clone();
-        Ok(stored.overview().map_err(|odd| self.odd(&id, odd))?)
+        let at_rest = Stored::read(row)?.at_rest;
+        let id = at_rest.id.clone();
+        Ok(at_rest.overview().map_err(|odd| self.odd(&id, odd))?)
     }
 }
 
@@ -163,16 +134,12 @@ impl Stored {
         let lease: (Option<String>, Option<i64>) =
             (row.try_get("lease_flight")?, row.try_get("lease_until")?);
         let health: Option<String> = row.try_get("check_health")?;
-        let checked_at: Option<i64> = row.try_get("checked_at")?;
-        let last_check = match (checked_at, health.as_deref().and_then(Health::from_word)) {
-            (Some(at), Some(health)) => Some(LastCheck {
-                at: Timestamp::from_millis(at),
-                health,
-                code: row.try_get("check_code")?,
-                said: row.try_get("check_said")?,
-            }),
-            _ => None,
-        };
+        let last_check = row::last_check(
+            row.try_get("checked_at")?,
+            health.as_deref(),
+            row.try_get("check_code")?,
+            row.try_get("check_said")?,
+        );
         let before: (Option<i64>, Option<i64>) =
             (row.try_get("previous_epoch")?, row.try_get("previous_generation")?);
         let until: Option<i64> = row.try_get("previous_until")?;
@@ -184,44 +151,29 @@ impl Stored {
         let intent_since: Option<i64> = row.try_get("intent_since")?;
         let attempts: Option<i64> = row.try_get("attempts")?;
         Ok(Self {
-            id: whose(row)?,
-            version: version(row.try_get("epoch")?, row.try_get("generation")?),
-            previous,
-            connection: ConnectionAtRest {
-                state: row.try_get("state")?,
-                since: row.try_get("since")?,
-                attempts: attempts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
-                retry_at: row.try_get("retry_at")?,
-                said: row.try_get("said")?,
+            at_rest: InstallationAtRest {
+                id: whose(row)?,
+                version: version(row.try_get("epoch")?, row.try_get("generation")?),
+                connection: ConnectionAtRest {
+                    state: row.try_get("state")?,
+                    since: row.try_get("since")?,
+                    attempts: attempts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+                    retry_at: row.try_get("retry_at")?,
+                    said: row.try_get("said")?,
+                },
+                issued_at: instant("issued_at")?,
+                expires_at: instant("expires_at")?,
+                scopes: row.try_get("scopes")?,
+                company: company.and_then(|id| id.parse().ok()),
+                intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
+                last_check,
+                connected_at: instant("connected_at")?,
+                name: row.try_get("name")?,
+                unlisted_at: row.try_get::<_, Option<i64>>("unlisted_at")?.map(Timestamp::from_millis),
             },
-            issued_at: instant("issued_at")?,
-            expires_at: instant("expires_at")?,
-            scopes: row.try_get("scopes")?,
-            company: company.and_then(|id| id.parse().ok()),
-            intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
+            previous,
             intent_at: row.try_get("intent_at")?,
             lease: lease.0.zip(lease.1),
-            last_check,
-            connected_at: instant("connected_at")?,
-            name: row.try_get("name")?,
-            unlisted_at: row.try_get::<_, Option<i64>>("unlisted_at")?.map(Timestamp::from_millis),
-        })
-    }
-
-    pub(super) fn overview(self) -> Result<Overview, Odd> {
-        Ok(Overview {
-            id: self.id,
-            version: self.version,
-            issued_at: self.issued_at,
-            expires_at: self.expires_at,
-            scopes: self.scopes,
-            company: self.company,
-            connection: self.connection.into_connection()?,
-            intent: self.intent,
-            last_check: self.last_check,
-            connected_at: self.connected_at,
-            name: self.name,
-            unlisted_at: self.unlisted_at,
         })
     }
 }

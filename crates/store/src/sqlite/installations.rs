@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 use rusqlite::{OptionalExtension as _, Row, Statement, ToSql, named_params};
 use tokens::store::{Claim, ClaimRequest, Commit, Committed, IntentThen, LEASE};
 use tokens::{
-    CompanyId, Connection, Health, Installation, InstallationId, Intent, LastCheck, Overview, Previous,
-    StoreError, Timestamp, TokenSet, Version,
+    Connection, Installation, InstallationId, Intent, LastCheck, Overview, StoreError, Timestamp, TokenSet,
+    Version,
 };
 
 use super::database::{Failure, Rows};
 use super::parked::whose;
 use crate::change::{self, Outcome};
-use crate::row::{self, ConnectionAtRest, Odd, TokensAtRest};
+use crate::row::{self, ConnectionAtRest, InstallationAtRest, Odd, TokensAtRest};
 use crate::seal::{self, Place};
 
 /// The columns that a reader wants.
@@ -81,21 +81,10 @@ const CONNECTED: &str = "connected";
 #[derive(Clone)]
 pub(super) struct Stored {
     number: RowNumber,
-    id: InstallationId,
-    version: Version,
+    at_rest: InstallationAtRest,
     place: SetPlace,
     previous: Option<Before>,
-    connection: ConnectionAtRest,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
-    scopes: String,
-    company: Option<CompanyId>,
-    intent: Option<Intent>,
     lease: Option<(String, i64)>,
-    last_check: Option<LastCheck>,
-    connected_at: Timestamp,
-    name: Option<String>,
-    unlisted_at: Option<Timestamp>,
 }
 
 /// Which set was there before, and until when it is kept.
@@ -111,16 +100,12 @@ impl Stored {
         let instant = |column: &str| Ok::<_, rusqlite::Error>(Timestamp::from_millis(row.get(column)?));
         let lease: (Option<String>, Option<i64>) = (row.get("lease_flight")?, row.get("lease_until")?);
         let health: Option<String> = row.get("check_health")?;
-        let last_check =
-            match (row.get::<_, Option<i64>>("checked_at")?, health.as_deref().and_then(Health::from_word)) {
-                (Some(at), Some(health)) => Some(LastCheck {
-                    at: Timestamp::from_millis(at),
-                    health,
-                    code: row.get("check_code")?,
-                    said: row.get("check_said")?,
-                }),
-                _ => None,
-            };
+        let last_check = row::last_check(
+            row.get("checked_at")?,
+            health.as_deref(),
+            row.get("check_code")?,
+            row.get("check_said")?,
+        );
         let before: (Option<i64>, Option<i64>) =
             (row.get("previous_epoch")?, row.get("previous_generation")?);
         let previous = match before {
@@ -137,30 +122,32 @@ impl Stored {
         let intent_since: Option<i64> = row.get("intent_since")?;
         Ok(Self {
             number: RowNumber(row.get("number")?),
-            id: whose(row)?,
-            version: Version {
-                epoch: counter(row.get("epoch")?),
-                generation: counter(row.get("generation")?),
+            at_rest: InstallationAtRest {
+                id: whose(row)?,
+                version: Version {
+                    epoch: counter(row.get("epoch")?),
+                    generation: counter(row.get("generation")?),
+                },
+                connection: ConnectionAtRest {
+                    state: row.get::<_, Option<String>>("state")?.unwrap_or_else(|| CONNECTED.to_owned()),
+                    since: row.get("since")?,
+                    attempts: row.get("attempts")?,
+                    retry_at: row.get("retry_at")?,
+                    said: row.get("said")?,
+                },
+                issued_at: instant("issued_at")?,
+                expires_at: instant("expires_at")?,
+                scopes: row.get("scopes")?,
+                company: company.and_then(|id| id.parse().ok()),
+                intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
+                last_check,
+                connected_at: instant("connected_at")?,
+                name: row.get("name")?,
+                unlisted_at: row.get::<_, Option<i64>>("unlisted_at")?.map(Timestamp::from_millis),
             },
             place: SetPlace(row.get("place")?),
             previous,
-            connection: ConnectionAtRest {
-                state: row.get::<_, Option<String>>("state")?.unwrap_or_else(|| CONNECTED.to_owned()),
-                since: row.get("since")?,
-                attempts: row.get("attempts")?,
-                retry_at: row.get("retry_at")?,
-                said: row.get("said")?,
-            },
-            issued_at: instant("issued_at")?,
-            expires_at: instant("expires_at")?,
-            scopes: row.get("scopes")?,
-            company: company.and_then(|id| id.parse().ok()),
-            intent: intent_since.map(|since| Intent { since: Timestamp::from_millis(since) }),
             lease: lease.0.zip(lease.1),
-            last_check,
-            connected_at: instant("connected_at")?,
-            name: row.get("name")?,
-            unlisted_at: row.get::<_, Option<i64>>("unlisted_at")?.map(Timestamp::from_millis),
         })
     }
 
@@ -170,23 +157,6 @@ impl Stored {
         let (flight, until) = self.lease.as_ref()?;
         let until = Timestamp::from_millis(*until);
         (now < until && until <= now + LEASE + LEASE).then_some(flight)
-    }
-
-    fn overview(self) -> Result<Overview, Odd> {
-        Ok(Overview {
-            id: self.id,
-            version: self.version,
-            issued_at: self.issued_at,
-            expires_at: self.expires_at,
-            scopes: self.scopes,
-            company: self.company,
-            connection: self.connection.into_connection()?,
-            intent: self.intent,
-            last_check: self.last_check,
-            connected_at: self.connected_at,
-            name: self.name,
-            unlisted_at: self.unlisted_at,
-        })
     }
 }
 
@@ -229,38 +199,29 @@ impl Rows<'_> {
 
     /// The whole installation, opened.
     fn open(&self, stored: Stored) -> Result<Installation, Failure> {
-        let tokens = self.set(&stored.id, stored.version, stored.place)?;
+        let tokens = self.present_set(&stored)?;
         self.around(tokens, stored)
     }
 
+    fn present_set(&self, stored: &Stored) -> Result<TokenSet, Failure> {
+        self.set(&stored.at_rest.id, stored.at_rest.version, stored.place)
+    }
+
     /// The whole installation around its tokens.
-    fn around(&self, tokens: TokenSet, stored: Stored) -> Result<Installation, Failure> {
-        let previous = match stored.previous {
-            // What can't be opened is no better than what is not there; the tokens at hand are not to blame.
-            Some(before) => match self.set(&stored.id, before.version, before.place) {
-                Ok(tokens) => Some(Previous { tokens, keep_until: before.until }),
-                Err(Failure::Store(error)) => {
-                    tracing::warn!(id = %stored.id, %error, "the set of tokens before the present one is lost");
-                    None
-                }
-                Err(error) => return Err(error),
+    fn around(
+        &self,
+        tokens: TokenSet,
+        Stored { at_rest, previous, .. }: Stored,
+    ) -> Result<Installation, Failure> {
+        let id = at_rest.id.clone();
+        let previous = match previous {
+            Some(Before { version, until, place }) => match self.set(&id, version, place) {
+                Err(Failure::Store(error)) => row::set_before(&id, Err(error), until),
+                opened => row::set_before(&id, Ok(opened?), until),
             },
             None => None,
         };
-        let connection = stored.connection.into_connection().map_err(|odd| self.odd(&stored.id, odd))?;
-        let Stored { id, version, intent, last_check, connected_at, name, unlisted_at, .. } = stored;
-        Ok(Installation {
-            id,
-            version,
-            tokens,
-            previous,
-            connection,
-            intent,
-            last_check,
-            connected_at,
-            name,
-            unlisted_at,
-        })
+        Ok(at_rest.around(tokens, previous).map_err(|odd| self.odd(&id, odd))?)
     }
 
     pub(super) fn load(&self, id: &InstallationId) -> Result<Option<Installation>, Failure> {
@@ -276,8 +237,8 @@ impl Rows<'_> {
     }
 
     pub(super) fn overview_of(&self, stored: Stored) -> Result<Overview, StoreError> {
-        let id = stored.id.clone();
-        stored.overview().map_err(|odd| self.odd(&id, odd))
+        let id = stored.at_rest.id.clone();
+        stored.at_rest.overview().map_err(|odd| self.odd(&id, odd))
     }
 
     /// Rows in the order of their ids: locations come before companies.
@@ -299,11 +260,12 @@ impl Rows<'_> {
     /// The row that a claim may have, or why it may not.
     fn claimable(&self, claim: &ClaimRequest) -> Result<Result<Stored, Claim>, Failure> {
         let Some(stored) = self.find(&claim.id)? else { return Ok(Err(Claim::Gone)) };
-        if stored.version != claim.seen {
+        if stored.at_rest.version != claim.seen {
             return Ok(Err(Claim::Moved(Box::new(self.open(stored)?))));
         }
         if stored.leased_to(claim.now).is_some_and(|flight| flight != claim.flight.0) {
-            return Ok(Err(Claim::Taken { since: stored.intent.map_or(claim.now, |intent| intent.since) }));
+            let since = stored.at_rest.intent.map_or(claim.now, |intent| intent.since);
+            return Ok(Err(Claim::Taken { since }));
         }
         Ok(Ok(stored))
     }
@@ -312,7 +274,7 @@ impl Rows<'_> {
     pub(super) fn refusal(&self, claim: &ClaimRequest) -> Result<Option<Claim>, Failure> {
         match self.claimable(claim)? {
             // Nothing is sent for a set that would not open: better to learn it now.
-            Ok(stored) => self.set(&stored.id, stored.version, stored.place).map(|_| None),
+            Ok(stored) => self.present_set(&stored).map(|_| None),
             Err(refusal) => Ok(Some(refusal)),
         }
     }
@@ -320,8 +282,8 @@ impl Rows<'_> {
     /// Prepares a commit that is likely to change something; `commit` looks again, and compares.
     pub(super) fn prepare(&self, commit: &Commit) -> Result<Option<Prepared>, Failure> {
         let Some(stored) = self.find(&commit.id)? else { return Ok(None) };
-        let replaced = stored.version;
-        let tokens = self.set(&stored.id, replaced, stored.place)?;
+        let replaced = stored.at_rest.version;
+        let tokens = self.present_set(&stored)?;
         if replaced != commit.version || change::is_same(&tokens, &commit.tokens) {
             return Ok(None);
         }
@@ -473,7 +435,7 @@ impl Rows<'_> {
         let (previous, superfluous) = match &installation.previous {
             Some(previous) if !kept => {
                 let until = previous.keep_until;
-                let before = Before { version: over.version, until, place: over.place };
+                let before = Before { version: over.at_rest.version, until, place: over.place };
                 (Some(before), over.previous.map(|before| before.place))
             }
             _ => (over.previous, Some(over.place)),
@@ -558,7 +520,7 @@ impl Rows<'_> {
             Ok(stored) => stored,
             Err(refusal) => return Ok(refusal),
         };
-        let since = stored.intent.map_or(claim.now, |intent| intent.since);
+        let since = stored.at_rest.intent.map_or(claim.now, |intent| intent.since);
         // Due at once from now on, for whoever finds that this flight has not ended.
         let due = Overview { intent: Some(Intent { since }), ..self.overview_of(stored)? }.refresh_due_at();
         let mut statement = self.transaction.prepare_cached(
@@ -591,11 +553,11 @@ impl Rows<'_> {
         let Some(stored) = self.find(&commit.id)? else { return Ok(Committed::Gone) };
         // A version's set never changes, so what was prepared from it still holds.
         if let Some(Prepared { mut installation, sealed, .. }) =
-            prepared.filter(|prepared| prepared.replaced == stored.version)
+            prepared.filter(|prepared| prepared.replaced == stored.at_rest.version)
         {
-            installation.last_check = stored.last_check.clone();
-            installation.name = stored.name.clone();
-            installation.unlisted_at = stored.unlisted_at;
+            installation.last_check = stored.at_rest.last_check.clone();
+            installation.name = stored.at_rest.name.clone();
+            installation.unlisted_at = stored.at_rest.unlisted_at;
             self.save(&installation, Some(stored), false, &sealed)?;
             return Ok(Committed::Saved(installation));
         }
@@ -627,13 +589,13 @@ impl Rows<'_> {
         let Some(mut stored) = self.find(&claim.id)? else { return Ok(()) };
         // Even one whose time is up: what it left open is for whoever takes over from it.
         let taken_over = stored.lease.as_ref().is_some_and(|(flight, _)| *flight != claim.flight.0);
-        if stored.version != claim.seen || taken_over {
+        if stored.at_rest.version != claim.seen || taken_over {
             return Ok(());
         }
         let connection = ConnectionAtRest::from(connection);
-        stored.connection = connection.clone();
+        stored.at_rest.connection = connection.clone();
         if intent == IntentThen::Ended {
-            stored.intent = None;
+            stored.at_rest.intent = None;
         }
         let settled = self.overview_of(stored)?;
         let mut statement = self.transaction.prepare_cached(
@@ -702,7 +664,7 @@ impl Rows<'_> {
     pub(super) fn reckon_refresh_due(&self) -> Result<(), Failure> {
         for stored in self.stored(None, usize::MAX)? {
             let whose = stored.number.0;
-            let due = stored.overview().ok().and_then(|overview| overview.refresh_due_at());
+            let due = stored.at_rest.overview().ok().and_then(|overview| overview.refresh_due_at());
             let sql = "UPDATE installations SET refresh_due_at = ?2 WHERE number = ?1";
             self.transaction.prepare_cached(sql)?.execute((whose, due.map(Timestamp::as_millis)))?;
         }
