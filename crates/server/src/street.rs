@@ -95,6 +95,11 @@ impl Street {
         std::iter::once(&self.first).chain(&self.others)
     }
 
+    /// The names of those that are closed.
+    pub(crate) fn closed_names(&self) -> impl Iterator<Item = &str> {
+        self.closed.iter().map(|house| house.name.as_str())
+    }
+
     fn house(&self, number: usize) -> &Arc<Front> {
         number.checked_sub(1).and_then(|number| self.others.get(number)).unwrap_or(&self.first)
     }

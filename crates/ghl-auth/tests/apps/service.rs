@@ -334,6 +334,9 @@ fn an_app_whose_store_cant_be_opened_keeps_no_other_from_being_served_and_comes_
     assert_eq!(bare(&served.public, "GET", "/apps/crm/oauth/callback?code=1").status, 503);
     assert_eq!(ask(&served.public, &request("POST", "/apps/crm/webhooks/highlevel", &[], "{}")).status, 503);
     assert_eq!(bare(&served.public, "GET", "/apps/crm/v1/installations").status, 404);
+    let metrics = bare(&served.private, "GET", "/metrics").body;
+    let of_both = "ghl_auth_store_up{app=\"default\"} 1\nghl_auth_store_up{app=\"crm\"} 0\n";
+    assert!(metrics.contains(of_both) && metrics.matches("# EOF").count() == 1, "{metrics}");
     // Who looks at all apps sees the one that is well, and what is wrong with the other.
     let status = town.home.run(["status"]);
     assert!(status.code != 0 && status.out.contains(town.home.location()), "{}", status.out);
