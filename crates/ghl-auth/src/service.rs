@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use server::{AppCard, Certificate, ConsentPage, Front, House, Room, Street};
-use tokens::{Keeper, Timing};
-use tokio::sync::{oneshot, watch};
+use server::{AppCard, Certificate, Closed, ConsentPage, Front, House, Room, Street};
+use tokens::{Keeper, Records, Store, Timing};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
 use upkeep::Upkeep;
 
@@ -17,7 +19,7 @@ use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::harden;
 use crate::output;
-use crate::owner;
+use crate::owner::{self, WorksAs};
 use crate::text::Text;
 use crate::wiring::{Context, SystemClock, random_name};
 
@@ -26,6 +28,10 @@ const MOST_THREADS: usize = 8;
 
 /// What the store and the connections of one app more take of the files that may be open.
 const FILES_OF_AN_APP: usize = 64;
+
+/// From one try to open a closed app's store to the next: twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the service needs, beside the doors: complete and checked before anything is opened.
 pub(crate) struct Settings {
@@ -144,16 +150,40 @@ pub(crate) struct Service {
     keeping_up: Vec<JoinHandle<()>>,
     /// Each completes when its thread has ended.
     threads: Vec<oneshot::Receiver<()>>,
+    closed: Vec<Closed>,
+    /// Tries to open the stores of those that are closed.
+    trying: JoinHandle<()>,
+    may_open: Arc<Notify>,
+}
+
+/// Which of several apps may be left closed when their stores can't be opened.
+#[derive(Clone, Copy)]
+pub(crate) enum MayStayClosed<'a> {
+    /// Any, as long as one is open: the others are served meanwhile.
+    Any,
+    /// These alone: the others are served by a service that runs, and goes on.
+    These(&'a [String]),
+}
+
+impl MayStayClosed<'_> {
+    fn has(self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(names) => names.iter().any(|it| it == name),
+        }
+    }
 }
 
 impl Service {
     /// Opens each app's store and begins to answer and to make rounds. The first app answers what is
-    /// no app's in particular.
+    /// no app's in particular. One of several whose store can't be opened does not keep the others from
+    /// being served.
     pub(crate) async fn start(
         context: &Context,
         apps: Vec<(&Context, Settings)>,
         sockets: &Sockets,
         hosts: Vec<String>,
+        may_stay_closed: MayStayClosed<'_>,
     ) -> Result<Self, Explained> {
         let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         let more = apps.len().saturating_sub(1);
@@ -162,9 +192,23 @@ impl Service {
             room: Room::within(harden::open_files().saturating_sub(more * FILES_OF_AN_APP), count),
             apps: apps.iter().map(|(context, settings)| settings.card(context)).collect(),
         };
-        let mut houses = Vec::new();
-        for (app, settings) in apps {
-            houses.push(Opened::open(app, settings, &shared).await?);
+        let (mut houses, mut closed, mut shut, mut wrong) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for (number, (app, settings)) in apps.into_iter().enumerate() {
+            let name = app.source.app().to_string();
+            match app.open_store_and_records(&settings.store, Some(&settings.meant)).await {
+                Ok(rest) => houses.push(Opened::open(app, settings, rest, &shared).await?),
+                Err(error) if more > 0 && may_stay_closed.has(&name) => {
+                    output::error(&app.text, &error);
+                    tracing::error!(app = %name, code = error.code, why = %error.detail, "{CLOSED}");
+                    closed.push(Closed { name, callback: settings.callback(), is_first: number == 0 });
+                    shut.push(Shut { context: app.again(), store: settings.store, meant: settings.meant });
+                    wrong.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = wrong.filter(|_| houses.is_empty()) {
+            return Err(error);
         }
         // Only now: what root can read is of no use to whom the program has become.
         let certificate =
@@ -175,7 +219,7 @@ impl Service {
         let certificate = certificate.map(Arc::new);
         let (stop, stopped) = watch::channel(false);
         let (stop_keeping_up, no_more) = watch::channel(false);
-        let street = Street::of(houses.iter().map(|house| house.front.clone()).collect());
+        let street = Street::of(houses.iter().map(|house| house.front.clone()).collect(), closed.clone());
         let keepers: Vec<Keeper> = houses.iter().map(|house| house.keeper.clone()).collect();
         let (mut rounds, mut keeping_up) = (Vec::new(), Vec::new());
         for Opened { front, upkeep, span, .. } in houses {
@@ -192,11 +236,24 @@ impl Service {
                 Explained::new(&context.text, "threads", Exit::Failed, &[("why", why)])
             })?);
         }
-        Ok(Self { stop, stop_keeping_up, keepers, rounds, keeping_up, threads })
+        let may_open = Arc::new(Notify::new());
+        let trying = tokio::spawn(try_to_open(shut, may_open.clone()));
+        Ok(Self { stop, stop_keeping_up, keepers, rounds, keeping_up, threads, closed, trying, may_open })
+    }
+
+    /// Which apps are closed: their stores could not be opened.
+    pub(crate) fn closed(&self) -> Vec<String> {
+        self.closed.iter().map(|house| house.name.clone()).collect()
+    }
+
+    /// Completes when the store of one that is closed can be opened.
+    pub(crate) async fn one_may_open(&self) {
+        self.may_open.notified().await;
     }
 
     /// Ends what is at hand, lands every flight, and stops.
     pub(crate) async fn stop(self) {
+        self.trying.abort();
         self.stop.send_replace(true);
         for thread in self.threads {
             // An error means that the thread is gone already.
@@ -230,6 +287,33 @@ struct Shared {
     apps: Arc<[AppCard]>,
 }
 
+const CLOSED: &str = "an app's store can't be opened; it is tried again, and the other apps are served";
+
+/// An app whose store can't be opened, and what it takes to try again.
+struct Shut {
+    context: Context,
+    store: StoreSettings,
+    meant: Meant,
+}
+
+/// Tries again and again, and says so each time that one could be opened.
+async fn try_to_open(shut: Vec<Shut>, may_open: Arc<Notify>) {
+    let mut pause = FIRST_PAUSE;
+    while !shut.is_empty() {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        for Shut { context, store, meant } in &shut {
+            match context.open_store_and_records(store, Some(meant)).await {
+                Ok(_) => may_open.notify_one(),
+                Err(error) => {
+                    let app = context.source.app();
+                    tracing::error!(%app, code = error.code, why = %error.detail, "{CLOSED}");
+                }
+            }
+        }
+    }
+}
+
 /// The house of one app, before anybody is let in.
 struct Opened {
     keeper: Keeper,
@@ -240,9 +324,12 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(context: &Context, mut settings: Settings, shared: &Shared) -> Result<Self, Explained> {
-        let (store, records, works_as) =
-            context.open_store_and_records(&settings.store, Some(&settings.meant)).await?;
+    async fn open(
+        context: &Context,
+        mut settings: Settings,
+        (store, records, works_as): (Arc<dyn Store>, Arc<dyn Records>, WorksAs),
+        shared: &Shared,
+    ) -> Result<Self, Explained> {
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
         context.warn_of_standby(store.as_ref()).await;
         let client = context.client(settings.api)?;

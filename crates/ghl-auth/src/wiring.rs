@@ -89,6 +89,12 @@ impl Context {
         Self { text, source, app: self.app.clone(), throwaway: self.throwaway }
     }
 
+    /// The same once more, for whoever outlives this one.
+    pub(crate) fn again(&self) -> Self {
+        let text = Text::about(self.text.lang, self.source.app().name());
+        Self { text, source: self.source.clone(), app: self.app.clone(), throwaway: self.throwaway }
+    }
+
     /// The app that is meant: the one wanted, the one without a name, or the only one.
     pub(crate) fn of_one_app(&self) -> Result<Self, Explained> {
         let apps = self.of_apps(self.source.app_wanted(self.app.as_deref()))?;

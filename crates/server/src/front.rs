@@ -48,6 +48,9 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
+/// Seconds until someone whose app's store can't be opened may ask again.
+const CLOSED_FOR: u64 = 5;
+
 const LONGEST_TARGET: usize = 8 * 1024;
 
 /// How long a token lives at least, where the caller does not say.
@@ -310,6 +313,29 @@ impl Front {
         })
     }
 
+    /// The answer to a request that is for a house that is closed, by its path and the callback there.
+    pub(crate) fn answer_closed(
+        &self,
+        request: &Request<Body>,
+        (inside, callback): (&str, &str),
+        source: Source,
+        face: Face,
+    ) -> Answer {
+        let id = self.request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
+        let is_here = face == Face::Private || routes::is_public(inside, callback);
+        let mut response = match self.admit_form(request, source) {
+            Err(status) => self.turned_away(status),
+            Ok(()) if !is_here => self.turned_away(StatusCode::NOT_FOUND),
+            Ok(()) => {
+                let speech = self.house.speech.as_ref();
+                let problem = Problem::new(speech, StatusCode::SERVICE_UNAVAILABLE, "app_closed");
+                problem.later(CLOSED_FOR).into_response()
+            }
+        };
+        name_request(&mut response, &id);
+        response
+    }
+
     /// Looks at what a request must be before it is anybody's.
     pub(crate) fn admit(
         &self,
@@ -317,6 +343,16 @@ impl Front {
         source: Source,
         face: Face,
     ) -> Result<(), StatusCode> {
+        self.admit_form(request, source)?;
+        match face {
+            Face::Private => Ok(()),
+            Face::Public if routes::is_public(request.uri().path(), &self.callback) => Ok(()),
+            Face::Public => Err(StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// The same, whatever it asks for.
+    fn admit_form(&self, request: &Request<Body>, source: Source) -> Result<(), StatusCode> {
         if source != Source::Unix {
             hosts::check(request.headers(), &self.house.hosts)?;
         }
@@ -331,11 +367,7 @@ impl Front {
         if length > LONGEST_TARGET {
             return Err(StatusCode::URI_TOO_LONG);
         }
-        match face {
-            Face::Private => Ok(()),
-            Face::Public if routes::is_public(uri.path(), &self.callback) => Ok(()),
-            Face::Public => Err(StatusCode::NOT_FOUND),
-        }
+        Ok(())
     }
 
     fn turned_away(&self, status: StatusCode) -> Answer {

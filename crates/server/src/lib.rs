@@ -30,6 +30,6 @@ pub use front::Front;
 pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
-pub use street::Street;
+pub use street::{Closed, Street};
 pub use tls::Certificate;
 pub use webhooks::Webhooks;

@@ -82,8 +82,28 @@ impl Metrics {
 }
 
 /// Everything there is to measure of several apps, each family once, with the app's name as a label.
-pub(crate) fn text_of_all<'a>(fronts: impl Iterator<Item = &'a Front>) -> String {
-    together(fronts.map(text))
+pub(crate) fn text_of_all<'a>(
+    fronts: impl Iterator<Item = &'a Front>,
+    closed: impl Iterator<Item = &'a str>,
+) -> String {
+    together(fronts.map(text).chain(closed.map(text_of_closed)))
+}
+
+/// Of an app whose store can't be opened only this is known; whoever watches it must not miss the line.
+fn text_of_closed(app: &str) -> String {
+    let labels = [("app".into(), app.to_owned().into())].into_iter();
+    let mut registry = Registry::with_prefix_and_labels("ghl_auth", labels);
+    register_store(&mut registry, false);
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn register_store(registry: &mut Registry, answers: bool) {
+    let store = Gauge::<i64>::default();
+    store.set(answers.into());
+    registry.register("store_up", "Whether the store answered when it was last asked", store);
 }
 
 /// Puts the lines of each family together, in the order in which families come up first.
@@ -132,9 +152,7 @@ pub(crate) fn text(front: &Front) -> String {
         Unit::Seconds,
         metrics.duration.clone(),
     );
-    let store = Gauge::<i64>::default();
-    store.set(metrics.is_ready().into());
-    registry.register("store_up", "Whether the store answered when it was last asked", store);
+    register_store(&mut registry, metrics.is_ready());
     tokens_at_hand(front, &mut registry);
     refreshes(front, &mut registry);
     let build = Family::<Version, Gauge>::default();

@@ -3,6 +3,9 @@
 //! Each app is a house of its own, with its own store, keys and rounds, and knows of no other. What is
 //! decided here is which of them a request is for: by its path, by whose key it brings, or else the
 //! first. Where there is only the app without a name, there is nothing to decide.
+//!
+//! An app whose store can't be opened is a closed house: the others answer as ever, and what is for it is
+//! told to come back later, rather than that there is no such app or no such key.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -35,10 +38,22 @@ const MOST_HEADER_BYTES: usize = 32 * 1024;
 /// What stands before a path and an app's name.
 const APPS: &str = "/apps/";
 
-/// All houses; the first answers what is for none in particular.
+/// An app whose store can't be opened.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// What the app is called.
+    pub name: String,
+    /// The path where browsers come back to it, as they know it.
+    pub callback: Option<String>,
+    /// Whether it is the app that answers what is for none in particular.
+    pub is_first: bool,
+}
+
+/// All houses; the first answers what is for none in particular, unless it is closed.
 pub struct Street {
     first: Arc<Front>,
     others: Vec<Arc<Front>>,
+    closed: Vec<Closed>,
     /// The paths of redirect addresses that do not say by themselves whose they are.
     callbacks: HashMap<String, usize>,
 }
@@ -54,12 +69,12 @@ pub(crate) struct Way<'a> {
 }
 
 impl Street {
-    /// Puts them side by side. There has to be one.
+    /// Puts them side by side. There has to be one that is open.
     ///
     /// # Panics
     ///
     /// When there is none.
-    pub fn of(houses: Vec<Arc<Front>>) -> Arc<Self> {
+    pub fn of(houses: Vec<Arc<Front>>, closed: Vec<Closed>) -> Arc<Self> {
         let mut callbacks = HashMap::new();
         for (number, house) in houses.iter().enumerate() {
             if !house.callback_has_prefix {
@@ -68,16 +83,21 @@ impl Street {
         }
         let mut houses = houses.into_iter();
         let first = houses.next().expect("the caller has a house");
-        Arc::new(Self { first, others: houses.collect(), callbacks })
+        Arc::new(Self { first, others: houses.collect(), closed, callbacks })
     }
 
     /// Whether there is only the app without a name.
     fn is_plain(&self) -> bool {
-        self.others.is_empty() && self.first.house.app.is_none()
+        self.others.is_empty() && self.closed.is_empty() && self.first.house.app.is_none()
     }
 
     pub(crate) fn houses(&self) -> impl Iterator<Item = &Arc<Front>> {
         std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The names of those that are closed.
+    pub(crate) fn closed_names(&self) -> impl Iterator<Item = &str> {
+        self.closed.iter().map(|house| house.name.as_str())
     }
 
     fn house(&self, number: usize) -> &Arc<Front> {
@@ -118,6 +138,36 @@ impl Street {
         match holder() {
             Some(house) => way(house, path),
             None => Some(Way { house: 0, path, is_anybodys: true }),
+        }
+    }
+
+    /// The closed house that a request is for, or may be for, and its path there. Its keys are not known:
+    /// what brings a key of nobody's may be meant for it.
+    fn closed<'a>(
+        &self,
+        path: &'a str,
+        authorization: Option<&[u8]>,
+        face: Face,
+    ) -> Option<(&Closed, &'a str)> {
+        let some = self.closed.first()?;
+        let plain = path.split('?').next().unwrap_or_default();
+        let comes_back = |house: &&Closed| house.callback.as_deref() == Some(plain);
+        if let Some(house) = self.closed.iter().find(comes_back) {
+            return Some((house, plain));
+        }
+        let authorization = authorization.filter(|_| face == Face::Private);
+        let is_known = authorization.is_some_and(|key| self.houses().any(|house| house.keys.are_of(key)));
+        if let Some(rest) = plain.strip_prefix(APPS) {
+            let (name, _) = rest.split_once('/')?;
+            let house = self.closed.iter().find(|house| house.name == name && !is_known)?;
+            return Some((house, &rest[name.len()..]));
+        }
+        match plain {
+            "/livez" | "/metrics" => None,
+            "/readyz" => Some((some, plain)),
+            _ if is_known || self.callbacks.contains_key(plain) => None,
+            _ if authorization.is_some() => Some((some, plain)),
+            _ => Some((self.closed.iter().find(|house| house.is_first)?, plain)),
         }
     }
 
@@ -234,6 +284,10 @@ impl Entrance {
         }
         let uri = request.uri().clone();
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        if let Some((closed, inside)) = street.closed(target, authorization(request.headers()), face) {
+            let callback = closed.callback.as_deref().unwrap_or_default();
+            return street.first.answer_closed(&request, (inside, callback), source, face);
+        }
         let Some(way) = street.way(target, authorization(request.headers()), face) else {
             return street.first.answer_nothing_here(&request, source, face);
         };

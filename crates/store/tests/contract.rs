@@ -282,7 +282,7 @@ fn a_flight_that_died_is_flown_on_with_the_same_token() {
         let found = loaded(&store).await;
         assert_eq!(found.intent, Some(Intent { since: later(1) }), "{name}");
         let after_the_lease = later(1) + LEASE;
-        house.time_passes(4000);
+        house.time_passes(LEASE.as_millis() as _);
         let takeover = store.claim(&claim(&found, "f2", after_the_lease)).await.unwrap();
         assert!(matches!(takeover, Claim::Ours { since } if house.is_then(since, later(1))), "{name}");
     });
@@ -295,11 +295,11 @@ fn a_database_lease_that_nobody_renews_ends() {
         let other = house.open();
         let claimed = |name, millis| claim(&first, name, START + Duration::from_millis(millis));
         store.claim(&claimed("f1", 0)).await.unwrap();
-        house.time_passes(3000);
-        store.renew(&claimed("f1", 3000)).await.unwrap();
+        house.time_passes(2000);
+        store.renew(&claimed("f1", 2000)).await.unwrap();
         // A database's own clock goes on meanwhile.
-        let (before, after) = if house.kind == Kind::Postgres { (6000, 7000) } else { (6999, 7000) };
-        house.time_passes(before - 3000);
+        let (before, after) = if house.kind == Kind::Postgres { (4000, 5000) } else { (4999, 5000) };
+        house.time_passes(before - 2000);
         assert!(
             matches!(other.claim(&claimed("f2", before as u64)).await.unwrap(), Claim::Taken { .. }),
             "{name}"
@@ -309,7 +309,7 @@ fn a_database_lease_that_nobody_renews_ends() {
             matches!(other.claim(&claimed("f2", after as u64)).await.unwrap(), Claim::Ours { .. }),
             "{name}"
         );
-        assert!(matches!(store.renew(&claimed("f1", 7001)).await, Err(StoreError::LeaseLost)), "{name}");
+        assert!(matches!(store.renew(&claimed("f1", 5001)).await, Err(StoreError::LeaseLost)), "{name}");
         // A clock that was set back by hours holds nobody up.
         house.time_passes(-7_200_000);
         let earlier = claim(&first, "f3", START - Duration::from_secs(7200));

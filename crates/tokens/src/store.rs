@@ -533,7 +533,7 @@ pub struct Parked {
 }
 
 /// How long a lease lasts that nobody renews.
-pub const LEASE: Duration = Duration::from_secs(4);
+pub const LEASE: Duration = Duration::from_secs(3);
 
 /// Tells refresh tokens apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

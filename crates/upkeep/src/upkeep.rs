@@ -33,6 +33,9 @@ const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// From one look for flights that broke off to the next: HighLevel repeats an answer for 30 seconds.
 const ORPHANS_EVERY: Duration = Duration::from_secs(2);
 
+/// The same while one is in the air: what broke off is taken up when its lease ends, not a look later.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// From one look for late checks and odd uses of keys to the next; what is there is told in a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -175,12 +178,16 @@ impl Upkeep {
 
     /// Takes up what another process has left in the air, in the middle of whatever else there is to do.
     async fn keep_flying(&self, mut stop: watch::Receiver<bool>) {
-        let (mut flights, mut seen) = (JoinSet::new(), HashSet::new());
-        while !is_over_within(ORPHANS_EVERY, &mut stop).await {
+        let (mut flights, mut seen) = (JoinSet::new(), HashSet::<InstallationId>::new());
+        loop {
+            let pause = if seen.is_empty() { ORPHANS_EVERY } else { LOOK_AGAIN_AFTER };
+            if is_over_within(pause, &mut stop).await {
+                break;
+            }
             while flights.try_join_next().is_some() {}
             let open = self.open_flights().await;
             // What is in the air for the first time is on its way, most likely: whoever flies needs no
-            // help for five seconds, and a lease that nobody renews lasts for four.
+            // help for five seconds, and a lease that nobody renews lasts for three.
             for id in open.iter().filter(|id| seen.contains(*id)) {
                 if flights.len() < REFRESHES_AT_ONCE {
                     flights.spawn(refresh_if_due(self.keeper.clone(), id.clone()).in_current_span());

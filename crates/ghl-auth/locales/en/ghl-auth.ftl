@@ -94,6 +94,7 @@ migrate-done = { $count } installations moved from { $from } to { $to }. Set GHL
 migrate-done-before = Everything was moved from { $from } to { $to } before. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-given-up = { $from } is in service again, and { $to } is on standby.
 rotate-all-begins = Getting new tokens for every grant whose tokens are from before { $since }. If this is cut short, go on with: ghl-auth rotate-all --since { $since }
+rotate-all-goes-on = Going on with what was begun at { $since } and cut short: grants with newer tokens are skipped. To begin anew instead: ghl-auth rotate-all --since { $now }
 rotate-all-done = { $rotated } rotated, { $skipped } had newer tokens already, { $failed } failed.
 rotate-all-failed = { $id } was not rotated: { $why }
 rotate-all-again = Try those that failed once more with: ghl-auth rotate-all --since { $since }
@@ -633,6 +634,10 @@ install-approved = { $id } is served from now on.
 install-refused = The install of { $id } was refused, and its tokens were dropped.
 installs-none-removed = Nothing is out of service.
 install-restored = { $id } is served again. If its user has uninstalled the app, HighLevel will refuse its token; then a person has to install it anew.
+installs-restored-with = { $count ->
+    [one] One location that left with { $id } is served again, too.
+   *[other] { $count } locations that left with { $id } are served again, too.
+}
 error-not_removed = { $id } is not out of service with its tokens, or has been for more than 30 days.
     .action = Look with: ghl-auth installs removed.
 head-removed = Since
@@ -743,6 +748,8 @@ api-store_unavailable = The store can't be used at the moment.
     .action = Try again soon; the log of the service says what is wrong.
 api-store_out_of_reach = The database can't be reached: this token is served from memory, and what changed meanwhile is not known here.
     .action = Use the token. Whoever runs the service finds in its log what is wrong with the database.
+api-app_closed = The store of this app can't be opened, so nothing of the app is served at the moment.
+    .action = Try again soon; the service keeps trying, and its log says what is wrong with the store.
 api-not_ready = The service is not ready.
     .action = The log of the service says what is wrong.
 api-not_parked = No install of that waits for approval.

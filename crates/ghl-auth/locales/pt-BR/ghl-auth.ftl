@@ -94,6 +94,7 @@ migrate-done = { $count } instalações passaram de { $from } para { $to }. Apon
 migrate-done-before = Tudo já havia passado de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-given-up = { $from } está em serviço de novo, e { $to } está em espera.
 rotate-all-begins = Obtendo tokens novos para cada autorização cujos tokens são de antes de { $since }. Se isto for interrompido, continue com: ghl-auth rotate-all --since { $since }
+rotate-all-goes-on = Continuando a troca que começou em { $since } e foi interrompida: quem já tem tokens mais novos é pulado. Para começar de novo em vez disso: ghl-auth rotate-all --since { $now }
 rotate-all-done = { $rotated } trocadas, { $skipped } já tinham tokens mais novos, { $failed } falharam.
 rotate-all-failed = { $id } não foi trocada: { $why }
 rotate-all-again = Tente de novo as que falharam com: ghl-auth rotate-all --since { $since }
@@ -642,6 +643,10 @@ install-approved = { $id } passa a ser atendida.
 install-refused = A instalação de { $id } foi recusada, e os tokens dela foram descartados.
 installs-none-removed = Nada está fora de serviço.
 install-restored = { $id } volta a ser atendida. Se o usuário desinstalou o aplicativo, o HighLevel vai recusar o token; nesse caso, uma pessoa precisa instalar de novo.
+installs-restored-with = { $count ->
+    [one] Uma localização que saiu junto com { $id } também volta a ser atendida.
+   *[other] { $count } localizações que saíram junto com { $id } também voltam a ser atendidas.
+}
 error-not_removed = { $id } não está fora de serviço com os tokens guardados, ou já passou de 30 dias.
     .action = Veja com: ghl-auth installs removed.
 head-removed = Desde
@@ -752,6 +757,8 @@ api-store_unavailable = O armazenamento não pode ser usado no momento.
     .action = Tente de novo em breve; o log do serviço diz o que há de errado.
 api-store_out_of_reach = Não é possível acessar o banco de dados: este token vem da memória, e o que mudou nesse meio-tempo não é conhecido aqui.
     .action = Use o token. Quem opera o serviço encontra no log o que há de errado com o banco de dados.
+api-app_closed = O armazenamento deste aplicativo não pôde ser aberto; por isso, nada dele é atendido no momento.
+    .action = Tente de novo em breve; o serviço continua tentando, e o log dele diz o que há de errado com o armazenamento.
 api-not_ready = O serviço não está pronto.
     .action = O log do serviço diz o que há de errado.
 api-not_parked = Nenhuma instalação assim espera aprovação.

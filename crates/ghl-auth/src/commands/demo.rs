@@ -16,7 +16,7 @@ use crate::doors::Sockets;
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
-use crate::service::{Service, Settings};
+use crate::service::{MayStayClosed, Service, Settings};
 use crate::shutdown::asked_to_stop;
 use crate::text::Text;
 use crate::wiring::{Context, random_text};
@@ -106,7 +106,8 @@ async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
     let anywhere = Doors { private: Listen::Tcp(([127, 0, 0, 1], 0).into()), ..doors.clone() };
     let sockets = Sockets::bind(&doors, None).or_else(|_| Sockets::bind(&anywhere, None));
     let sockets = sockets.map_err(|taken| super::serve::not_bound(inside, &taken))?;
-    let service = Service::start(inside, vec![(inside, settings)], &sockets, doors.hosts).await?;
+    let service =
+        Service::start(inside, vec![(inside, settings)], &sockets, doors.hosts, MayStayClosed::Any).await?;
     Ok((service, sockets))
 }
 

@@ -4,7 +4,7 @@
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tokens::store::{Parked, Removed};
-use tokens::{Clock, CompanyId, InstallationId, Store};
+use tokens::{Clock, CompanyId, InstallationId, Store, StoreError, TokenSet};
 
 use crate::cli::{InstallsAction, ThisOne};
 use crate::exit::Exit;
@@ -130,18 +130,70 @@ fn removed_document(removed: &Removed) -> Value {
     })
 }
 
+/// Takes one back into service, and with a company its locations that left with it.
 async fn restore(args: &ThisOne, store: &dyn Store, context: &Context) -> Result<Exit, Explained> {
     let text = &context.text;
     let Some(id) = args.id() else { return Err(Explained::new(text, "which_one", Exit::Usage, &[])) };
     let whose = explain::whose(text, &id);
-    let restored =
-        store.restore(&id, SystemClock.now()).await.map_err(|error| context.store_error(&error))?;
-    if restored.is_none() {
+    let failed = |error| context.store_error(&error);
+    let along = left_with(&id, store).await.map_err(failed)?;
+    // Each location as soon as what it gets its tokens from is there.
+    let (by_themselves, by_company) = (along.by_themselves.iter(), along.by_company.iter());
+    let (mut is_back, mut count) = (false, 0_u64);
+    for one in by_themselves.chain([&id]).chain(by_company) {
+        let restored = store.restore(one, SystemClock.now()).await.map_err(failed)?.is_some();
+        match *one == id {
+            true => is_back = restored,
+            false => count += u64::from(restored),
+        }
+    }
+    if !is_back && count == 0 {
         return Err(Explained::new(text, "not_removed", Exit::Usage, &[("id", whose.into())]));
     }
-    match args.json {
-        true => output::document(&json!({ "kind": id.kind(), "id": id.as_str(), "restored": true })),
-        false => output::answer(&text.say("install-restored", &[("id", whose.into())])),
+    if args.json {
+        let (kind, word) = (id.kind(), id.as_str());
+        output::document(&json!({ "kind": kind, "id": word, "restored": is_back, "locations": count }));
+        return Ok(Exit::Good);
+    }
+    if is_back {
+        output::answer(&text.say("install-restored", &[("id", whose.clone().into())]));
+    }
+    if count > 0 {
+        let arguments = [("id", whose.into()), ("count", count.into())];
+        output::answer(&text.say("installs-restored-with", &arguments));
     }
     Ok(Exit::Good)
+}
+
+/// The locations that left in the same instant as their company.
+#[derive(Default)]
+struct Along {
+    /// Those with a refresh token of their own.
+    by_themselves: Vec<InstallationId>,
+    /// Those whose tokens come from the company's.
+    by_company: Vec<InstallationId>,
+}
+
+async fn left_with(id: &InstallationId, store: &dyn Store) -> Result<Along, StoreError> {
+    let mut along = Along::default();
+    let InstallationId::Company(company) = id else { return Ok(along) };
+    let Some(left_at) = store.removed_at(id).await? else { return Ok(along) };
+    let mut after: Option<InstallationId> = None;
+    loop {
+        let page = store.removed(after.as_ref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(along) };
+        after = Some(last.id.clone());
+        let of_company = |tokens: &TokenSet| {
+            tokens.parent().or(tokens.company.as_ref()).is_some_and(|named| named == company)
+        };
+        for one in page {
+            let is_location = matches!(one.id, InstallationId::Location(_));
+            let Some(tokens) = one.tokens.filter(|_| is_location && one.at == left_at) else { continue };
+            match tokens.refresh_token() {
+                _ if !of_company(&tokens) => {}
+                Some(_) => along.by_themselves.push(one.id),
+                None => along.by_company.push(one.id),
+            }
+        }
+    }
 }

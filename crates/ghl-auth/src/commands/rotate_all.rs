@@ -1,12 +1,15 @@
 //! `rotate-all`: after a leak, new tokens for every grant, and the leaked ones out of use.
 //!
 //! A grant whose tokens were issued after the start is skipped, so a run that was cut short goes on
-//! where it was when it is told the start of the first. Companies come first: their locations' tokens
-//! may be minted from theirs.
+//! where it was when it knows the start of the first: it is remembered for a day, or told. Companies
+//! come first: their locations' tokens may be minted from theirs.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokens::records::Visit;
 use tokens::store::{Listing, Stand};
-use tokens::{Clock, InstallationId, Keeper, KeeperError, Overview, Store, Timestamp};
+use tokens::{Clock, InstallationId, Keeper, KeeperError, Overview, Records, Store, StoreError, Timestamp};
 use tokio::task::JoinSet;
 
 use crate::cli::RotateAllArgs;
@@ -22,6 +25,13 @@ use crate::wiring::{Context, SystemClock};
 const AT_ONCE: usize = 8;
 
 const PAGE: usize = 500;
+
+/// What was cut short longer ago is not gone on with: a run after that is about another leak.
+const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Under this the start is remembered among the visits, which keep an instant and give it back once, in
+/// every kind of records. It is no hash of anything, so no browser can bring the `state` for it.
+const START: [u8; 32] = *b"the start of a rotate-all, begun";
 
 /// How it went.
 #[derive(Default)]
@@ -39,23 +49,46 @@ pub(crate) async fn run(args: &RotateAllArgs, context: &Context) -> Result<Exit,
         return Err(Explained::new(&context.text, "nothing_to_refresh", Exit::Usage, &[]));
     };
     let client = context.client(api)?;
-    let (store, _) = context.open_store(&settings, context.meant_if_any().as_ref()).await?;
+    let meant = context.meant_if_any();
+    let (store, records, _) = context.open_store_and_records(&settings, meant.as_ref()).await?;
     if let Some(why) = store.standby().await.map_err(|error| context.store_error(&error))? {
-        let standby = tokens::StoreError::Standby { place: store.place(), why };
+        let standby = StoreError::Standby { place: store.place(), why };
         return Err(context.store_error(&standby));
     }
     let keeper = context.keeper(store.clone(), &client, app).await;
     // Whole seconds, as they are told: what was issued in this very second is done once more.
     let now = SystemClock.now().as_millis();
-    let since = args.since.unwrap_or(Timestamp::from_millis(now - now.rem_euclid(1000)));
+    let now = Timestamp::from_millis(now - now.rem_euclid(1000));
+    let failed = |error| context.store_error(&error);
+    let cut_short = take_start(records.as_ref(), now).await.map_err(failed)?;
+    let since = args.since.or(cut_short).unwrap_or(now);
+    remember_start(records.as_ref(), since).await.map_err(failed)?;
     let text = &context.text;
-    output::talk(&text.say("rotate-all-begins", &[("since", rfc3339(since).into())]));
+    let begun = [("since", rfc3339(since).into()), ("now", rfc3339(now).into())];
+    if args.since.is_none() && cut_short.is_some() {
+        output::talk(&text.say("rotate-all-goes-on", &begun));
+    }
+    output::talk(&text.say("rotate-all-begins", &begun[..1]));
     let Some(report) = landing_first(&keeper, rotate(context, &keeper, store.as_ref(), since)).await else {
         let arguments = [("since", rfc3339(since).into())];
         return Err(Explained::new(text, "rotate_all_stopped", Exit::Failed, &arguments));
     };
-    let report = report.map_err(|error| context.store_error(&error))?;
+    let report = report.map_err(failed)?;
+    // Those that failed are named; they may need a person, and must not keep the next run from all others.
+    take_start(records.as_ref(), now).await.map_err(failed)?;
     Ok(tell(args, context, since, &report))
+}
+
+/// The start of a run that was cut short, remembered no more.
+async fn take_start(records: &dyn Records, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let start = records.take_visit(&START, now).await?.map(|visit| visit.expires_at - REMEMBERED_FOR);
+    // One from a clock that was ahead would have everything done over and over.
+    Ok(start.filter(|start| *start <= now))
+}
+
+async fn remember_start(records: &dyn Records, since: Timestamp) -> Result<(), StoreError> {
+    let visit = Visit { state: START, browser: [0; 32], expires_at: since + REMEMBERED_FOR };
+    records.open_visit(&visit).await
 }
 
 async fn rotate(
@@ -63,7 +96,7 @@ async fn rotate(
     keeper: &Keeper,
     store: &dyn Store,
     since: Timestamp,
-) -> Result<Report, tokens::StoreError> {
+) -> Result<Report, StoreError> {
     let counts = store.counts().await?;
     let progress = Progress::begin(&context.text, "progress-rotate-all", counts.locations + counts.companies);
     let mut report = Report::default();

@@ -14,7 +14,7 @@ use crate::doors::{Sockets, Taken};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
-use crate::service::{Service, Settings};
+use crate::service::{MayStayClosed, Service, Settings};
 use crate::shutdown::asked_to_stop;
 use crate::systemd;
 use crate::text::Text;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
     let to_become = settings.first().and_then(Settings::to_become);
     let sockets = Sockets::bind(&doors, to_become).map_err(|taken| not_bound(context, &taken))?;
     let apps = apps.iter().zip(settings).collect();
-    let service = Service::start(context, apps, &sockets, doors.hosts.clone()).await?;
+    let service = Service::start(context, apps, &sockets, doors.hosts.clone(), MayStayClosed::Any).await?;
     announce(context, &doors, &sockets);
     systemd::ready();
     watch(service, args, context, &doors, &sockets).await
@@ -111,6 +111,9 @@ async fn watch(
         tokio::select! {
             () = &mut stop => break,
             () = hangup(&mut hangups) => {}
+            () = service.one_may_open() => {
+                tracing::info!("an app's store can be opened again: the service begins anew with it");
+            }
             () = tick(&mut pulse) => {
                 if service.is_alive() {
                     systemd::still_alive();
@@ -119,7 +122,10 @@ async fn watch(
             }
         }
         systemd::reloading();
-        if let Some(new) = under_the_watchdog(&mut pulse, begin_anew(args, context, doors, sockets)).await {
+        let closed = service.closed();
+        if let Some(new) =
+            under_the_watchdog(&mut pulse, begin_anew(args, context, doors, sockets, &closed)).await
+        {
             let old = std::mem::replace(&mut service, new);
             let mut end = Box::pin(timeout(STOP_WITHIN, old.stop()));
             tokio::select! {
@@ -179,13 +185,14 @@ async fn under_the_watchdog<T>(pulse: &mut Option<Interval>, work: impl Future<O
 }
 
 /// Reads the settings and secrets anew. The new service begins on the same sockets before the old one
-/// ends, so that nobody is turned away; with settings that don't hold there is none, and the old one
-/// goes on.
+/// ends, so that nobody is turned away; with settings that don't hold, or with a store that was open and
+/// can't be opened now, there is none, and the old one goes on.
 async fn begin_anew(
     args: &ServeArgs,
     context: &Context,
     bound: &Doors,
     sockets: &Sockets,
+    closed: &[String],
 ) -> Option<Service> {
     let begun = async {
         let source = Source::read(context.source.env_file().as_deref()).map_err(|unreadable| {
@@ -200,7 +207,8 @@ async fn begin_anew(
         if !doors.are_at(bound) {
             output::talk(&context.text.say("serve-doors-stay", &[]));
         }
-        Service::start(&anew, apps.iter().zip(settings).collect(), sockets, doors.hosts).await
+        let apps = apps.iter().zip(settings).collect();
+        Service::start(&anew, apps, sockets, doors.hosts, MayStayClosed::These(closed)).await
     };
     match begun.await {
         Ok(new) => {

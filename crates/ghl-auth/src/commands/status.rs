@@ -2,10 +2,12 @@
 
 mod tree;
 
+use std::sync::Arc;
+
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tokens::store::{Counts, Listing, Order, Stand};
-use tokens::{Clock, Connection, Drift, Health, Overview, Timestamp};
+use tokens::{Clock, Connection, Drift, Health, Overview, Store, Timestamp};
 
 use crate::cli::StatusArgs;
 use crate::config::{Config, StoreSettings};
@@ -30,14 +32,23 @@ pub(crate) async fn run(args: &StatusArgs, context: &Context) -> Result<Exit, Ex
     if args.json {
         return json_list(&apps, &stores, listing).await;
     }
+    let mut exit = Exit::Good;
     for (app, settings) in apps.iter().zip(&stores) {
         if apps.len() > 1 {
             let name = app.source.app().to_string();
             output::headline(&context.text.say("status-app", &[("app", name.into())]));
         }
-        show(app, settings, listing.clone()).await?;
+        match show(app, settings, listing.clone()).await {
+            Ok(()) => {}
+            Err(error) if apps.len() == 1 => return Err(error),
+            // One app's trouble hides no other.
+            Err(error) => {
+                output::error(&app.text, &error);
+                exit = error.exit;
+            }
+        }
     }
-    Ok(Exit::Good)
+    Ok(exit)
 }
 
 /// Whom the command line asks for.
@@ -96,21 +107,29 @@ async fn json_list(
 ) -> Result<Exit, Explained> {
     let mut stores = Vec::new();
     let mut heads = Vec::new();
+    let mut exit = Exit::Good;
     for (app, settings) in apps.iter().zip(settings) {
-        let (store, _) = app.open_store(settings, None).await?;
-        let counts = store.counts().await.map_err(|error| app.store_error(&error))?;
-        heads.push(json!({
-            "app": app.source.app().to_string(),
-            "store": settings.url.to_string(),
-            "standby": store.standby().await.map_err(|error| app.store_error(&error))?,
-            "counts": counted(&counts),
-        }));
-        stores.push(store);
+        match head_of(app, settings).await {
+            Ok((head, store)) => {
+                heads.push(head);
+                stores.push((app, store));
+            }
+            Err(error) if apps.len() == 1 => return Err(error),
+            // One app's trouble hides no other.
+            Err(error) => {
+                exit = error.exit;
+                heads.push(json!({
+                    "app": app.source.app().to_string(),
+                    "store": settings.url.to_string(),
+                    "error": error.to_json(),
+                }));
+            }
+        }
     }
     let head = if heads.len() == 1 { heads.remove(0) } else { json!({ "apps": heads }) }.to_string();
     let mut text = format!("{},\"installations\":[", head.strip_suffix('}').unwrap_or(&head));
     let (now, mut first) = (SystemClock.now(), true);
-    for (app, store) in apps.iter().zip(&stores) {
+    for (app, store) in &stores {
         let wanted = Wanted::read(app);
         let (mut after, mut left) = (None, listing.limit);
         while left > 0 {
@@ -124,7 +143,7 @@ async fn json_list(
             }
             // A reader that has gone away wants no more.
             if output::raw(text.as_bytes()).is_err() {
-                return Ok(Exit::Good);
+                return Ok(exit);
             }
             text.clear();
             after = page.into_iter().next_back();
@@ -136,7 +155,20 @@ async fn json_list(
     text.push_str("\n]}\n");
     // A reader that has gone away wants no more.
     let _ = output::raw(text.as_bytes());
-    Ok(Exit::Good)
+    Ok(exit)
+}
+
+/// What is said of an app's store as a whole, and the store.
+async fn head_of(app: &Context, settings: &StoreSettings) -> Result<(Value, Arc<dyn Store>), Explained> {
+    let (store, _) = app.open_store(settings, None).await?;
+    let counts = store.counts().await.map_err(|error| app.store_error(&error))?;
+    let head = json!({
+        "app": app.source.app().to_string(),
+        "store": settings.url.to_string(),
+        "standby": store.standby().await.map_err(|error| app.store_error(&error))?,
+        "counts": counted(&counts),
+    });
+    Ok((head, store))
 }
 
 /// The scopes that the app wants, and where a person grants them.

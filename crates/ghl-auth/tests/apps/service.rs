@@ -292,6 +292,111 @@ fn the_service_is_ready_when_all_its_apps_are_and_tells_admins_which_they_are() 
     served.end();
 }
 
+/// Puts something in the place of a database that is none; the way back.
+fn spoil(town: &Town, database: &str) -> impl Fn() + use<> {
+    let (path, aside) = (town.home.path(database), town.home.path("aside.db"));
+    std::fs::rename(&path, &aside).expect("put aside");
+    std::fs::write(&path, "this is no database, and says so in more than a hundred bytes: ".repeat(9))
+        .expect("written");
+    move || std::fs::rename(&aside, &path).expect("put back")
+}
+
+fn until_ready(served: &Served) {
+    let began = Instant::now();
+    while bare(&served.private, "GET", "/readyz").status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not become ready");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_app_whose_store_cant_be_opened_keeps_no_other_from_being_served_and_comes_when_it_can() {
+    let town = Town::connected();
+    let (first, crm) = (town.key("default", "admin"), town.key("crm", "admin"));
+    let mend = spoil(&town, "ghl-auth.crm.db");
+    let served = town.serve();
+    let path = town.token_path();
+    let in_crm = format!("/apps/crm{path}");
+    let token = served.token(&path, &first);
+    assert!(town.home.sandbox.is_valid_access_token(&token));
+    for (path, key) in [(&in_crm, &crm), (&path, &crm), (&in_crm, &"nobodys".to_owned())] {
+        let answer = served.get(path, key);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "app_closed"), "{path}: {}", answer.body);
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.body.contains("crm.db"), "{}", answer.body);
+    }
+    assert_eq!(served.get(&in_crm, &first).status, 404, "a key of another app learns nothing");
+    assert_eq!(bare(&served.private, "GET", &path).status, 401);
+    assert_eq!(bare(&served.private, "GET", "/livez").status, 200);
+    assert_eq!(bare(&served.private, "GET", "/apps/default/readyz").status, 200);
+    let ready = bare(&served.private, "GET", "/readyz");
+    assert_eq!((ready.status, ready.code().as_str()), (503, "app_closed"));
+    assert_eq!(bare(&served.public, "GET", "/apps/crm/oauth/callback?code=1").status, 503);
+    assert_eq!(ask(&served.public, &request("POST", "/apps/crm/webhooks/highlevel", &[], "{}")).status, 503);
+    assert_eq!(bare(&served.public, "GET", "/apps/crm/v1/installations").status, 404);
+    let metrics = bare(&served.private, "GET", "/metrics").body;
+    let of_both = "ghl_auth_store_up{app=\"default\"} 1\nghl_auth_store_up{app=\"crm\"} 0\n";
+    assert!(metrics.contains(of_both) && metrics.matches("# EOF").count() == 1, "{metrics}");
+    // Who looks at all apps sees the one that is well, and what is wrong with the other.
+    let status = town.home.run(["status"]);
+    assert!(status.code != 0 && status.out.contains(town.home.location()), "{}", status.out);
+    assert!(status.err.contains("ghl-auth.crm.db"), "{}", status.err);
+    let json: Value = serde_json::from_str(&town.home.run(["status", "--json"]).out).expect("JSON");
+    assert_eq!(json["apps"][0]["error"], Value::Null, "{json}");
+    assert!(json["apps"][1]["error"]["code"].is_string(), "{json}");
+    assert_eq!(json["installations"].as_array().map(Vec::len), Some(1), "{json}");
+
+    mend();
+    until_ready(&served);
+    assert!(town.crm.is_valid_access_token(&served.token(&path, &crm)));
+    assert_eq!(served.token(&path, &first), token);
+    let log = served.end();
+    assert!(log.contains("an app's store can't be opened") && log.contains("app=crm"), "{log}");
+}
+
+#[test]
+fn what_is_for_no_app_in_particular_waits_for_the_first_and_goes_to_no_other() {
+    let town = Town::connected();
+    let (first, crm) = (town.key("default", "admin"), town.key("crm", "admin"));
+    let mend = spoil(&town, "ghl-auth.db");
+    let served = town.serve();
+    let path = town.token_path();
+    assert!(town.crm.is_valid_access_token(&served.token(&path, &crm)));
+    for answer in [
+        served.get(&path, &first),
+        bare(&served.private, "GET", &path),
+        bare(&served.public, "GET", &format!("{}?code=1", back_at_first())),
+        ask(&served.public, &request("POST", "/webhooks/highlevel", &[], "{}")),
+    ] {
+        assert_eq!((answer.status, answer.code().as_str()), (503, "app_closed"), "{}", answer.body);
+    }
+    assert_eq!(bare(&served.public, "GET", "/livez").status, 200);
+    assert_eq!(bare(&served.public, "GET", "/v1/installations").status, 404);
+    // Settings may be read anew meanwhile.
+    served.running.signal("HUP");
+    mend();
+    until_ready(&served);
+    assert!(town.home.sandbox.is_valid_access_token(&served.token(&path, &first)));
+    assert!(town.crm.is_valid_access_token(&served.token(&path, &crm)));
+    served.end();
+}
+
+#[test]
+fn a_service_of_which_no_app_can_be_opened_does_not_start_and_one_that_runs_goes_on() {
+    let town = Town::connected();
+    let crm = town.key("crm", "admin");
+    let mut served = town.serve();
+    let mend_crm = spoil(&town, "ghl-auth.crm.db");
+    served.running.signal("HUP");
+    served.running.until_it_says("goes on with the settings it had");
+    assert_ne!(served.get(&town.token_path(), &crm).code(), "app_closed");
+    served.end();
+    std::fs::write(town.home.path("ghl-auth.db"), "neither is this one ".repeat(20)).expect("written");
+    let refused = town.home.run(["serve"]);
+    assert!(refused.code != 0 && refused.err.contains("ghl-auth.db"), "{}", refused.err);
+    mend_crm();
+}
+
 #[test]
 fn two_apps_with_one_callback_are_refused_before_anything_is_opened() {
     let town = Town::new().set("GHL_APP_CRM_REDIRECT_URI", "https://other.example.com/oauth/callback");

@@ -13,7 +13,7 @@ use crate::support::programs::{
 use crate::support::{House, Rest, short_tokens, times};
 use crate::tracer::{Blow, Traced, any_call, leaves_a_trace, strike};
 
-/// Longer than any run of the program may take: a lease of four seconds and what comes after it.
+/// Longer than any run of the program may take: a lease of three seconds and what comes after it.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// How many houses are worked in at once; most of the time they wait for a dead process's lease.

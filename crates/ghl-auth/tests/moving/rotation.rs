@@ -54,6 +54,33 @@ fn cut_short_it_goes_on_where_it_was() {
 }
 
 #[test]
+fn one_that_was_cut_off_is_gone_on_with_untold_and_one_that_ended_begins_anew() {
+    let home = agency(3);
+    std::thread::sleep(Duration::from_millis(1100));
+    home.sandbox.hold_answers(sandbox::Matcher::Refresh);
+    let mut rotating = home.start(["rotate-all"]);
+    let said = rotating.until_it_says("rotate-all --since ");
+    let since = said.split("--since ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("told");
+    let since = since.to_owned();
+    while home.sandbox.held() < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    rotating.signal("KILL");
+    rotating.until_it_ends();
+    home.sandbox.release();
+    std::thread::sleep(Duration::from_millis(1100));
+    let on = home.run(["rotate-all", "--json"]).good().complains("Going on").complains(&since);
+    let json = on.json();
+    assert_eq!((&json["since"], &json["rotated"]), (&since.into(), &3.into()), "{json}");
+    // That one ended.
+    std::thread::sleep(Duration::from_millis(1100));
+    let anew = home.run(["rotate-all", "--json"]).good();
+    assert!(!anew.err.contains("Going on"), "{}", anew.err);
+    assert_eq!(anew.json()["rotated"], 3);
+    assert!(holds_all(&home, STORE));
+}
+
+#[test]
 fn who_fails_is_named_and_the_others_are_rotated() {
     let home = agency(3);
     std::thread::sleep(Duration::from_millis(1100));

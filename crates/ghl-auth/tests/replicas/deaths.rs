@@ -11,9 +11,12 @@ use crate::support::PAST_THE_WINDOW;
 use crate::support::programs::{Dice, report};
 use crate::support::times;
 
+/// What is allowed is five seconds: one of them is room for a machine that is slow.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(4);
+
 /// Nobody asks: the others find what it has left in the air.
 #[test]
-fn what_a_killed_replica_left_in_the_air_is_taken_over_within_five_seconds() {
+fn what_a_killed_replica_left_in_the_air_is_taken_over_within_four_seconds() {
     let rounds = times("GHL_AUTH_REPLICA_TAKEOVERS", 2);
     let began = Instant::now();
     let house = House::fresh(crate::postgres::server().fresh_schema(), 1);
@@ -37,7 +40,7 @@ fn what_a_killed_replica_left_in_the_air_is_taken_over_within_five_seconds() {
             std::thread::sleep(Duration::from_millis(50));
         }
         println!("taken over after {:?}", died.elapsed());
-        if died.elapsed() > Duration::from_secs(5) {
+        if died.elapsed() > TAKEN_OVER_WITHIN {
             wrong.push(format!("round {round}: taken over after {:?}", died.elapsed()));
         }
         // A replica itself, with a caller before it.
@@ -63,7 +66,7 @@ fn what_a_killed_replica_left_in_the_air_is_taken_over_within_five_seconds() {
             std::thread::sleep(Duration::from_millis(50));
         }
         println!("taken over from a replica after {:?}", died.elapsed());
-        if died.elapsed() > Duration::from_secs(5) {
+        if died.elapsed() > TAKEN_OVER_WITHIN {
             wrong.push(format!("round {round}: taken over from a replica after {:?}", died.elapsed()));
         }
         replicas[victim].start_again(&house);

@@ -191,6 +191,30 @@ fn a_company_that_is_uninstalled_takes_all_its_locations_along_and_is_told_of_on
 }
 
 #[test]
+fn a_company_that_is_restored_brings_back_the_locations_that_left_with_it_and_no_others() {
+    let house = House::of(agency(5));
+    tell(&house);
+    let code = house.home.sandbox.approve(ELSEWHERE, None, UserType::Company);
+    house.home.run(["login", "--code", &code]).good();
+    until_all(5, || kept(&house) == 6);
+    let ids = house.home.sandbox.location_ids();
+    // One of them left by itself before.
+    house.home.sandbox.uninstall(&ids[2]);
+    until(|| kept(&house) == 5);
+    std::thread::sleep(Duration::from_millis(1100));
+    let the_company = house.home.sandbox.settings().company_id.clone();
+    house.home.sandbox.uninstall(&the_company);
+    until(|| kept(&house) == 0);
+    let restore = ["installs", "restore", "--company", the_company.as_str()];
+    house.home.run(restore).good().answers("is served again").answers("4 locations that left with");
+    let removed = block_on(house.store.removed(None, 9)).expect("the store");
+    assert_eq!(removed.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), [ids[2].as_str()]);
+    assert_eq!(kept(&house), 5);
+    house.home.run(restore).fails_with(2, "not_removed");
+    house.end();
+}
+
+#[test]
 fn highlevel_sends_again_what_was_not_taken_and_it_counts_once() {
     let house = House::of(home());
     let (key, id) = (house.master_key(), house.home.location().to_owned());

@@ -35,7 +35,9 @@ pub(crate) async fn metrics(
     neighbours: Option<Extension<Neighbours>>,
 ) -> Response {
     let text = match neighbours {
-        Some(Extension(Neighbours(street))) => metrics::text_of_all(street.houses().map(AsRef::as_ref)),
+        Some(Extension(Neighbours(street))) => {
+            metrics::text_of_all(street.houses().map(AsRef::as_ref), street.closed_names())
+        }
         None => metrics::text(&front),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
