@@ -107,6 +107,8 @@ fn an_agency_can_be_tried_offline_with_nothing_but_the_sandbox_s_own_env() {
     let arguments = ["sandbox", "--listen", &address, "--locations", "7", "--write-env", "agency.env"];
     let mut sandbox = home.start(arguments);
     sandbox.until_it_says("The sandbox listens on");
+    // The sandbox gives more than it is asked for; HighLevel does not.
+    assert!(home.read("agency.env").contains(" oauth.readonly oauth.write\""));
     let agree = r#"{"redirect_uri":"http://127.0.0.1:8788/oauth/callback","user_type":"Company"}"#;
     let json = [("content-type", "application/json")];
     let approved = http("POST", &format!("http://{address}/_sandbox/approve"), &json, agree);
