@@ -429,6 +429,9 @@ pub(crate) struct SandboxArgs {
     pub(crate) listen: std::net::SocketAddr,
     #[arg(long, value_name = "PATH")]
     pub(crate) write_env: Option<PathBuf>,
+    // More of them than anybody has would only fill the memory.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) locations: Option<u32>,
 }
 
 /// `demo`

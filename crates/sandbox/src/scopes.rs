@@ -51,6 +51,9 @@ pub(crate) fn everything() -> Vec<String> {
 /// The scopes that an authentication service with a health check asks for.
 pub(crate) const NEEDED: &str = "contacts.readonly contacts.write locations.readonly";
 
+/// What one of an agency needs besides, to list its locations and to get their tokens.
+pub(crate) const NEEDED_BY_AGENCY: &str = "oauth.readonly oauth.write";
+
 const ALL: &[&str] = &[
     "businesses.readonly",
     "businesses.write",

@@ -169,11 +169,23 @@ impl Settings {
         self.app_id()
     }
 
-    /// A complete `.env` for a program that should talk to a sandbox at `base_url`.
+    /// An app that an agency with so many locations installs for itself.
+    #[must_use]
+    pub fn of_agency(self, locations: usize) -> Self {
+        let user_types = vec![UserType::Company, UserType::Location];
+        Self { extra_locations: locations.saturating_sub(1), user_types, ..self }
+    }
+
+    /// A complete `.env` for a program that should talk to a sandbox at `base_url`. Where an agency's token is
+    /// to be asked for first, it names no location, and no contact: that one is of one location.
     pub fn env_file(&self, base_url: &str) -> String {
         let redirect_uri =
             self.redirect_uris.first().map_or("http://127.0.0.1:8788/oauth/callback", String::as_str);
-        let user_type = self.user_types.first().copied().unwrap_or_default().as_str();
+        let user_type = self.user_types.first().copied().unwrap_or_default();
+        let (location_id, contact_id, scopes) = match user_type {
+            UserType::Location => (&*self.location_id, &*self.contact_id, scopes::NEEDED.to_owned()),
+            UserType::Company => ("", "", format!("{} {}", scopes::NEEDED, scopes::NEEDED_BY_AGENCY)),
+        };
         format!(
             r#"# A HighLevel sandbox on this machine; every value is invented.
 # Um HighLevel de mentira nesta máquina; todos os valores são inventados.
@@ -183,7 +195,7 @@ GHL_CLIENT_ID="{client_id}"
 GHL_CLIENT_SECRET="{client_secret}"
 GHL_REDIRECT_URI="{redirect_uri}"
 
-# The sub-account / A subconta
+# The sub-account; an agency has none / A subconta; uma agência não tem
 GHL_LOCATION_ID="{location_id}"
 
 # The contact and the tag of the health check / O contato e a tag da verificação de saúde
@@ -201,8 +213,8 @@ RUN_INTERVAL_HOURS="12"
 GHL_API_BASE_URL="{base_url}"
 GHL_AUTHORIZE_URL="{base_url}{consent}"
 
-# What to ask for: a sub-account's token and what it may do
-# O que pedir: um token de subconta e o que ele pode fazer
+# What to ask for: a sub-account's token or an agency's, and what it may do
+# O que pedir: um token de subconta ou de agência, e o que ele pode fazer
 GHL_USER_TYPE="{user_type}"
 GHL_SCOPES="{scopes}"
 
@@ -211,11 +223,9 @@ GHL_WEBHOOK_PUBLIC_KEYS="{webhook_key}"
 "#,
             client_id = self.client_id,
             client_secret = self.client_secret,
-            location_id = self.location_id,
-            contact_id = self.contact_id,
             health_tag = self.health_tag,
+            user_type = user_type.as_str(),
             consent = crate::consent::PATH,
-            scopes = scopes::NEEDED,
             webhook_key = crate::webhooks::public_key(self.seed),
         )
     }

@@ -545,6 +545,11 @@ help-sandbox = Run a HighLevel of our own on this machine, to try and to test ag
           ghl-auth sandbox --write-env sandbox.env &
           ghl-auth --env-file sandbox.env login
           ghl-auth --env-file sandbox.env check
+        An agency offline, with as many locations as you like; serve finds them all:
+          ghl-auth sandbox --locations 200 --write-env agency.env &
+          ghl-auth --env-file agency.env login
+          ghl-auth --env-file agency.env serve &
+          ghl-auth --env-file agency.env status
         Make trouble, and see what happened:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
@@ -586,6 +591,7 @@ arg-output = Write to this new file instead of stdout.
 arg-systemd = Use a systemd timer instead of cron.
 arg-listen = Where to listen, on this machine only. Default: 127.0.0.1:8790.
 arg-write_env = Write a complete .env for the sandbox to this new file.
+arg-locations = Be an agency with this many locations, and write the .env of one who serves them all.
 arg-once = End when everything was shown.
 arg-shell = The shell.
 

@@ -554,6 +554,11 @@ help-sandbox = Roda um HighLevel de brinquedo nesta máquina, para experimentar 
           ghl-auth sandbox --write-env sandbox.env &
           ghl-auth --env-file sandbox.env login
           ghl-auth --env-file sandbox.env check
+        Uma agência sem internet, com quantas locations você quiser; o serve encontra todas:
+          ghl-auth sandbox --locations 200 --write-env agency.env &
+          ghl-auth --env-file agency.env login
+          ghl-auth --env-file agency.env serve &
+          ghl-auth --env-file agency.env status
         Provoque falhas e veja o que houve:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
@@ -595,6 +600,7 @@ arg-output = Escreve neste arquivo novo em vez de stdout.
 arg-systemd = Usa um timer do systemd em vez do cron.
 arg-listen = Onde escutar, só nesta máquina. Padrão: 127.0.0.1:8790.
 arg-write_env = Escreve neste arquivo novo um .env completo para o sandbox.
+arg-locations = Vira uma agência com este número de locations, e o .env escrito é o de quem atende todas elas.
 arg-once = Termina depois de mostrar tudo.
 arg-shell = O shell.
 

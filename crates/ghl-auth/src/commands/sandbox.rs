@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sandbox::{Sandbox, Settings};
+use store::Key;
 
 use crate::cli::SandboxArgs;
 use crate::exit::Exit;
@@ -19,22 +20,40 @@ const SEED: u64 = 1;
 
 pub(crate) async fn run(args: &SandboxArgs, context: &Context) -> Result<Exit, Explained> {
     let text = &context.text;
+    let locations = args.locations.and_then(|number| usize::try_from(number).ok());
+    let settings = match locations {
+        Some(number) => Settings::seeded(SEED).of_agency(number),
+        None => Settings::seeded(SEED),
+    };
     let sandbox =
-        Sandbox::builder().listen(args.listen).settings(Settings::seeded(SEED)).start().await.map_err(
-            |error| {
-                let arguments =
-                    [("address", args.listen.to_string().into()), ("why", error.to_string().into())];
-                Explained::new(text, "sandbox_listen", Exit::Usage, &arguments)
-            },
-        )?;
+        Sandbox::builder().listen(args.listen).settings(settings).start().await.map_err(|error| {
+            let arguments = [("address", args.listen.to_string().into()), ("why", error.to_string().into())];
+            Explained::new(text, "sandbox_listen", Exit::Usage, &arguments)
+        })?;
     if let Some(path) = &args.write_env {
-        write_env(text, path, &sandbox.env_file())?;
+        let mut env = sandbox.env_file();
+        if locations.is_some() {
+            env.push_str(&a_place_for_many(&Key::generate()));
+        }
+        write_env(text, path, &env)?;
         output::answer(&text.say("sandbox-env", &[("path", path.display().to_string().into())]));
     }
     output::answer(&text.say("sandbox-ready", &[("url", sandbox.base_url().into())]));
     asked_to_stop().await;
     sandbox.stop().await;
     Ok(Exit::Good)
+}
+
+/// An agency's locations have no room in a file, and a database takes nothing that is not sealed.
+fn a_place_for_many(key: &str) -> String {
+    format!(
+        r#"
+# Where all those tokens rest, and the key that seals them
+# Onde todos esses tokens ficam guardados, e a chave que os sela
+GHL_STORE="sqlite:sandbox.db"
+GHL_AUTH_KEY="{key}"
+"#
+    )
 }
 
 /// Writes the file for its owner only, and never over one that is there: it may hold a real secret.

@@ -1,11 +1,11 @@
 //! An agency: one company's grant, and its locations' tokens by every way there is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandbox::{Fault, FaultKind, Matcher, UserType};
 
 use crate::serving::{Service, document};
-use crate::support::Home;
+use crate::support::{Home, Running, free_port, http};
 
 fn agency(locations: usize) -> Home {
     agency_with(locations, Duration::from_secs(86_399))
@@ -98,4 +98,46 @@ fn what_ails_the_company_is_what_its_location_s_error_says() {
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(&company)), "{problem}");
     assert!(problem["authorize_url"].is_string(), "{problem}");
     service.stop();
+}
+
+#[test]
+fn an_agency_can_be_tried_offline_with_nothing_but_the_sandbox_s_own_env() {
+    let home = Home::empty();
+    let address = format!("127.0.0.1:{}", free_port());
+    let arguments = ["sandbox", "--listen", &address, "--locations", "7", "--write-env", "agency.env"];
+    let mut sandbox = home.start(arguments);
+    sandbox.until_it_says("The sandbox listens on");
+    // The sandbox gives more than it is asked for; HighLevel does not.
+    assert!(home.read("agency.env").contains(" oauth.readonly oauth.write\""));
+    let agree = r#"{"redirect_uri":"http://127.0.0.1:8788/oauth/callback","user_type":"Company"}"#;
+    let json = [("content-type", "application/json")];
+    let approved = http("POST", &format!("http://{address}/_sandbox/approve"), &json, agree);
+    let approved: serde_json::Value = serde_json::from_str(&approved.body).expect("JSON");
+    let code = approved["code"].as_str().expect("a code");
+
+    let ours = |arguments: &[&str]| home.run([&["--env-file", "agency.env"], arguments].concat());
+    ours(&["login", "--code", code]).good().complains("lists 7 locations of this company");
+    // The address of this run; all else stands in the file.
+    let mut command = home.command(["--env-file", "agency.env", "serve"]);
+    command.env("GHL_AUTH_LISTEN", "127.0.0.1:0").env("GHL_AUTH_PUBLIC_LISTEN", "127.0.0.1:0");
+    let service = Running::start(command);
+    let installations = || ours(&["status", "--json"]).json()["installations"].as_array().map_or(0, Vec::len);
+    let began = Instant::now();
+    while installations() < 8 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} of 8 are there", installations());
+    }
+    service.signal("TERM");
+    service.end().good();
+    ours(&["check"]).good();
+    let status = ours(&["status", "--json"]).json();
+    let list = status["installations"].as_array().expect("a list");
+    assert!(list.iter().all(|one| one["state"] == "connected"), "{status}");
+    for one in list.iter().filter(|one| one["kind"] == "location") {
+        ours(&["token", "--location", one["id"].as_str().expect("an id")]).good();
+    }
+    sandbox.interrupt();
+    sandbox.end();
+    for none in ["0", "1000001", "many"] {
+        home.run(["sandbox", "--listen", &address, "--locations", none]).ended(2);
+    }
 }

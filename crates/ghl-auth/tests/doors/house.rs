@@ -9,8 +9,8 @@ use server::ApiKey;
 use store::{Keys, StoreUrl};
 use tokens::records::{KeyRecord, Reach, Verb};
 use tokens::{
-    AccessToken, Health, InstallationId, LastCheck, Records, RefreshBy, RefreshToken, ReplyMembers, Store,
-    Timestamp, TokenSet,
+    AccessToken, CompanyId, Health, InstallationId, LastCheck, Records, RefreshBy, RefreshToken,
+    ReplyMembers, Store, Timestamp, TokenSet,
 };
 
 use crate::support::{Home, KEY, Running};
@@ -242,14 +242,24 @@ pub(crate) fn these(ids: impl IntoIterator<Item = InstallationId>) -> Reach {
 
 /// Puts an installation into the store that needs neither a refresh nor a check for a while.
 pub(crate) fn install(store: &Arc<dyn Store>, id: &InstallationId, access: &str) {
+    put(store, id, access, None);
+}
+
+/// The same for a location whose tokens are got by its company's grant.
+pub(crate) fn install_of(store: &Arc<dyn Store>, id: &InstallationId, access: &str, company: &str) {
+    put(store, id, access, Some(company.parse().expect("an id")));
+}
+
+fn put(store: &Arc<dyn Store>, id: &InstallationId, access: &str, company: Option<CompanyId>) {
     let at = now();
+    let own = || RefreshBy::Own(RefreshToken::new(format!("refresh-{access}")));
     let tokens = TokenSet {
         access: AccessToken::new(access),
-        refresh_by: RefreshBy::Own(RefreshToken::new(format!("refresh-{access}"))),
+        refresh_by: company.clone().map_or_else(own, RefreshBy::Company),
         issued_at: at,
         expires_at: at + Duration::from_secs(24 * 3600),
         scopes: "contacts.readonly".into(),
-        company: None,
+        company,
         members: ReplyMembers::new("{}"),
     };
     block_on(store.connect(id, &tokens, at)).expect("connected");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokens::InstallationId;
 use tokens::records::Verb;
 
-use crate::house::{House, company, home, install, location, these};
+use crate::house::{House, company, home, install, install_of, location, these};
 use crate::wire::{Answer, ask_all, bearer, request};
 
 /// A sub-account's id; all others look like it.
@@ -228,5 +228,98 @@ fn what_a_key_is_shown_of_others_is_nothing_by_any_door() {
     for odd in ["a/b", "a%2fb", "", "a b", "é", "a\n", "a.b", "*"] {
         house.home.run(["keys", "create", "--name", "odd", "--location", odd]).ended(2);
     }
+    house.end();
+}
+
+/// Companies that look alike, and the locations of each: some are called as a company is, and each differs from
+/// one of another company by a letter, its case or its end.
+fn companies_alike() -> Vec<(String, BTreeSet<String>)> {
+    let one = "kMvB1lO0uOqYdTqXa2Zs";
+    let companies = [
+        one.to_owned(),
+        one.to_ascii_lowercase(),
+        one.replace("1l", "l1"),
+        one[..19].to_owned(),
+        format!("{one}0"),
+        one.replace('O', "0"),
+    ];
+    let mut taken = BTreeSet::new();
+    let locations = |company: &String| {
+        let ends = ["", "0", "00", "o", "-", "_"].map(|end| format!("{company}{end}"));
+        let ends = ends.into_iter().chain([company.to_ascii_uppercase(), company[1..].to_owned()]);
+        ends.filter(|id| taken.insert(id.clone())).collect()
+    };
+    let of_each: Vec<BTreeSet<String>> = companies.iter().map(locations).collect();
+    companies.into_iter().zip(of_each).collect()
+}
+
+#[test]
+fn a_key_of_one_company_or_of_its_locations_reads_nothing_of_another_company() {
+    let companies = companies_alike();
+    let token = |id: &InstallationId| format!("token-of-{}-{}.", id.kind(), id.as_str());
+    let house = House::with(home(), |store| {
+        for (of, locations) in &companies {
+            install(store, &company(of), &token(&company(of)));
+            for id in locations {
+                install_of(store, &location(id), &token(&location(id)), of);
+            }
+        }
+    });
+    // For whom each key is: a company alone, each location alone, and all of a company with its locations.
+    let mut keys: Vec<(String, BTreeSet<InstallationId>)> = Vec::new();
+    let mut hand_out = |ids: BTreeSet<InstallationId>| {
+        keys.push((house.key(&[Verb::Token, Verb::Admin], these(ids.clone())), ids));
+    };
+    let mut all = BTreeSet::new();
+    for (of, locations) in &companies {
+        let family: BTreeSet<_> = locations.iter().map(|id| location(id)).chain([company(of)]).collect();
+        for id in &family {
+            hand_out(BTreeSet::from([id.clone()]));
+        }
+        all.extend(family.clone());
+        hand_out(family);
+    }
+    assert!(all.len() >= 35, "{}", all.len());
+    house.until_known(&keys.last().expect("a key").0);
+
+    let path = |id: &InstallationId| match id {
+        InstallationId::Location(id) => format!("/v1/locations/{id}/token"),
+        InstallationId::Company(id) => format!("/v1/companies/{id}/token"),
+    };
+    let (mut own, mut foreign) = (0, 0);
+    // The second time the answers are at hand, and are given on a shorter way.
+    for _ in 0..2 {
+        for (key, reach) in &keys {
+            let requests: Vec<Vec<u8>> = all
+                .iter()
+                .map(|id| request("GET", &path(id), &[("Authorization", &bearer(key))], ""))
+                .collect();
+            for (id, answer) in all.iter().zip(ask_all(&house.private, &requests)) {
+                if reach.contains(id) {
+                    assert_eq!(answer.status, 200, "{id}: {}", answer.body);
+                    assert!(answer.body.contains(&token(id)), "{id}: {}", answer.body);
+                    own += 1;
+                } else {
+                    assert_eq!((answer.status, answer.code().as_str()), (403, "out_of_reach"), "{id}");
+                    assert!(!answer.body.contains("token-of-"), "{id}: {}", answer.body);
+                    foreign += 1;
+                }
+            }
+        }
+    }
+    // In a list there is no more than it may read; a company's own key does not see its locations there.
+    for (key, reach) in &keys {
+        let list: serde_json::Value =
+            serde_json::from_str(&house.get("/v1/installations", key).body).expect("JSON");
+        let text = |one: &serde_json::Value, name: &str| one[name].as_str().expect("text").to_owned();
+        let listed: BTreeSet<InstallationId> = list["installations"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| InstallationId::from_parts(&text(one, "kind"), &text(one, "id")).expect("an id"))
+            .collect();
+        assert_eq!(&listed, reach);
+    }
+    assert!(own > 200 && foreign > 4_000, "{own} {foreign}");
     house.end();
 }

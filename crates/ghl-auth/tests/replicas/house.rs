@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use highlevel::{AppCredentials, Client, Dialect, OAuth};
-use sandbox::{Outcome, Sandbox, Settings};
+use sandbox::{Outcome, Sandbox, Settings, UserType};
 use serde_json::Value;
 use store::{Key, Keys, StoreUrl};
 use tempfile::TempDir;
@@ -31,6 +31,8 @@ pub struct House {
     /// Of whoever authorises: for everyone else, what is granted by it ended hours ago.
     pub clock: Arc<TestClock>,
     pub address: String,
+    /// Whose grant is asked for.
+    class: UserType,
     key: String,
     folder: TempDir,
     runtime: tokio::runtime::Runtime,
@@ -47,18 +49,39 @@ impl House {
         Self::at(address, installations, Duration::ZERO)
     }
 
+    /// A house whose company's grant is kept, and no location's yet. It lists none, so that nobody learns of one
+    /// but by a webhook.
+    pub fn of_company(locations: usize) -> Self {
+        let mut settings = Settings { extra_locations: locations - 1, ..Settings::default() };
+        settings.scopes = vec!["locations.readonly".into(), "oauth.write".into()];
+        settings.rate_limit.enforced = false;
+        let address = crate::postgres::server().fresh_schema();
+        let house = Self::empty(address, settings, UserType::Company, Duration::ZERO);
+        let code = house.sandbox.approve(REDIRECT_URI, None, UserType::Company);
+        let login = house.run(&["login", "--code", &code]);
+        assert!(login.status.success(), "{}", String::from_utf8_lossy(&login.stderr));
+        house
+    }
+
     pub fn at(address: String, installations: usize, behind: Duration) -> Self {
         let mut settings = Settings { extra_locations: installations - 1, ..short_tokens() };
         settings.scopes = vec!["locations.readonly".into()];
+        let house = Self::empty(address, settings, UserType::Location, behind);
+        house.log_everyone_in();
+        house
+    }
+
+    fn empty(address: String, settings: Settings, class: UserType, behind: Duration) -> Self {
         let sandbox = Sandbox::builder().settings(settings).start_blocking().expect("a sandbox");
         let now = i64::try_from(sandbox.now_millis()).expect("a time");
         let ids = sandbox.location_ids();
         let ids = ids.iter().map(|id| InstallationId::from_parts("location", id).expect("an id")).collect();
-        let house = Self {
+        Self {
             sandbox,
             ids,
             clock: Arc::new(TestClock::at(Timestamp::from_millis(now) - behind)),
             address,
+            class,
             key: Key::generate().to_string(),
             folder: tempfile::tempdir().expect("a folder"),
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -66,9 +89,7 @@ impl House {
                 .enable_all()
                 .build()
                 .expect("a runtime"),
-        };
-        house.log_everyone_in();
-        house
+        }
     }
 
     pub fn log_everyone_in(&self) {
@@ -130,7 +151,7 @@ impl House {
             client_id: self.sandbox.settings().client_id.clone(),
             client_secrets: vec![ClientSecret::new(self.sandbox.settings().client_secret.clone())],
             redirect_uri: REDIRECT_URI.to_owned(),
-            user_type: "Location",
+            user_type: self.class.as_str(),
         };
         OAuth::new(client, app)
     }
@@ -183,6 +204,8 @@ impl House {
             .env("GHL_CLIENT_SECRET", &settings.client_secret)
             .env("GHL_REDIRECT_URI", REDIRECT_URI)
             .env("GHL_API_BASE_URL", self.sandbox.base_url())
+            .env("GHL_USER_TYPE", self.class.as_str())
+            .env("GHL_WEBHOOK_PUBLIC_KEYS", self.sandbox.webhook_public_key())
             .env("GHL_STORE", address)
             .env("GHL_AUTH_KEY", &self.key)
             .env("GHL_AUTH_LANG", "en")
@@ -328,14 +351,23 @@ impl Answer {
 }
 
 pub fn get(address: &str, key: &str, path: &str) -> Answer {
+    ask(address, "GET", path, &[("Authorization", &format!("Bearer {key}"))], "")
+}
+
+pub fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let nothing = Answer { status: 0, body: Value::Null };
     let Ok(mut stream) = TcpStream::connect(address) else { return nothing };
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
-    );
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    request.push_str(&format!("\r\n{body}"));
     let mut text = String::new();
-    if stream.write_all(head.as_bytes()).is_err() || stream.read_to_string(&mut text).is_err() {
+    if stream.write_all(request.as_bytes()).is_err() || stream.read_to_string(&mut text).is_err() {
         return nothing;
     }
     let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);

@@ -13,6 +13,7 @@ mod support;
 
 mod crowds;
 mod deaths;
+mod events;
 mod house;
 mod load;
 mod outages;
