@@ -12,4 +12,4 @@ if [ -z "${PROGRAM:-}" ]; then
     PROGRAM=$PWD/target/release/ghl-auth
 fi
 export PROGRAM
-COUNT=${1:-100000} exec cargo run --quiet --locked --package ghl-auth --example due
+COUNT=${1:-100000} exec cargo run --quiet --profile measure --locked --package ghl-auth --example due
