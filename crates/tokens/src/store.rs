@@ -191,7 +191,8 @@ pub trait Store: Send + Sync {
 
     /// Says that very many are about to be put. An empty store may leave out the indexes meanwhile that
     /// are only for looking, and have them made at once when all are there; everything works without them,
-    /// if slowly, and a store that is opened without them makes them first.
+    /// if slowly, and a store that is opened without them makes them first. What is put meanwhile need not
+    /// be on the disk before `end_putting` says so.
     async fn begin_putting(&self) -> Result<(), StoreError> {
         Ok(())
     }

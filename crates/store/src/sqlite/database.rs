@@ -33,7 +33,10 @@ const PAGE: i64 = 8192;
 
 /// So many pages of log, 16 MB, are put back into the database at once: in a storm, the same pages
 /// are written again and again.
-const LOG: i64 = 2000;
+pub(super) const LOG: i64 = 2000;
+
+/// Beyond so many bytes, what an unusual amount of changes left of the log is given back.
+const LONGEST_LOG: i64 = 64 << 20;
 
 /// So many kinds of statement stay prepared: more than there are.
 const STATEMENTS: usize = 64;
@@ -131,6 +134,7 @@ pub(super) fn open(path: &Path, sealer: Arc<Sealer>) -> Result<(Connection, Shar
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -CACHE)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG)?;
+        connection.pragma_update(None, "journal_size_limit", LONGEST_LOG)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         // What a change among others may have to undo is a few pages, and needs no file.
         connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -15,19 +15,21 @@ use super::database::{self, Failure, Rows, Shared};
 use super::installations::{Before, counter, number};
 use super::migrate::INDEXES;
 use super::parked::NO_VERSION;
+use super::writer::Worth;
 use crate::disk::apart;
 use crate::row::{self, TokensAtRest};
 use crate::seal::Place;
 
 /// So many share a transaction: a while in which no refresh can be saved, and a few megabytes.
-const TOGETHER: usize = 1000;
+const TOGETHER: usize = 2500;
 
 /// So much of the database the writer keeps in memory while very many are put, in KiB: their ids come in
 /// no order, and so do the pages of the index that they are found by.
-const CACHE: i64 = 64 * 1024;
+const CACHE: i64 = 96 * 1024;
 
-/// So many share a transaction where nobody waits.
-const VERY_MANY: usize = 20_000;
+/// So many pages of log, 1 GB, are put back into the database at once meanwhile: the same pages of that
+/// index are written again and again, and a log that is written over waits for the disk.
+const LOG: i64 = 128_000;
 
 /// An installation with its sets as they are to rest.
 struct ToPut {
@@ -39,18 +41,22 @@ struct ToPut {
 
 /// Puts installations as they are. How many the store did not have so already.
 pub(super) async fn put(store: &SqliteStore, installations: &[Installation]) -> Result<usize, StoreError> {
-    let together = if store.takes_very_many.load(Ordering::Relaxed) { VERY_MANY } else { TOGETHER };
-    let mut batches = installations.chunks(together);
+    // What is put between a beginning and an end is on the disk when all is.
+    let worth = match store.takes_very_many.load(Ordering::Relaxed) {
+        true => Worth::NoFlush,
+        false => Worth::AFlush,
+    };
+    let mut batches = installations.chunks(TOGETHER);
     let Some(first) = batches.next() else { return Ok(0) };
     let mut sealed = seal(&store.shared, first.to_vec()).await?;
     let mut count = 0;
     for batch in batches {
-        let written = store.write(move |rows| rows.put_all(sealed));
+        let written = store.writer.write(worth, move |rows| rows.put_all(sealed));
         let (written, next) = tokio::join!(written, seal(&store.shared, batch.to_vec()));
         count += written?;
         sealed = next?;
     }
-    Ok(count + store.write(move |rows| rows.put_all(sealed)).await?)
+    Ok(count + store.writer.write(worth, move |rows| rows.put_all(sealed)).await?)
 }
 
 async fn seal(shared: &Arc<Shared>, installations: Vec<Installation>) -> Result<Vec<ToPut>, StoreError> {
@@ -131,6 +137,7 @@ impl Rows<'_> {
             return Ok(());
         }
         self.transaction.pragma_update(None, "cache_size", -CACHE)?;
+        self.transaction.pragma_update(None, "wal_autocheckpoint", LOG)?;
         let sql = "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL
             AND tbl_name IN ('installations', 'sets')";
         let mut statement = self.transaction.prepare(sql)?;
@@ -143,7 +150,8 @@ impl Rows<'_> {
 
     pub(super) fn end_putting(&self) -> Result<(), Failure> {
         self.transaction.execute_batch(INDEXES)?;
-        Ok(self.transaction.pragma_update(None, "cache_size", -database::CACHE)?)
+        self.transaction.pragma_update(None, "cache_size", -database::CACHE)?;
+        Ok(self.transaction.pragma_update(None, "wal_autocheckpoint", database::LOG)?)
     }
 
     fn version_of(&self, id: &InstallationId) -> Result<Option<Version>, Failure> {
