@@ -1,6 +1,7 @@
 //! Disks that are full, and disks that fail.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,27 @@ use crate::tracer::{Blow, Counts, Traced, strike, syncs, takes_room};
 const PATIENCE: Duration = Duration::from_secs(40);
 const BLOCK: u64 = 4096;
 
+/// Waits until nothing takes up room but what is there: the system gives back what was taken away a
+/// moment after it was closed.
+fn until_all_room_is_given_back(folder: &Path) {
+    let taken = || {
+        let disk = nix::sys::statvfs::statvfs(folder).expect("a disk");
+        (disk.blocks() - disk.blocks_free()) * disk.block_size()
+    };
+    let there = || -> u64 {
+        let files = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").metadata());
+        files.map(|file| file.map_or(0, |file| file.blocks() * 512)).sum()
+    };
+    let began = Instant::now();
+    while taken() > there() {
+        assert!(began.elapsed() < PATIENCE, "{} of {} bytes are given back", there(), taken());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Fills the disk until this many blocks are free.
 fn leave_free(folder: &Path, blocks: u64) {
+    until_all_room_is_given_back(folder);
     let disk = nix::sys::statvfs::statvfs(folder).expect("a disk");
     let fill = disk.blocks_free().saturating_sub(blocks) * disk.block_size() / BLOCK * BLOCK;
     let filler = vec![0u8; usize::try_from(fill).expect("a small disk")];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::houses::{agency, holds_all};
 use crate::serving::Service;
-use crate::support::ELSEWHERE;
+use crate::support::{ELSEWHERE, Home};
 
 const STORE: &str = "sqlite:ghl-auth.db";
 
@@ -30,22 +30,31 @@ fn every_grant_gets_new_tokens_and_the_service_serves_the_old_no_more() {
     assert_eq!(service.home.sandbox.counts().rotations, 5);
 }
 
+/// Kills one with so many refreshes in the air, and gives back since when it had rotated.
+fn cut_off(home: &Home, in_the_air: usize) -> String {
+    home.sandbox.hold_answers(sandbox::Matcher::Refresh);
+    let mut rotating = home.start(["rotate-all"]);
+    let since = since_in(&rotating.until_it_says("rotate-all --since ")).to_owned();
+    while home.sandbox.held() < in_the_air {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(home.sandbox.held(), in_the_air);
+    rotating.signal("KILL");
+    rotating.until_it_ends();
+    home.sandbox.release();
+    since
+}
+
+fn since_in(said: &str) -> &str {
+    said.split("--since ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("told")
+}
+
 #[test]
 fn cut_short_it_goes_on_where_it_was() {
     let home = agency(12);
     std::thread::sleep(Duration::from_millis(1100));
-    home.sandbox.hold_answers(sandbox::Matcher::Refresh);
-    let mut rotating = home.start(["rotate-all"]);
-    let said = rotating.until_it_says("rotate-all --since ");
-    let since = said.split("--since ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("told");
-    let since = since.to_owned();
-    while home.sandbox.held() < 8 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(home.sandbox.held(), 8, "at most eight are in the air");
-    rotating.signal("KILL");
-    rotating.until_it_ends();
-    home.sandbox.release();
+    // At most eight are in the air.
+    let since = cut_off(&home, 8);
     let json = home.run(["rotate-all", "--json", "--since", &since]).good().json();
     assert_eq!(json["rotated"], 12, "what was in the air is flown on with: {json}");
     assert!(holds_all(&home, STORE));
@@ -57,17 +66,7 @@ fn cut_short_it_goes_on_where_it_was() {
 fn one_that_was_cut_off_is_gone_on_with_untold_and_one_that_ended_begins_anew() {
     let home = agency(3);
     std::thread::sleep(Duration::from_millis(1100));
-    home.sandbox.hold_answers(sandbox::Matcher::Refresh);
-    let mut rotating = home.start(["rotate-all"]);
-    let said = rotating.until_it_says("rotate-all --since ");
-    let since = said.split("--since ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("told");
-    let since = since.to_owned();
-    while home.sandbox.held() < 3 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    rotating.signal("KILL");
-    rotating.until_it_ends();
-    home.sandbox.release();
+    let since = cut_off(&home, 3);
     std::thread::sleep(Duration::from_millis(1100));
     let on = home.run(["rotate-all", "--json"]).good().complains("Going on").complains(&since);
     let json = on.json();
@@ -91,8 +90,7 @@ fn who_fails_is_named_and_the_others_are_rotated() {
     assert!(!run.out.contains("eyJ") && !run.err.contains("eyJ"));
     let code = home.sandbox.approve_location(&ids[1], ELSEWHERE);
     home.run(["login", "--code", &code]).good();
-    let since =
-        run.err.split("--since ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("told");
+    let since = since_in(&run.err);
     let home = home.set("GHL_AUTH_LANG", "pt-BR");
     home.run(["rotate-all", "--since", since]).good().answers("0 trocadas, 3 já tinham tokens mais novos");
 }
