@@ -54,6 +54,16 @@ fn fill(folder: &Path) -> PathBuf {
     path
 }
 
+/// So many letters that can't be packed.
+fn unlike_itself(letters: usize) -> String {
+    let mut state = 1u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'A' + (state >> 33) as u8 % 26)
+    };
+    (0..letters).map(next).collect()
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
@@ -139,7 +149,7 @@ fn inner_landing_on_a_full_disk() {
                 let filler = fill(&folder);
                 if in_place {
                     let other = open();
-                    let more = tokens(&location(), &"2".repeat(150_000), START);
+                    let more = tokens(&location(), &unlike_itself(150_000), START);
                     let refused = other.connect(&location(), &more, START).await;
                     assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
                     assert_still(&store, &installation).await;
@@ -173,7 +183,7 @@ fn inner_landing_on_a_full_disk() {
 
 #[test]
 fn a_full_disk_harms_no_database() {
-    in_a_namespace("mount -t tmpfs -o size=512k tmpfs \"$D\"", "inner_full_disk_database");
+    in_a_namespace("mount -t tmpfs -o size=2m tmpfs \"$D\"", "inner_full_disk_database");
 }
 
 #[test]
