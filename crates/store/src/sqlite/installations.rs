@@ -368,26 +368,24 @@ impl Rows<'_> {
     /// The number of the key that a value is sealed under; none where nothing is sealed.
     pub(super) fn seal(&self, sealed: &[u8]) -> Result<Option<i64>, rusqlite::Error> {
         let Some(key_id) = seal::key_id(sealed) else { return Ok(None) };
-        let sql = "SELECT number FROM seals WHERE key_id = ?1";
-        let known = self.transaction.prepare_cached(sql)?.query_row([key_id], |row| row.get(0)).optional()?;
-        match known {
-            Some(number) => Ok(Some(number)),
-            None => {
-                let sql = "INSERT INTO seals (key_id) VALUES (?1) RETURNING number";
-                self.transaction.prepare_cached(sql)?.query_row([key_id], |row| row.get(0)).map(Some)
-            }
-        }
+        self.number_of("seals", "key_id", key_id).map(Some)
     }
 
     /// The number of a text that many rows repeat.
     fn text(&self, text: &str) -> Result<i64, rusqlite::Error> {
-        let sql = "SELECT number FROM texts WHERE text = ?1";
-        let known = self.transaction.prepare_cached(sql)?.query_row([text], |row| row.get(0)).optional()?;
+        self.number_of("texts", "text", text)
+    }
+
+    /// The number that a value has in a table of such; a new one where it has none.
+    fn number_of(&self, table: &str, column: &str, value: impl ToSql) -> Result<i64, rusqlite::Error> {
+        let known = format!("SELECT number FROM {table} WHERE {column} = ?1");
+        let known =
+            self.transaction.prepare_cached(&known)?.query_row([&value], |row| row.get(0)).optional()?;
         match known {
             Some(number) => Ok(number),
             None => {
-                let sql = "INSERT INTO texts (text) VALUES (?1) RETURNING number";
-                self.transaction.prepare_cached(sql)?.query_row([text], |row| row.get(0))
+                let sql = format!("INSERT INTO {table} ({column}) VALUES (?1) RETURNING number");
+                self.transaction.prepare_cached(&sql)?.query_row([&value], |row| row.get(0))
             }
         }
     }

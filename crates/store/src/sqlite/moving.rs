@@ -244,14 +244,20 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Whether any lease is in force, by the clock of this machine. What is in the air is due at once, so
-    /// an index finds it.
+    /// Whether any lease is in force. What is in the air is due at once, so an index finds it.
     fn is_in_the_air(&self) -> Result<bool, Failure> {
+        self.is_any_leased(&format!("refresh_due_at = {}", i64::MIN))
+    }
+
+    /// Whether any lease is in force among some rows, by the clock of this machine, in a database of whatever
+    /// version.
+    pub(super) fn is_any_leased(&self, among: &str) -> Result<bool, Failure> {
         let lease = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
-        let sql = "WITH clock AS (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now)
-            SELECT EXISTS (SELECT * FROM installations, clock WHERE refresh_due_at = ?1
-                AND lease_until > now AND lease_until <= now + 2 * ?2)";
-        let mut statement = self.transaction.prepare_cached(sql)?;
-        Ok(statement.query_row((i64::MIN, lease), |row| row.get(0))?)
+        let sql = format!(
+            "WITH clock AS (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now)
+            SELECT EXISTS (SELECT * FROM installations, clock WHERE {among}
+                AND lease_until > now AND lease_until <= now + 2 * ?1)"
+        );
+        Ok(self.transaction.prepare_cached(&sql)?.query_row([lease], |row| row.get(0))?)
     }
 }
