@@ -48,8 +48,7 @@ pub(super) async fn make(pool: &Pool) -> Result<bool, Failure> {
     for (name, on) in &missing {
         // Each by itself, so that whoever writes meanwhile waits for one of them at most.
         let transaction = pool.long_transaction().await?;
-        let lock = "SELECT pg_advisory_xact_lock(hashtextextended('ghl-auth ' || $1, 0))";
-        transaction.ask(lock, &[(&pool.schema(), Type::TEXT)]).await?;
+        transaction.wait_for_others_who_build().await?;
         let sql =
             format!("SET LOCAL maintenance_work_mem = '128MB'; CREATE INDEX IF NOT EXISTS {name} ON @.{on}");
         transaction.batch_execute(&pool.sql(&sql)).await?;

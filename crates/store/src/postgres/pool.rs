@@ -350,8 +350,7 @@ impl Pool {
             _ => {}
         }
         let transaction = self.long_transaction().await?;
-        let lock = "SELECT pg_advisory_xact_lock(hashtextextended('ghl-auth ' || $1, 0))";
-        transaction.ask(lock, &[(&self.schema(), Type::TEXT)]).await?;
+        transaction.wait_for_others_who_build().await?;
         let there = "SELECT to_regnamespace($1) IS NOT NULL";
         let there: bool = transaction.one(there, &[(&self.schema(), Type::TEXT)]).await?.get(0);
         if !there {
@@ -432,6 +431,12 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// From now on until this ends, nobody else changes what the schema is made of.
+    pub(crate) async fn wait_for_others_who_build(&self) -> Result<(), Failure> {
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended('ghl-auth ' || $1, 0))";
+        self.ask(lock, &[(&self.pool.schema(), Type::TEXT)]).await.map(drop)
+    }
+
     /// Asks one statement.
     pub(crate) async fn ask(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
         answer(self, sql, values, self.patience).await
