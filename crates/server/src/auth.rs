@@ -276,6 +276,8 @@ mod tests {
             hash: key.hash(),
             verbs: BTreeSet::from([Verb::Token]),
             reach,
+            lane: tokens::Lane::default(),
+            allowed: Vec::new(),
             created_at: at(0),
             expires_at: Some(at(1000)),
             revoked_at: None,

@@ -155,6 +155,8 @@ fn key(name: &str, reach: Reach) -> KeyRecord {
         hash: [7; 32],
         verbs: BTreeSet::from([Verb::Token, Verb::Admin]),
         reach,
+        lane: tokens::Lane::default(),
+        allowed: Vec::new(),
         created_at: at(1),
         expires_at: Some(at(9)),
         revoked_at: None,

@@ -17,6 +17,7 @@ mod clock;
 mod counters;
 mod error;
 mod flight;
+mod gateway;
 mod health;
 mod installation;
 mod issuer;
@@ -41,6 +42,7 @@ pub use clock::{Clock, TestClock, Timestamp};
 pub use counters::{Counters, OUTCOMES};
 pub use error::KeeperError;
 pub use flight::Timing;
+pub use gateway::{Allowed, InvalidAllowed, Lane};
 pub use health::{
     CheckRecord, Health, LastCheck, Notice, NoticeKind, Standing, StepRecord, Subject, Trigger,
 };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
+use crate::gateway::{Allowed, Lane};
 use crate::health::{CheckRecord, Notice, Standing, Subject};
 use crate::installation::InstallationId;
 use crate::store::StoreError;
@@ -129,6 +130,19 @@ pub trait Records: Send + Sync {
     /// as long from `now` is from a clock that was ahead.
     async fn take_turn(&self, name: &str, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
 
+    /// Takes permits of a rate budget that all processes over this store share, `wanted` of them at most:
+    /// of any `interval` no more than `most` are given. By the store's own clock. None where a store is
+    /// not shared so, and each process reckons for itself.
+    async fn take_permits(
+        &self,
+        _budget: &str,
+        _wanted: u32,
+        _most: u32,
+        _interval: Duration,
+    ) -> Result<Option<Permits>, StoreError> {
+        Ok(None)
+    }
+
     /// What is remembered and worth moving, a table after the other, from the first line behind `after`
     /// on, `limit` at most. Visits and turns are of the moment and stay.
     async fn lines(&self, _after: Option<&Line>, _limit: usize) -> Result<Vec<Line>, StoreError> {
@@ -150,6 +164,17 @@ fn no_queue() -> StoreError {
 
 fn no_lines() -> StoreError {
     StoreError::NoRoomFor { place: "the records".to_owned(), what: "lines of other records" }
+}
+
+/// Permits of a rate budget that several processes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permits {
+    /// How many were given now: to be used at once, or not at all.
+    pub granted: u32,
+    /// How many were given within the interval, to whomever, with these.
+    pub taken: u32,
+    /// When fewer were given than wanted: how long until the next comes free.
+    pub wait: Duration,
 }
 
 /// A row of the records on its way to other records.
@@ -201,6 +226,10 @@ pub struct KeyRecord {
     pub verbs: BTreeSet<Verb>,
     /// For whom.
     pub reach: Reach,
+    /// In which lane its requests through the gateway wait.
+    pub lane: Lane,
+    /// What it may send through the gateway; anything when empty.
+    pub allowed: Vec<Allowed>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its life ends by itself.

@@ -77,6 +77,8 @@ fn record(key: &ApiKey, wanted: &KeyWanted, now: Timestamp) -> KeyRecord {
         hash: key.hash(),
         verbs: wanted.verb.iter().copied().collect::<BTreeSet<Verb>>(),
         reach,
+        lane: tokens::Lane::default(),
+        allowed: Vec::new(),
         created_at: now,
         expires_at: wanted.expires.map(|life| now + life),
         revoked_at: None,

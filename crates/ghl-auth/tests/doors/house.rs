@@ -130,6 +130,8 @@ impl House {
             hash: key.hash(),
             verbs: verbs.iter().copied().collect::<BTreeSet<Verb>>(),
             reach,
+            lane: tokens::Lane::default(),
+            allowed: Vec::new(),
             created_at: now(),
             expires_at: None,
             revoked_at: None,

@@ -22,6 +22,8 @@ impl Story<'_> {
             hash: [7; 32],
             verbs: BTreeSet::new(),
             reach: Reach::All,
+            lane: tokens::Lane::default(),
+            allowed: Vec::new(),
             created_at: self.house.clock.now(),
             expires_at: None,
             revoked_at: None,

@@ -77,6 +77,8 @@ fn key(row: &Row<'_>) -> Done<KeyRecord> {
         hash: row.get("hash")?,
         verbs: verbs.split(' ').filter_map(Verb::from_word).collect(),
         reach,
+        lane: tokens::Lane::default(),
+        allowed: Vec::new(),
         created_at: at(row, "created_at")?,
         expires_at: maybe_at(row, "expires_at")?,
         revoked_at: maybe_at(row, "revoked_at")?,

@@ -36,6 +36,8 @@ pub(super) fn key(row: &Row) -> Done<KeyRecord> {
         hash: digest(row, "hash")?,
         verbs: verbs.split(' ').filter_map(Verb::from_word).collect(),
         reach,
+        lane: tokens::Lane::default(),
+        allowed: Vec::new(),
         created_at: at(row, "created_at")?,
         expires_at: maybe_at(row, "expires_at")?,
         revoked_at: maybe_at(row, "revoked_at")?,
