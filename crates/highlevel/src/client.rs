@@ -9,19 +9,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 use rustls_pki_types::pem::PemObject;
 use tokens::AccessToken;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 use crate::error::{Failure, FailureKind};
+use crate::forward::{Forwarder, Protocol};
+use crate::line::Lines;
 use crate::rate::{RateBook, RateLimits};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const LAST_LOOK: Duration = Duration::from_millis(250);
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -97,6 +101,22 @@ impl ApiBase {
     pub fn as_str(&self) -> &str {
         &self.origin
     }
+
+    /// Host and port as they stand in the address, and the path that comes before every other, without
+    /// a slash at its end.
+    pub fn host_and_path(&self) -> (&str, &str) {
+        let behind = self.origin.split_once("://").map_or("", |(_, behind)| behind);
+        behind.split_at(behind.find('/').unwrap_or(behind.len()))
+    }
+
+    /// Host and port to connect to.
+    fn host_and_port(&self) -> (String, u16) {
+        let uri: Option<Uri> = self.origin.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+        let otherwise = if self.is_https() { 443 } else { 80 };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        (bare.to_owned(), uri.as_ref().and_then(Uri::port_u16).unwrap_or(otherwise))
+    }
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -116,6 +136,7 @@ pub struct RootsError {
 #[derive(Clone)]
 pub struct Client {
     http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    tls: Arc<rustls::ClientConfig>,
     base: ApiBase,
     dialect: Dialect,
     rates: Arc<RateBook>,
@@ -176,7 +197,7 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_WITHIN));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(tls.clone())
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -184,7 +205,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .retry_canceled_requests(false)
             .build(connector);
-        Ok(Self { http, base, dialect, rates: Arc::default() })
+        Ok(Self { http, tls: Arc::new(tls), base, dialect, rates: Arc::default() })
     }
 
     /// The dialect of our own calls.
@@ -195,6 +216,23 @@ impl Client {
     /// What HighLevel's answers of late say of its rate limits.
     pub fn rate_limits(&self) -> RateLimits {
         self.rates.least(Instant::now())
+    }
+
+    /// Connections to HighLevel for plain exchanges, for one thread.
+    pub fn lines(&self) -> Lines {
+        let (host, port) = self.base.host_and_port();
+        let tls = self.base.is_https().then(|| ServerName::try_from(host.clone()).ok()).flatten();
+        let tls = tls.map(|name| (TlsConnector::from(self.tls.clone()), name));
+        Lines::new(host, port, tls)
+    }
+
+    /// What passes on everything else, for one thread.
+    pub fn forwarder<B>(&self, protocol: Protocol) -> Forwarder<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Forwarder::new((*self.tls).clone(), protocol)
     }
 
     /// Where the calls go.
@@ -363,5 +401,18 @@ mod tests {
         check("ftp://127.0.0.1", Err(InvalidBase::NoUrl));
         check("services.leadconnectorhq.com", Err(InvalidBase::NoUrl));
         check("", Err(InvalidBase::NoUrl));
+    }
+
+    #[test]
+    fn a_base_says_where_to_connect_and_what_stands_before_each_path() {
+        let check = |text: &str, host: &str, path: &str, connect: (&str, u16)| {
+            let base: ApiBase = text.parse().expect("a base");
+            assert_eq!(base.host_and_path(), (host, path), "{text}");
+            assert_eq!(base.host_and_port(), (connect.0.to_owned(), connect.1), "{text}");
+        };
+        check("https://api.example.com/", "api.example.com", "", ("api.example.com", 443));
+        check("https://api.example.com:8443/v1/", "api.example.com:8443", "/v1", ("api.example.com", 8443));
+        check("http://[::1]:8080", "[::1]:8080", "", ("::1", 8080));
+        check("http://localhost/a/b", "localhost", "/a/b", ("localhost", 80));
     }
 }

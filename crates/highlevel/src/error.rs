@@ -96,6 +96,26 @@ impl Failure {
     }
 }
 
+/// What HighLevel says of a request that it does not grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// What it means for us.
+    pub kind: FailureKind,
+    /// HighLevel's words: one line, without secrets.
+    pub said: String,
+}
+
+/// What an answer to someone else's request means, from its status and its body as far as it was read.
+pub fn meaning(status: StatusCode, body: &[u8]) -> Meaning {
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let said = wire::said(status, json.as_ref());
+    let kind = match status {
+        StatusCode::TOO_MANY_REQUESTS => FailureKind::RateLimited { wait: None },
+        status => kind_of(status, &said),
+    };
+    Meaning { kind, said }
+}
+
 pub(crate) fn kind_of(status: StatusCode, said: &str) -> FailureKind {
     let says = |words: &str| said.to_ascii_lowercase().contains(words);
     match status.as_u16() {

@@ -45,6 +45,52 @@ impl RateLimits {
     }
 }
 
+/// What the headers of one answer tell of a rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Calls that there are in the interval.
+    pub limit: Option<u64>,
+    /// Calls that are left in it.
+    pub remaining: Option<u64>,
+    /// The interval.
+    pub interval: Option<Duration>,
+    /// Calls that there are in a day.
+    pub daily_limit: Option<u64>,
+    /// Calls that are left of the day.
+    pub daily_remaining: Option<u64>,
+    /// Until the day's calls are renewed: not documented; the values seen fit milliseconds.
+    pub daily_reset: Option<Duration>,
+    /// `Retry-After`: HighLevel is not known to send one.
+    pub retry_after: Option<Duration>,
+}
+
+impl Told {
+    /// Takes in a header, if it is one of these.
+    pub fn note(&mut self, name: &str, value: &[u8]) {
+        const PREFIX: &str = "x-ratelimit-";
+        let number = || std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok();
+        let Some((prefix, rest)) = name.split_at_checked(PREFIX.len()) else {
+            if name.eq_ignore_ascii_case("retry-after") {
+                self.retry_after = number().map(Duration::from_secs);
+            }
+            return;
+        };
+        if !prefix.eq_ignore_ascii_case(PREFIX) {
+            return;
+        }
+        let is = |known: &str| rest.eq_ignore_ascii_case(known);
+        match rest.len() {
+            3 if is("max") => self.limit = number(),
+            9 if is("remaining") => self.remaining = number(),
+            21 if is("interval-milliseconds") => self.interval = number().map(Duration::from_millis),
+            11 if is("limit-daily") => self.daily_limit = number(),
+            15 if is("daily-remaining") => self.daily_remaining = number(),
+            11 if is("daily-reset") => self.daily_reset = number().map(Duration::from_millis),
+            _ => {}
+        }
+    }
+}
+
 /// Remembers it.
 #[derive(Debug)]
 pub(crate) struct RateBook(Mutex<(Instant, [RateLimits; 2])>);
@@ -81,6 +127,36 @@ impl RateBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_tells_of_its_limits_in_whatever_case() {
+        let mut told = Told::default();
+        for (name, value) in [
+            ("x-ratelimit-max", "100"),
+            ("X-RateLimit-Remaining", "99"),
+            ("X-RATELIMIT-INTERVAL-MILLISECONDS", " 10000 "),
+            ("x-ratelimit-limit-daily", "200000"),
+            ("x-ratelimit-daily-remaining", "199779"),
+            ("x-ratelimit-daily-reset", "49013000"),
+            ("retry-after", "7"),
+            ("x-ratelimit-maximum", "1"),
+            ("x-request-id", "5"),
+        ] {
+            told.note(name, value.as_bytes());
+        }
+        let expected = Told {
+            limit: Some(100),
+            remaining: Some(99),
+            interval: Some(Duration::from_secs(10)),
+            daily_limit: Some(200_000),
+            daily_remaining: Some(199_779),
+            daily_reset: Some(Duration::from_secs(49_013)),
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        assert_eq!(told, expected);
+        told.note("x-ratelimit-max", b"many");
+        assert_eq!(told.limit, None);
+    }
 
     #[test]
     fn the_least_of_the_last_minute_or_two_is_known() {
