@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use server::{AppCard, Certificate, Closed, ConsentPage, Front, House, Room, Street};
+use server::{AppCard, Certificate, Closed, ConsentPage, Front, GatewaySettings, House, Room, Street};
 use tokens::{Keeper, Records, Store, Timing};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
 use upkeep::Upkeep;
 
-use crate::config::{Config, Credentials, HealthCheck, Meant, StoreSettings};
+use crate::config::{Config, Credentials, HealthCheck, Meant, Passage, StoreSettings};
 use crate::doors::{Door, Sockets};
 use crate::exit::Exit;
 use crate::explain::Explained;
@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     installs: tokens::InstallPolicy,
     webhook_keys: highlevel::WebhookKeys,
     audit: server::Audit,
+    passage: Passage,
     upkeep: upkeep::Settings,
 }
 
@@ -58,6 +59,7 @@ impl Settings {
         let meant = if tags { config.meant_by_check() } else { config.meant() };
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
+        let passage = config.gateway();
         let (alerts, ways, failure_tag) = (config.alerts(), config.ways(), config.failure_tag());
         let (code, webhook_keys) = (config.authorization_code(), config.webhook_keys());
         let microservice_name = config.microservice_name();
@@ -99,6 +101,7 @@ impl Settings {
             installs: installs?,
             webhook_keys: webhook_keys?,
             audit: audit?,
+            passage: passage?,
             upkeep,
         })
     }
@@ -333,9 +336,23 @@ impl Opened {
         super::commands::say_how_safe(context, works_as, &store.weaknesses());
         context.warn_of_standby(store.as_ref()).await;
         let client = context.client(settings.api)?;
-        let app = match settings.credentials {
-            Credentials::App(app) => Some(app),
-            Credentials::Private(_) => None,
+        let (app, private) = match settings.credentials {
+            Credentials::App(app) => (Some(app), None),
+            Credentials::Private(token) => (None, Some(token)),
+        };
+        let whose = match &settings.meant {
+            Meant::Installation(id) => Some(id.clone()),
+            Meant::AnyCompany | Meant::AnyLocation => None,
+        };
+        let Passage { budget, limits, protocol, longest_body, at_once } = settings.passage;
+        let gateway = GatewaySettings {
+            client: client.clone(),
+            protocol,
+            budget,
+            limits,
+            longest_body,
+            at_once,
+            private: private.map(|token| (token, whose)),
         };
         // What can't be saved yet is tried for as long as the service runs.
         let timing = Timing { commit_patience: None, ..Timing::default() };
@@ -373,6 +390,7 @@ impl Opened {
             hosts: shared.hosts.clone(),
             audit: settings.audit,
             room: shared.room,
+            gateway,
         };
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         Ok(Self { keeper, upkeep, span: front.span(), front })

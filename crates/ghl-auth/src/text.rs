@@ -233,8 +233,15 @@ mod tests {
                     title(format!("notice-checks-{}", kind.as_str()));
                 }
             }
-            let said = ["last", "due", "key", "count", "source"].map(arguments);
-            for key in ["late-checks", "key-many-reads", "key-new-source", "key-anomaly.action"] {
+            let said = ["last", "due", "key", "count", "source", "remaining", "limit", "at"].map(arguments);
+            for key in [
+                "late-checks",
+                "key-many-reads",
+                "key-new-source",
+                "key-anomaly.action",
+                "daily-quota",
+                "daily-quota.action",
+            ] {
                 assert!(text.find(key, &said).is_some_and(|said| said.ends_with('.')), "{lang:?}: {key}");
             }
         }

@@ -202,11 +202,7 @@ impl Line {
 
     /// Waits for the head of the answer and lets it be read. What informs of an answer to come (1xx) is
     /// passed over.
-    pub async fn head<T>(
-        &mut self,
-        to_head: bool,
-        read: impl FnOnce(&Head<'_>) -> T,
-    ) -> Result<T, Broken> {
+    pub async fn head<T>(&mut self, to_head: bool, read: impl FnOnce(&Head<'_>) -> T) -> Result<T, Broken> {
         (self.at, self.is_kept) = (0, false);
         self.read.clear();
         self.trailers.clear();
@@ -273,7 +269,11 @@ impl Line {
                         Ok(httparse::Status::Partial) if self.read.len() - self.at < LONGEST_HEAD => {
                             self.more().await?;
                         }
-                        _ => return Err(Broken::Odd("what follows the last chunk is neither its end nor headers")),
+                        _ => {
+                            return Err(Broken::Odd(
+                                "what follows the last chunk is neither its end nor headers",
+                            ));
+                        }
                     }
                 }
                 Rest::UntilClose => {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct KnownKey {
     pub(crate) record: KeyRecord,
     used_at: AtomicI64,
     used_from: Mutex<Option<Source>>,
+    /// How many of its requests are on their way through the gateway.
+    pub(crate) at_once: AtomicU32,
 }
 
 /// Whoever asks, by a key that is good.
@@ -149,8 +151,12 @@ impl Keys {
                 Some(known) => (known.used_at.load(Ordering::Relaxed), *held(&known.used_from)),
                 None => (0, None),
             };
-            let known =
-                KnownKey { record, used_at: AtomicI64::new(used_at), used_from: Mutex::new(used_from) };
+            let known = KnownKey {
+                record,
+                used_at: AtomicI64::new(used_at),
+                used_from: Mutex::new(used_from),
+                at_once: AtomicU32::default(),
+            };
             Some((id, Arc::new(known)))
         });
         self.known.store(Arc::new(known.collect()));

@@ -22,6 +22,8 @@ pub(crate) struct Copy {
     generation: u64,
     expires_at: Timestamp,
     used_until: Timestamp,
+    /// The token itself, mostly a part of `rest`.
+    token: Bytes,
     rest: Bytes,
 }
 
@@ -40,6 +42,7 @@ impl Copy {
         let installation = &served.installation;
         let mut rest = document(served, speech).to_string();
         rest.replace_range(..1, ",");
+        let rest = Bytes::from(rest.into_bytes().into_boxed_slice());
         Self {
             installation: installation.id.clone(),
             generation: installation.version.generation,
@@ -49,8 +52,14 @@ impl Copy {
                 (Some(_), Connection::Connected) => Timestamp::from_millis(i64::MIN),
                 _ => installation.used_until(),
             },
-            rest: Bytes::from(rest.into_bytes().into_boxed_slice()),
+            token: token_in(&rest, installation.tokens.access.expose()),
+            rest,
         }
+    }
+
+    /// The token itself.
+    pub(crate) fn token(&self) -> &[u8] {
+        &self.token
     }
 
     /// Whose it is.
@@ -106,6 +115,16 @@ impl Copy {
 
 /// How each answer's body ends: the warnings come last.
 const CLOSING: &str = "]}";
+
+/// The token where it stands in an answer, so that it takes no more room; one that JSON has to escape
+/// does not stand there as it is.
+fn token_in(rest: &Bytes, token: &str) -> Bytes {
+    const BEFORE: usize = ",\"access_token\":\"".len();
+    match rest.get(BEFORE..BEFORE + token.len()) {
+        Some(there) if there == token.as_bytes() => rest.slice(BEFORE..BEFORE + token.len()),
+        _ => Bytes::copy_from_slice(token.as_bytes()),
+    }
+}
 
 fn warning_of(said: &Said) -> Value {
     json!({ "code": said.code, "detail": said.detail, "action": said.action })
@@ -293,6 +312,7 @@ mod tests {
             generation: 1,
             expires_at: Timestamp::from_millis(100_999),
             used_until: Timestamp::from_millis(50_000),
+            token: Bytes::new(),
             rest: Bytes::from_static(b",\"scope\":\"\"}"),
         })
     }
@@ -316,6 +336,15 @@ mod tests {
         copies.drop_all();
         copies.put(copy("a"), AsOf(1));
         assert_eq!((copies.at(path).is_some(), copies.count()), (false, 0));
+    }
+
+    #[test]
+    fn the_token_is_a_part_of_the_answer_unless_it_is_written_otherwise_there() {
+        let rest = Bytes::from_static(b",\"access_token\":\"abc\",\"x\":1}");
+        let token = token_in(&rest, "abc");
+        assert_eq!((&token[..], token.as_ptr()), (&b"abc"[..], rest[17..].as_ptr()));
+        assert_eq!(&token_in(&rest, "a\"c")[..], b"a\"c");
+        assert_eq!(&token_in(&rest, &"x".repeat(100))[..], "x".repeat(100).as_bytes());
     }
 
     #[test]

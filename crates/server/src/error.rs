@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tokens::{KeeperError, StoreError};
+use tokens::{InstallationId, KeeperError, StoreError};
 use upkeep::{Said, Speech};
 
 use crate::auth::{Forbidden, Unknown};
@@ -25,9 +25,19 @@ pub(crate) struct Problem {
     /// Where a person authorises, where that is the cure.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorize_url: Option<Box<str>>,
+    /// Whom one may have meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choices: Option<Box<[Choice]>>,
     /// Seconds until it may be tried again.
     #[serde(skip)]
     retry_after: Option<u64>,
+}
+
+/// An installation that may be meant.
+#[derive(Debug, Serialize)]
+struct Choice {
+    kind: &'static str,
+    id: Box<str>,
 }
 
 impl Problem {
@@ -40,6 +50,7 @@ impl Problem {
             detail: speech.say(&format!("api-{code}"), &[]).into(),
             action: speech.say(&format!("api-{code}.action"), &[]).into(),
             authorize_url: None,
+            choices: None,
             retry_after: None,
         }
     }
@@ -53,8 +64,14 @@ impl Problem {
             detail: detail.into(),
             action: action.into(),
             authorize_url: None,
+            choices: None,
             retry_after: None,
         }
+    }
+
+    pub(crate) fn with_choices<'a>(mut self, ids: impl Iterator<Item = &'a InstallationId>) -> Self {
+        self.choices = Some(ids.map(|id| Choice { kind: id.kind(), id: id.as_str().into() }).collect());
+        self
     }
 
     pub(crate) fn later(mut self, seconds: u64) -> Self {

@@ -26,6 +26,7 @@ use crate::auth::{Caller, Keys, Source, Unknown};
 use crate::browser::Strangers;
 use crate::copies::Copies;
 use crate::error::Problem;
+use crate::gateway::{Carrier, Forecast, Gateway};
 use crate::house::{Face, House, Listener};
 use crate::metrics::Metrics;
 use crate::webhooks::Crowd;
@@ -51,6 +52,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Seconds until someone whose app's store can't be opened may ask again.
 const CLOSED_FOR: u64 = 5;
 
+/// How often it is looked whose calls of the day will be used up.
+const FORESEE_EVERY: Duration = Duration::from_secs(60);
+
 const LONGEST_TARGET: usize = 8 * 1024;
 
 /// How long a token lives at least, where the caller does not say.
@@ -67,6 +71,7 @@ pub struct Front {
     pub(crate) metrics: Metrics,
     pub(crate) strangers: Strangers,
     pub(crate) crowd: Crowd,
+    pub(crate) gateway: Gateway,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     /// Whether its own address says of which app it is.
@@ -141,6 +146,7 @@ impl Front {
             metrics: Metrics::default(),
             strangers: Strangers::new(),
             crowd: Crowd::default(),
+            gateway: Gateway::default(),
             callback,
             callback_has_prefix,
             prefix,
@@ -185,13 +191,29 @@ impl Front {
 
     /// What is done beside the answering, until `stop` turns true. None of it waits for another.
     pub async fn keep_up(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        tokio::join!(self.keep_keys(stop.clone()), self.keep_copies(stop.clone()), self.keep_written(stop));
+        tokio::join!(
+            self.keep_keys(stop.clone()),
+            self.keep_copies(stop.clone()),
+            self.keep_an_eye_on_quotas(stop.clone()),
+            self.keep_written(stop)
+        );
     }
 
     /// Takes the keys anew when any process has changed them.
     async fn keep_keys(&self, mut stop: watch::Receiver<bool>) {
         while !is_over_within(LOOK_EVERY, &mut stop).await {
             self.learn_keys_or_warn().await;
+        }
+    }
+
+    /// Tells whose calls of the day will be used up, and forgets the budgets that nobody uses.
+    async fn keep_an_eye_on_quotas(&self, mut stop: watch::Receiver<bool>) {
+        while !is_over_within(FORESEE_EVERY, &mut stop).await {
+            for (id, forecast) in self.gateway.forecasts() {
+                let Forecast { remaining, limit, spent_in } = forecast;
+                self.house.upkeep.tell_quota(&id, remaining, limit, spent_in).await;
+            }
+            self.gateway.forget();
         }
     }
 
@@ -284,12 +306,15 @@ impl Front {
         request: Request<Body>,
         source: Source,
         face: Face,
-        router: Router,
+        (router, carrier): (Router, &Carrier),
     ) -> Answer {
         let began = Instant::now();
         let id = self.request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
         let mut response = match self.admit(&request, source, face) {
             Err(status) => self.turned_away(status),
+            Ok(()) if Self::is_of_gateway(request.uri().path()) => {
+                self.carry(request, source, &id, carrier).await
+            }
             Ok(()) => self.answer_by_route(request, source, face, &id, router, began).await,
         };
         name_request(&mut response, &id);
@@ -443,7 +468,11 @@ impl Front {
 
 pub(crate) const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
-fn name_request(response: &mut Answer, id: &RequestId) {
+pub(crate) fn name_request(response: &mut Answer, id: &RequestId) {
+    // One that HighLevel gave is told as it came.
+    if response.headers().contains_key(REQUEST_ID) {
+        return;
+    }
     if let Ok(id) = HeaderValue::from_bytes(id.as_bytes()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -23,11 +23,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use highlevel::{Client, Protocol, Told};
 use http::{HeaderName, HeaderValue, StatusCode};
 use papaya::HashMap;
-use tokens::records::{Reach, Verb};
+use tokens::records::Verb;
 use tokens::store::Listing;
 use tokens::{AccessToken, InstallationId, KeeperError, Served};
 use tokio::time::Instant;
@@ -38,11 +37,11 @@ use crate::copies::{AsOf, Copy};
 use crate::error::Problem;
 use crate::front::{Front, RequestId};
 
-pub use budget::Limits;
 pub(crate) use budget::Forecast;
-pub(crate) use plain::{Carriage, Errand};
+pub use budget::Limits;
+pub(crate) use plain::{Carriage, Ended, Errand, Plain};
 use refusals::{Hint, Refusal, refusal};
-pub(crate) use stream::Passenger;
+pub(crate) use stream::Carrier;
 use target::Target;
 use turns::{Known, NoTurn, Shared, Turn, Turns};
 use whom::{Unclear, Whom, whom};
@@ -120,8 +119,12 @@ impl<'a> Asked<'a> {
     /// Takes in what a header says of it.
     pub(crate) fn note(&mut self, name: &str, value: &'a [u8]) {
         match name.len() {
-            13 if name.eq_ignore_ascii_case("x-location-id") => self.named.location = self.named.location.and(value),
-            12 if name.eq_ignore_ascii_case("x-company-id") => self.named.company = self.named.company.and(value),
+            13 if name.eq_ignore_ascii_case("x-location-id") => {
+                self.named.location = self.named.location.and(value)
+            }
+            12 if name.eq_ignore_ascii_case("x-company-id") => {
+                self.named.company = self.named.company.and(value)
+            }
             6 if name.eq_ignore_ascii_case("prefer") => self.prefer = Some(value),
             _ => {}
         }
@@ -218,8 +221,9 @@ impl Gateway {
     }
 
     /// Whose day's calls will be used up before they are renewed, and when.
-    pub(crate) fn forecasts(&self) -> Vec<(Option<InstallationId>, Option<Forecast>)> {
-        self.turns.pin().iter().map(|(id, turns)| (id.clone(), turns.known().forecast)).collect()
+    pub(crate) fn forecasts(&self) -> Vec<(InstallationId, Forecast)> {
+        let all = self.turns.pin();
+        all.iter().filter_map(|(id, turns)| Some((id.clone()?, turns.known().forecast?))).collect()
     }
 
     /// Forgets the budgets of those of whom nobody asked for long.
@@ -490,18 +494,20 @@ fn brings_tokens(method: &str, path: &str) -> bool {
     method != "GET" && first.is_some_and(|part| part.eq_ignore_ascii_case("oauth"))
 }
 
-/// A body that is at hand.
-pub(crate) type KeptBody = Bytes;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn keys_in_a_query_are_seen_however_they_are_written() {
-        for exposed in
-            ["access_token=x", "a=b&API_KEY=x", "authorizatio%6e=Bearer%20x&k", "x=ghlk_abc", "x=%67hlk_abc", "apikey"]
-        {
+        for exposed in [
+            "access_token=x",
+            "a=b&API_KEY=x",
+            "authorizatio%6e=Bearer%20x&k",
+            "x=ghlk_abc",
+            "x=%67hlk_abc",
+            "apikey",
+        ] {
             assert!(is_exposed(exposed), "{exposed}");
         }
         for plain in ["", "limit=20&key=x", "pageToken=abc", "k=v&token=x", "query=authorize"] {
@@ -511,7 +517,9 @@ mod tests {
 
     #[test]
     fn no_token_is_minted_behind_the_keepers_back() {
-        for path in ["/oauth/token", "/oauth/locationToken", "/OAuth/location-token", "/%6fauth/reconnect", "/oauth"] {
+        for path in
+            ["/oauth/token", "/oauth/locationToken", "/OAuth/location-token", "/%6fauth/reconnect", "/oauth"]
+        {
             assert!(brings_tokens("POST", path), "{path}");
         }
         assert!(!brings_tokens("GET", "/oauth/installedLocations"));

@@ -8,6 +8,7 @@ use tokens::{Clock, InstallPolicy, Keeper, Records};
 use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
+use crate::gateway::GatewaySettings;
 use crate::tls::Certificate;
 use crate::webhooks::Webhooks;
 
@@ -39,6 +40,8 @@ pub struct House {
     pub audit: Audit,
     /// How many connections are kept.
     pub room: Room,
+    /// How requests pass through to HighLevel.
+    pub gateway: GatewaySettings,
 }
 
 /// What an app is, as far as it is no secret.

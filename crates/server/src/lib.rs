@@ -2,7 +2,7 @@
 //!
 //! The path of a request: [`Street`] takes the connection and finds out which app it is for. That app's
 //! [`Front`] checks by which name it is called and what the listener may show. A plain question for a token that is at hand is answered from memory
-//! (`shortcut`, `copies`). Everything else goes through the table in `routes`, whose guard turns the
+//! (`shortcut`, `copies`). What is for HighLevel itself passes through `gateway`. Everything else goes through the table in `routes`, whose guard turns the
 //! API key into a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question.
 //! What can't be answered leaves through `error`.
 
@@ -13,6 +13,7 @@ mod browser;
 mod copies;
 mod error;
 mod front;
+mod gateway;
 mod house;
 mod key;
 mod metrics;
@@ -27,6 +28,7 @@ mod webhooks;
 mod hosts;
 
 pub use front::Front;
+pub use gateway::{BudgetMode, GatewaySettings, Limits};
 pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};

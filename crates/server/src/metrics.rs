@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::front::Front;
+use crate::gateway::Outlook;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -37,6 +38,89 @@ pub(crate) struct Metrics {
     answered: Family<Answered, Counter>,
     duration: Histogram,
     store_answers: AtomicBool,
+    pub(crate) gateway: OfGateway,
+}
+
+/// What is counted at the gateway: each a counter of its own, since it is counted with each request.
+pub(crate) struct OfGateway {
+    /// By the first digit of the status.
+    answered: [Counter; 6],
+    would_wait: Counter,
+    waits: Histogram,
+}
+
+impl Default for OfGateway {
+    fn default() -> Self {
+        let buckets = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
+        let waits = Histogram::new(buckets);
+        Self { answered: Default::default(), would_wait: Counter::default(), waits }
+    }
+}
+
+impl OfGateway {
+    /// A request was carried, or turned away.
+    pub(crate) fn answered(&self, status: u16) {
+        if let Some(counter) = self.answered.get(usize::from(status / 100)) {
+            counter.inc();
+        }
+    }
+
+    /// One was sent that would have had to wait, if anybody had.
+    pub(crate) fn would_wait(&self) {
+        self.would_wait.inc();
+    }
+
+    /// A caller waited for a turn.
+    pub(crate) fn waited(&self, span: Duration) {
+        self.waits.observe(span.as_secs_f64());
+    }
+
+    fn register(&self, registry: &mut Registry, outlook: Outlook) {
+        let by_status = Family::<Status, Counter>::default();
+        for (digit, counter) in self.answered.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
+            by_status.get_or_create(&Status { status: format!("{digit}xx") }).inc_by(counter.get());
+        }
+        registry.register("gateway_requests", "Requests for HighLevel, carried or turned away", by_status);
+        registry.register(
+            "gateway_over_budget",
+            "Requests that went though the rate budget had no room, as it is only observed",
+            self.would_wait.clone(),
+        );
+        registry.register_with_unit(
+            "gateway_wait",
+            "How long callers waited for their turns",
+            Unit::Seconds,
+            self.waits.clone(),
+        );
+        let mut gauge = |name: &str, help: &str, value: Option<u64>| {
+            let Some(value) = value else { return };
+            let gauge = Gauge::<i64>::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        gauge("gateway_waiting", "Requests that wait for their turns", Some(outlook.waiting as u64));
+        gauge(
+            "gateway_budget_remaining",
+            "Calls that the tightest rate budget has room for now",
+            outlook.least_remaining.map(u64::from),
+        );
+        gauge(
+            "gateway_daily_remaining",
+            "Calls that are left of the day where the fewest are",
+            outlook.least_daily_remaining,
+        );
+        let spent_in = outlook.soonest_spent.map(|span| span.as_secs());
+        gauge(
+            "gateway_daily_spent_in_seconds",
+            "Until the first day's calls are used up, before they are renewed",
+            spent_in,
+        );
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: String,
 }
 
 impl Default for Metrics {
@@ -48,6 +132,7 @@ impl Default for Metrics {
             answered: Family::default(),
             duration: Histogram::new(buckets),
             store_answers: AtomicBool::new(true),
+            gateway: OfGateway::default(),
         }
     }
 }
@@ -155,6 +240,7 @@ pub(crate) fn text(front: &Front) -> String {
     register_store(&mut registry, metrics.is_ready());
     tokens_at_hand(front, &mut registry);
     refreshes(front, &mut registry);
+    metrics.gateway.register(&mut registry, front.gateway.outlook());
     let build = Family::<Version, Gauge>::default();
     build.get_or_create(&Version { version: env!("CARGO_PKG_VERSION").into() }).set(1);
     registry.register("build_info", "The version of the program", build);

@@ -1,6 +1,7 @@
-//! The short way: a plain question for a token that is at hand, answered without a server around it.
+//! The short way: a plain question for a token that is at hand, answered without a server around it, and a
+//! plain request for the gateway, carried without one.
 //!
-//! It is asked more often than everything else together: again and again, on a connection that is kept,
+//! These come more often than everything else together: again and again, on a connection that is kept,
 //! one short head with nothing in it to interpret. Where the token is not at hand, or not to be had, the
 //! answer to the same question is found the usual way. Whatever is more than that, or in any doubt, is
 //! given on unanswered, with every byte of it, to the server proper, which stays with the connection from
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use highlevel::Protocol;
 use http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use tokens::Timestamp;
@@ -21,17 +23,19 @@ use tokens::records::Verb;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use crate::auth::Source;
 use crate::copies::OPENING;
 use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, REQUEST_ID, RequestId};
+use crate::gateway::{self, Carriage, Ended, Errand, PREFIX};
 use crate::hosts;
 use crate::house::Face;
 use crate::street::Entrance;
 
 /// Plain heads are much shorter.
 const LONGEST_HEAD: usize = 2048;
-const MOST_HEADERS: usize = 16;
+const MOST_HEADERS: usize = 32;
 
 /// Who was served before is waited for a while longer.
 const NEXT_WITHIN: Duration = Duration::from_secs(60);
@@ -48,7 +52,7 @@ pub(crate) async fn converse(
     // It is set anew when it has rung, not for each question.
     let (mut patience, mut was_served) = (pin!(sleep(HEADER_WITHIN)), false);
     let mut read = Vec::with_capacity(LONGEST_HEAD);
-    let mut head = Head::default();
+    let (mut head, mut carriage) = (Head::default(), Carriage::default());
     loop {
         let is_over = tokio::select! {
             biased;
@@ -56,6 +60,10 @@ pub(crate) async fn converse(
             _ = &mut stopped => true,
             () = &mut patience => {
                 patience.as_mut().reset(Instant::now() + NEXT_WITHIN);
+                if !read.is_empty() {
+                    // Half a body: the server proper watches its pace.
+                    return Some(read);
+                }
                 match std::mem::take(&mut was_served) {
                     true => continue,
                     false => true,
@@ -67,25 +75,95 @@ pub(crate) async fn converse(
             let _ = stream.shutdown().await;
             return None;
         }
-        let Some(question) = question(&read) else { return Some(read) };
-        let at_hand = match entrance.way(question.path, question.authorization) {
-            Some((front, way)) => front.answer_plain(&question, way.path, source, &mut head),
+        match asked(&read, &mut [const { MaybeUninit::uninit() }; MOST_HEADERS]) {
+            Plain::Question(question) => {
+                was_served |= entrance.answer_question(&question, source, stream, &mut head).await?;
+            }
+            Plain::Errand(errand) => {
+                match entrance.carry(&errand, source, stream, &mut head, &mut carriage).await {
+                    Carried::Done => was_served = true,
+                    Carried::Broken => return None,
+                    Carried::NotPlain => return Some(read),
+                }
+            }
+            Plain::Part(length) => {
+                read.reserve(length.saturating_sub(read.len()));
+                continue;
+            }
+            Plain::Odd => return Some(read),
+        }
+        read.clear();
+    }
+}
+
+/// What became of a plain request for the gateway.
+enum Carried {
+    Done,
+    /// The connection can't be gone on with.
+    Broken,
+    /// It is for the server proper.
+    NotPlain,
+}
+
+impl Entrance {
+    /// Answers a plain question. Whether well; none when the conversation is over.
+    async fn answer_question(
+        &self,
+        question: &Question<'_>,
+        source: Source,
+        stream: &mut (impl AsyncWrite + Unpin),
+        head: &mut Head,
+    ) -> Option<bool> {
+        let at_hand = match self.way(question.path, question.authorization) {
+            Some((front, _, way)) => front.answer_plain(question, way.path, source, head),
             None => None,
         };
-        let rest = match at_hand {
-            Some(rest) => {
-                was_served = true;
-                rest
-            }
+        let (rest, is_good) = match at_hand {
+            Some(rest) => (rest, true),
             None => {
-                let Some(request) = question.request() else { return Some(read) };
-                let answer = entrance.answer(request, source, Face::Private).await;
-                was_served |= answer.status().is_success();
-                head.write_of(entrance.first().house.clock.now(), answer).await?
+                let answer = self.answer(question.request()?, source, Face::Private).await;
+                let is_good = answer.status().is_success();
+                (head.write_of(self.first().house.clock.now(), answer).await?, is_good)
             }
         };
         write(stream, &head.text, &rest).await.ok()?;
-        read.clear();
+        Some(is_good)
+    }
+
+    /// Carries a plain request, if it is for a house that is open and from someone who is known.
+    async fn carry(
+        &self,
+        errand: &Errand<'_>,
+        source: Source,
+        stream: &mut (impl AsyncWrite + Unpin),
+        head: &mut Head,
+        carriage: &mut Carriage,
+    ) -> Carried {
+        let Some((front, behind, way)) = self.way(errand.target, errand.authorization) else {
+            return Carried::NotPlain;
+        };
+        let Some(target) = Front::is_of_gateway(way.path).then(|| &way.path[PREFIX.len()..]) else {
+            return Carried::NotPlain;
+        };
+        let is_let_in = source == Source::Unix || hosts::check_one(errand.host, &front.house.hosts).is_ok();
+        let is_plain = front.house.gateway.protocol == Protocol::Http1 && !self.has_closed();
+        let now = front.house.clock.now();
+        let Some(caller) = front.keys.good(errand.authorization, now).filter(|_| is_let_in && is_plain)
+        else {
+            return Carried::NotPlain;
+        };
+        let carried = front.carry_plain(errand, target, (caller, source), &behind.lines, carriage, stream);
+        match carried.instrument(front.span()).await {
+            Ok(Ended::Well) => Carried::Done,
+            Ok(Ended::Badly) => Carried::Broken,
+            Err(answer) => {
+                let Some(rest) = head.write_of(now, answer).await else { return Carried::Broken };
+                match write(stream, &head.text, &rest).await {
+                    Ok(()) => Carried::Done,
+                    Err(_) => Carried::Broken,
+                }
+            }
+        }
     }
 }
 
@@ -140,20 +218,51 @@ impl Question<'_> {
     }
 }
 
-/// Takes `read` for a plain question if it is one whole head of HTTP/1.1 with nothing behind it and no
-/// header that would make a difference.
-fn question(read: &[u8]) -> Option<Question<'_>> {
-    let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+/// What was read, as far as it can be dealt with here.
+enum Plain<'a> {
+    Question(Question<'a>),
+    Errand(Errand<'a>),
+    /// It will be, when so many bytes are there.
+    Part(usize),
+    Odd,
+}
+
+/// Looks at what was read: something plain is one whole head of HTTP/1.1 with nothing behind it that does
+/// not belong to it.
+fn asked<'a>(read: &'a [u8], headers: &'a mut [MaybeUninit<httparse::Header<'a>>]) -> Plain<'a> {
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(read, &mut headers).ok()?;
-    if parsed != httparse::Status::Complete(read.len()) {
-        return None;
-    }
-    let (Some("GET"), Some(path), Some(1)) = (request.method, request.path, request.version) else {
-        return None;
+    let Ok(httparse::Status::Complete(length)) = request.parse_with_uninit_headers(read, headers) else {
+        return Plain::Odd;
     };
+    let (head, behind) = read.split_at(length);
+    let (method, path, version) = (request.method, request.path, request.version);
+    let headers: &'a [httparse::Header<'a>] = request.headers;
+    if is_for_gateway(path.unwrap_or_default()) {
+        return match Errand::of((method, path, version), headers, behind, head.len()) {
+            gateway::Plain::Whole(errand) => Plain::Errand(errand),
+            gateway::Plain::Part(length) => Plain::Part(length),
+            gateway::Plain::Odd => Plain::Odd,
+        };
+    }
+    match behind.is_empty() {
+        true => question((method, path, version), headers).map_or(Plain::Odd, Plain::Question),
+        false => Plain::Odd,
+    }
+}
+
+/// Whether a path may be the gateway's, of whichever app.
+fn is_for_gateway(path: &str) -> bool {
+    path.starts_with(PREFIX) || (path.starts_with("/apps/") && path.contains(PREFIX))
+}
+
+/// What stands in a request's first line.
+type FirstLine<'a> = (Option<&'a str>, Option<&'a str>, Option<u8>);
+
+/// Takes a head for a plain question if no header of it would make a difference.
+fn question<'a>(first_line: FirstLine<'a>, headers: &[httparse::Header<'a>]) -> Option<Question<'a>> {
+    let (Some("GET"), Some(path), Some(1)) = first_line else { return None };
     let (mut host, mut authorization, mut request_id) = (None, None, None);
-    for header in request.headers.iter() {
+    for header in headers {
         let once = match header.name {
             name if name.eq_ignore_ascii_case("host") => host.replace(header.value),
             name if name.eq_ignore_ascii_case("authorization") => authorization.replace(header.value),
@@ -243,7 +352,11 @@ fn http_date(second: i64) -> String {
 }
 
 /// Writes both parts, as far as possible with one call to the system.
-async fn write(stream: &mut (impl AsyncWrite + Unpin), head: &[u8], rest: &[u8]) -> io::Result<()> {
+pub(crate) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    head: &[u8],
+    rest: &[u8],
+) -> io::Result<()> {
     let mut both = [IoSlice::new(head), IoSlice::new(rest)];
     let mut parts = &mut both[..];
     while !parts.is_empty() {
@@ -318,6 +431,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Begun<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The plain question, if it is one.
+    fn question(read: &[u8]) -> Option<Question<'_>> {
+        let headers = Vec::leak((0..MOST_HEADERS).map(|_| MaybeUninit::uninit()).collect());
+        match asked(read, headers) {
+            Plain::Question(question) => Some(question),
+            Plain::Errand(_) | Plain::Part(_) | Plain::Odd => None,
+        }
+    }
 
     const PLAIN: &str =
         "GET /v1/locations/A/token HTTP/1.1\r\nHost: localhost\r\nauthorization: Bearer k\r\n";

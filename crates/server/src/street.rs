@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use highlevel::Lines;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
 use hyper::body::Incoming;
@@ -27,6 +28,7 @@ use tracing::{Instrument as _, warn};
 
 use crate::auth::Source;
 use crate::front::{Answer, Front, HEADER_WITHIN, Stream};
+use crate::gateway::Carrier;
 use crate::house::{Audit, Face, Listener};
 use crate::patience::Patient;
 use crate::routes;
@@ -175,8 +177,8 @@ impl Street {
     pub async fn serve(self: Arc<Self>, listener: Listener, face: Face, mut stop: watch::Receiver<bool>) {
         let most = self.first.house.room.of(face);
         let room = Arc::new(Semaphore::new(most));
-        let routers = self.houses().map(|house| routes::router(house.clone())).collect();
-        let entrance = Arc::new(Entrance { street: self, routers });
+        let behind = self.houses().map(Behind::of).collect();
+        let entrance = Arc::new(Entrance { street: self, behind });
         loop {
             let Ok(place) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -216,16 +218,43 @@ impl Street {
     }
 }
 
-/// The street as one listener has it, with the routes of each house.
+/// The street as one listener of one thread has it, with what is behind the front of each house.
 pub(crate) struct Entrance {
     street: Arc<Street>,
-    routers: Vec<Router>,
+    behind: Vec<Behind>,
+}
+
+/// What is behind a house's front: its routes, and its ways to HighLevel.
+pub(crate) struct Behind {
+    router: Router,
+    carrier: Carrier,
+    pub(crate) lines: Lines,
+}
+
+impl Behind {
+    fn of(house: &Arc<Front>) -> Self {
+        let gateway = &house.house.gateway;
+        Self {
+            router: routes::router(house.clone()),
+            carrier: gateway.client.forwarder(gateway.protocol),
+            lines: gateway.client.lines(),
+        }
+    }
+
+    fn ways(&self) -> (Router, &Carrier) {
+        (self.router.clone(), &self.carrier)
+    }
 }
 
 impl Entrance {
-    pub(crate) fn way<'a>(&self, path: &'a str, authorization: &[u8]) -> Option<(&Front, Way<'a>)> {
+    pub(crate) fn way<'a>(&self, path: &'a str, authorization: &[u8]) -> Option<(&Front, &Behind, Way<'a>)> {
         let way = self.street.way(path, Some(authorization), Face::Private)?;
-        Some((self.street.house(way.house), way))
+        Some((self.street.house(way.house), &self.behind[way.house], way))
+    }
+
+    /// Whether one of the apps is closed: then what is for it is not to be taken for another's.
+    pub(crate) fn has_closed(&self) -> bool {
+        !self.street.closed.is_empty()
     }
 
     pub(crate) fn first(&self) -> &Front {
@@ -275,7 +304,7 @@ impl Entrance {
     pub(crate) async fn answer(&self, mut request: Request<Body>, source: Source, face: Face) -> Answer {
         let street = &self.street;
         if street.is_plain() {
-            return street.first.answer(request, source, face, self.routers[0].clone()).await;
+            return street.first.answer(request, source, face, self.behind[0].ways()).await;
         }
         if self.may_bring_new_key(&request, source, face) {
             for house in street.houses() {
@@ -302,8 +331,8 @@ impl Entrance {
             request.extensions_mut().insert(Neighbours(street.clone()));
         }
         let house = street.house(way.house);
-        let router = self.routers[way.house].clone();
-        house.answer(request, source, face, router).instrument(house.span()).await
+        let ways = self.behind[way.house].ways();
+        house.answer(request, source, face, ways).instrument(house.span()).await
     }
 
     /// Whether it brings what may be a key that was made a moment ago, which says whose it is only when

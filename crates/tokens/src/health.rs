@@ -202,13 +202,15 @@ pub enum NoticeKind {
     Late,
     /// A key is used as it never was before.
     Anomaly,
+    /// HighLevel's calls of the day will be used up before they are renewed.
+    Quota,
     /// Nothing happened: someone wants to see whether a notice arrives.
     Test,
 }
 
 impl NoticeKind {
     /// Every kind there is.
-    pub const ALL: [NoticeKind; 9] = [
+    pub const ALL: [NoticeKind; 10] = [
         Self::Trouble,
         Self::Recovered,
         Self::Reminder,
@@ -217,6 +219,7 @@ impl NoticeKind {
         Self::Uninstalled,
         Self::Late,
         Self::Anomaly,
+        Self::Quota,
         Self::Test,
     ];
 
@@ -231,6 +234,7 @@ impl NoticeKind {
             Self::Uninstalled => "uninstalled",
             Self::Late => "late",
             Self::Anomaly => "anomaly",
+            Self::Quota => "quota",
             Self::Test => "test",
         }
     }

@@ -9,6 +9,7 @@ mod keys;
 mod lateness;
 mod notify;
 mod outbox;
+mod quota;
 mod reconcile;
 mod sealing;
 mod speech;

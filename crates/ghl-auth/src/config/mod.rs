@@ -19,7 +19,7 @@ use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, Installati
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use apps::App;
-pub(crate) use service::{Doors, Listen};
+pub(crate) use service::{Doors, Listen, Passage};
 use source::BadFile;
 pub(crate) use source::{Found, Source};
 

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use highlevel::{InvalidWebhookKey, WebhookKeys};
-use server::{Audit, CertificateFiles};
+use highlevel::{InvalidWebhookKey, Protocol, WebhookKeys};
+use server::{Audit, BudgetMode, CertificateFiles, Limits};
 use tokens::{AlertRules, CompanyId, InstallPolicy, InstallationId, LocationId};
 use upkeep::{BadSecret, Heartbeat, MailAddress, MailServer, Post, Way};
 
@@ -65,6 +65,16 @@ impl Doors {
     pub(crate) fn are_at(&self, other: &Self) -> bool {
         (&self.private, &self.public, &self.tls) == (&other.private, &other.public, &other.tls)
     }
+}
+
+/// How requests pass through to HighLevel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passage {
+    pub(crate) budget: BudgetMode,
+    pub(crate) limits: Limits,
+    pub(crate) protocol: Protocol,
+    pub(crate) longest_body: Option<u64>,
+    pub(crate) at_once: u32,
 }
 
 impl Config<'_> {
@@ -215,6 +225,42 @@ impl Config<'_> {
             Some("each") => Some(Audit::Each),
             Some(other) => self.malformed("GHL_AUTH_AUDIT", "bad-audit", vec![("value", shown(other))]),
         }
+    }
+
+    /// How requests pass through to HighLevel.
+    pub(crate) fn gateway(&mut self) -> Option<Passage> {
+        let budget = match self.optional("GHL_AUTH_GATEWAY_BUDGET").as_deref() {
+            None | Some("observe") => Some(BudgetMode::Observe),
+            Some("enforce") => Some(BudgetMode::Enforce),
+            Some(other) => {
+                self.malformed("GHL_AUTH_GATEWAY_BUDGET", "bad-gateway-budget", vec![("value", shown(other))])
+            }
+        };
+        let limits = match self.optional("GHL_AUTH_GATEWAY_LIMITS").as_deref() {
+            None | Some("app") => Some(Limits::APP),
+            Some("sandbox-pit") => Some(Limits::SANDBOX_PIT),
+            Some(other) => {
+                self.malformed("GHL_AUTH_GATEWAY_LIMITS", "bad-gateway-limits", vec![("value", shown(other))])
+            }
+        };
+        let protocol = match self.optional("GHL_AUTH_GATEWAY_HTTP").as_deref() {
+            None | Some("1.1") => Some(Protocol::Http1),
+            Some("2") => Some(Protocol::Http2),
+            Some(other) => {
+                self.malformed("GHL_AUTH_GATEWAY_HTTP", "bad-gateway-http", vec![("value", shown(other))])
+            }
+        };
+        // 0 stands for none.
+        let longest = self.number("GHL_AUTH_GATEWAY_MAX_BODY_MIB", 0, 0..=1_048_576);
+        let at_once = self.number("GHL_AUTH_GATEWAY_AT_ONCE", 256, 1..=100_000);
+        let longest_body = Some(u64::from(longest?) << 20).filter(|longest| *longest > 0);
+        Some(Passage {
+            budget: budget?,
+            limits: limits?,
+            protocol: protocol?,
+            longest_body,
+            at_once: at_once?,
+        })
     }
 
     /// When people are told.

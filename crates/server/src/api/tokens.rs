@@ -58,29 +58,47 @@ async fn token(
         Some(_) => return Err(bad(front, "bad_minimum_life")),
     };
     may(front, caller, id)?;
+    let is_plain = raw_query.is_none();
+    let (copy, was_at_hand) = found(front, id, minimum_life, is_plain).await?;
+    let answer = hand_out(front, caller, request, &copy).await?;
+    if was_at_hand {
+        front.metrics.token_from_memory();
+    }
+    Ok(answer)
+}
+
+/// A token to be sent on in somebody's name.
+pub(crate) async fn copy_for(front: &Front, id: &InstallationId) -> Result<Arc<Copy>, Problem> {
+    found(front, id, MINIMUM_LIFE, true).await.map(|(copy, _)| copy)
+}
+
+/// A token, and whether it was at hand. Whoever says how long it has to live is answered from the store.
+async fn found(
+    front: &Front,
+    id: &InstallationId,
+    minimum_life: Duration,
+    from_memory: bool,
+) -> Result<(Arc<Copy>, bool), Problem> {
     if front.is_cut_off()
         && let Some(copy) = copy_in_an_outage(front, id)
     {
-        return hand_out(front, caller, request, &copy).await;
+        return Ok((copy, false));
     }
-    // Whoever says how long it has to live is answered from the store.
-    let at_hand = raw_query.is_none().then(|| front.copies.at(&path_of(id))).flatten();
+    let at_hand = from_memory.then(|| front.copies.at(&path_of(id))).flatten();
     if let Some(copy) = at_hand.filter(|copy| copy.is_good(front.house.clock.now(), minimum_life)) {
-        let answer = hand_out(front, caller, request, &copy).await?;
-        front.metrics.token_from_memory();
-        return Ok(answer);
+        return Ok((copy, true));
     }
     let as_of = front.copies.as_of();
     let served = front.house.keeper.token(id, minimum_life).await;
-    let copy = match &served {
-        Ok(served) => keep_copy(front, served, as_of),
+    match &served {
+        Ok(served) => Ok((keep_copy(front, served, as_of), false)),
         // An outage that has just begun is not known of yet.
         Err(error) if is_out_of_reach(front, error) => {
-            copy_in_an_outage(front, id).ok_or_else(|| Problem::keeper(&front.house, error))?
+            let copy = copy_in_an_outage(front, id).ok_or_else(|| Problem::keeper(&front.house, error))?;
+            Ok((copy, false))
         }
-        Err(error) => return Err(Problem::keeper(&front.house, error)),
-    };
-    hand_out(front, caller, request, &copy).await
+        Err(error) => Err(Problem::keeper(&front.house, error)),
+    }
 }
 
 fn is_out_of_reach(front: &Front, error: &KeeperError) -> bool {
@@ -151,7 +169,7 @@ fn may(front: &Front, caller: &Caller, id: &InstallationId) -> Result<(), Proble
 }
 
 /// Makes the answer of what was read after `as_of`, and keeps it at hand while it is good.
-fn keep_copy(front: &Front, served: &Served, as_of: AsOf) -> Arc<Copy> {
+pub(crate) fn keep_copy(front: &Front, served: &Served, as_of: AsOf) -> Arc<Copy> {
     let copy = Arc::new(Copy::of(served, front.house.speech.as_ref()));
     if copy.is_good(front.house.clock.now(), Duration::ZERO) {
         front.copies.put(copy.clone(), as_of);

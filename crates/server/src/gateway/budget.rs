@@ -177,7 +177,8 @@ impl Budget {
     /// What an answer tells. It is of the moment when it was given: calls that were sent meanwhile may not be
     /// in it.
     pub(crate) fn learn(&mut self, told: &Told, now: Instant) {
-        if let Some(calls) = told.limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0) {
+        if let Some(calls) = told.limit.and_then(|limit| u32::try_from(limit).ok()).filter(|limit| *limit > 0)
+        {
             self.calls = calls;
         }
         let sane = Duration::from_millis(100)..=Duration::from_secs(3600);
@@ -271,7 +272,8 @@ impl Daily {
             }
         }
         self.remaining = Some((remaining, now));
-        let is_time = self.observed.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= OBSERVED_EVERY);
+        let is_time =
+            self.observed.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= OBSERVED_EVERY);
         if is_time {
             if self.observed.len() == OBSERVATIONS {
                 self.observed.pop_front();

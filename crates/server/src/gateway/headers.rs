@@ -86,14 +86,38 @@ mod tests {
     #[test]
     fn what_is_about_one_connection_or_says_who_someone_is_stays() {
         for stays in [
-            "Authorization", "COOKIE", "host", "x-location-id", "X-Company-Id", "x-forwarded-for", "X-Forwarded-Host",
-            "X-ForwardedFor", "Forwarded", "x-original-url", "X-Rewrite-URL", "x-real-ip", "te", "Trailer", "upgrade",
-            "Transfer-Encoding", "content-length", "keep-alive", "Proxy-Connection", "proxy-authorization",
-            "x_forwarded_for", "content_length", "_", "prefer", "expect", "HTTP2-Settings",
+            "Authorization",
+            "COOKIE",
+            "host",
+            "x-location-id",
+            "X-Company-Id",
+            "x-forwarded-for",
+            "X-Forwarded-Host",
+            "X-ForwardedFor",
+            "Forwarded",
+            "x-original-url",
+            "X-Rewrite-URL",
+            "x-real-ip",
+            "te",
+            "Trailer",
+            "upgrade",
+            "Transfer-Encoding",
+            "content-length",
+            "keep-alive",
+            "Proxy-Connection",
+            "proxy-authorization",
+            "x_forwarded_for",
+            "content_length",
+            "_",
+            "prefer",
+            "expect",
+            "HTTP2-Settings",
         ] {
             assert_eq!(fate(stays), Fate::Stays, "{stays}");
         }
-        for passes in ["accept", "Content-Type", "x-request-id", "user-agent", "if-match", "x-custom", "authorizations"] {
+        for passes in
+            ["accept", "Content-Type", "x-request-id", "user-agent", "if-match", "x-custom", "authorizations"]
+        {
             assert_eq!(fate(passes), Fate::Passes, "{passes}");
         }
         assert_eq!((fate("Connection"), fate("VERSION")), (Fate::Lists, Fate::Version));
@@ -101,17 +125,23 @@ mod tests {
 
     #[test]
     fn of_an_answer_all_goes_back_but_what_is_about_our_connection() {
-        for back in ["set-cookie", "x-ratelimit-max", "etag", "content-encoding", "Location", "upgrade-insecure"] {
+        for back in
+            ["set-cookie", "x-ratelimit-max", "etag", "content-encoding", "Location", "upgrade-insecure"]
+        {
             assert!(goes_back(back), "{back}");
         }
-        for stays in ["Connection", "keep-alive", "Transfer-Encoding", "content-length", "Ghl-Auth-Hint", "Upgrade"] {
+        for stays in
+            ["Connection", "keep-alive", "Transfer-Encoding", "content-length", "Ghl-Auth-Hint", "Upgrade"]
+        {
             assert!(!goes_back(stays), "{stays}");
         }
     }
 
     #[test]
     fn a_caller_says_for_how_long_to_wait() {
-        let check = |value: &str, expected: Option<u32>| assert_eq!(wait_preferred(value.as_bytes()), expected, "{value}");
+        let check = |value: &str, expected: Option<u32>| {
+            assert_eq!(wait_preferred(value.as_bytes()), expected, "{value}")
+        };
         check("wait=5", Some(5));
         check("respond-async, wait=10", Some(10));
         check("Wait = \"0\"", Some(0));

@@ -218,7 +218,11 @@ mod tests {
             let report = Report::default();
             let body = dripping(bytes, Duration::from_secs(seconds));
             let sent = Sending::new(Bytes::new(), body, None, report.clone()).collect().await;
-            assert_eq!((sent.is_err(), report.trouble()), (expected.is_some(), expected), "{bytes}, {seconds} s");
+            assert_eq!(
+                (sent.is_err(), report.trouble()),
+                (expected.is_some(), expected),
+                "{bytes}, {seconds} s"
+            );
         };
         check(3, 9, None).await;
         check(3, 11, Some(Trouble::TooSlow)).await;

@@ -155,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_sentence_in_portuguese_fits_into_a_header() {
-        assert_eq!(plain("O token não tem o escopo “contatos”, ação às 5\u{a0}h\n"), "O token nao tem o escopo \"contatos\", acao as 5 h ");
+        assert_eq!(
+            plain("O token não tem o escopo “contatos”, ação às 5\u{a0}h\n"),
+            "O token nao tem o escopo \"contatos\", acao as 5 h "
+        );
         for hint in Hint::ALL {
             assert!(HeaderValue::try_from(hint.code()).is_ok());
         }

@@ -57,7 +57,9 @@ impl Front {
             Ok(answer) => answer,
             Err(problem) => problem.into_response(),
         };
-        self.note_carried(&parts.method, parts.uri.path(), answer.status(), id);
+        let path = parts.uri.path();
+        let path = path.strip_prefix(PREFIX).unwrap_or(path);
+        self.note_carried(&parts.method, path, answer.status(), id);
         answer
     }
 
@@ -91,9 +93,7 @@ impl Front {
         let report = Report::default();
         let (kept, mut coming) = match luggage {
             Luggage::Kept(bytes) => (Some(bytes), None),
-            Luggage::Coming(first, rest) => {
-                (None, Some(Sending::new(first, rest, longest, report.clone())))
-            }
+            Luggage::Coming(first, rest) => (None, Some(Sending::new(first, rest, longest, report.clone()))),
         };
         loop {
             let body = match (&kept, coming.take()) {
@@ -105,7 +105,9 @@ impl Front {
             let passed = self.pass(carrier, request, kept.as_ref(), parts).await;
             let answer = match passed {
                 Ok(answer) => answer,
-                Err(problem) => return Err(report.trouble().map_or(problem, |trouble| self.troubled(trouble))),
+                Err(problem) => {
+                    return Err(report.trouble().map_or(problem, |trouble| self.troubled(trouble)));
+                }
             };
             let (mut head, body) = answer.into_parts();
             let told = told_by(&head.headers);
@@ -302,8 +304,11 @@ fn clean(headers: &mut HeaderMap) {
     for name in of_connection {
         headers.remove(name);
     }
-    let stays: Vec<HeaderName> =
-        headers.keys().filter(|name| !goes_back(name.as_str()) && *name != "content-length").cloned().collect();
+    let stays: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| !goes_back(name.as_str()) && *name != "content-length")
+        .cloned()
+        .collect();
     for name in stays {
         headers.remove(name);
     }

@@ -37,11 +37,6 @@ impl<'a> Target<'a> {
         (first == "/" && parts.split('/').enumerate().all(is_good)).then_some(Self { whole, path })
     }
 
-    /// As it is sent.
-    pub(crate) fn as_str(self) -> &'a str {
-        self.whole
-    }
-
     /// The part before the query.
     pub(crate) fn path(self) -> &'a str {
         self.path
@@ -68,7 +63,9 @@ fn is_one_thing(part: &str) -> bool {
         return false;
     }
     let Ok(decoded) = percent_decode_str(part).decode_utf8() else { return false };
-    let odd = |c: char| matches!(c, '/' | '\\' | '%' | ';' | '?' | '#') || c.is_control() || LOOK_ALIKE.contains(&c);
+    let odd = |c: char| {
+        matches!(c, '/' | '\\' | '%' | ';' | '?' | '#') || c.is_control() || LOOK_ALIKE.contains(&c)
+    };
     // A part that is dots behind an escape, or a blank that someone may trim.
     !decoded.contains(odd) && !matches!(decoded.trim(), "." | ".." | "")
 }
@@ -99,8 +96,7 @@ mod tests {
             "/a?b?c",
             "/a:b@c!d$e&f'(g)*+,=~-_",
         ] {
-            let target = Target::parse(good);
-            assert_eq!(target.map(Target::as_str), Some(good), "{good}");
+            assert!(Target::parse(good).is_some(), "{good}");
         }
         let target = Target::parse("/a/b?c=d?e").expect("a target");
         assert_eq!((target.path(), target.query()), ("/a/b", Some("c=d?e")));
@@ -111,12 +107,57 @@ mod tests {
     #[test]
     fn what_could_mean_something_else_to_someone_is_refused() {
         for odd in [
-            "", "contacts", "?x", "*", "//", "//a", "/a//b", "/.", "/..", "/../a", "/a/./b", "/a/..", "/a/../",
-            "/%2e", "/%2e%2E/a", "/.%2e/a", "/a/%2e./b", "/%252e%252e/a", "/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b",
-            "/a%00", "/a%0d%0ab", "/a%0", "/a%", "/a%zz", "/a%u002e", "/%c0%ae%c0%ae/a", "/%c0%afa",
-            "/%e0%80%ae/a", "/..;/a", "/a;b", "/a%3bb", "/a#b", "/a%23b", "/a%3fb", "/%ff0e", "/%ff", "/é", "/a b",
-            "/a\tb", "/a\r\nb", "/%ef%bc%8e%ef%bc%8e/a", "/%ef%bc%8fa", "/%e2%80%a5/a", "/%20/a", "/%20..%20/a",
-            "/a\"b", "/<a>", "/%7f",
+            "",
+            "contacts",
+            "?x",
+            "*",
+            "//",
+            "//a",
+            "/a//b",
+            "/.",
+            "/..",
+            "/../a",
+            "/a/./b",
+            "/a/..",
+            "/a/../",
+            "/%2e",
+            "/%2e%2E/a",
+            "/.%2e/a",
+            "/a/%2e./b",
+            "/%252e%252e/a",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%0d%0ab",
+            "/a%0",
+            "/a%",
+            "/a%zz",
+            "/a%u002e",
+            "/%c0%ae%c0%ae/a",
+            "/%c0%afa",
+            "/%e0%80%ae/a",
+            "/..;/a",
+            "/a;b",
+            "/a%3bb",
+            "/a#b",
+            "/a%23b",
+            "/a%3fb",
+            "/%ff0e",
+            "/%ff",
+            "/é",
+            "/a b",
+            "/a\tb",
+            "/a\r\nb",
+            "/%ef%bc%8e%ef%bc%8e/a",
+            "/%ef%bc%8fa",
+            "/%e2%80%a5/a",
+            "/%20/a",
+            "/%20..%20/a",
+            "/a\"b",
+            "/<a>",
+            "/%7f",
         ] {
             assert_eq!(Target::parse(odd), None, "{odd}");
         }

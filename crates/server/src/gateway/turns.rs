@@ -125,7 +125,9 @@ impl Turns {
                 Err(match held(&self.state).budget.room(now) {
                     Room::Free => NoTurn::TooLate(LOOK_AGAIN),
                     Room::From(at) => NoTurn::TooLate(at.saturating_duration_since(now)),
-                    Room::DayIsSpent(until) => NoTurn::DayIsSpent(until.map(|at| at.saturating_duration_since(now))),
+                    Room::DayIsSpent(until) => {
+                        NoTurn::DayIsSpent(until.map(|at| at.saturating_duration_since(now)))
+                    }
                 })
             }
         }
@@ -358,7 +360,8 @@ mod tests {
         let soon = began + Duration::from_secs(5);
         let late = turns.wait(Lane::Interactive, &key, soon).await.err();
         assert_eq!(late, Some(NoTurn::TooLate(Duration::from_millis(5100))));
-        let turn = turns.wait(Lane::Interactive, &key, began + Duration::from_secs(30)).await.expect("a turn");
+        let turn =
+            turns.wait(Lane::Interactive, &key, began + Duration::from_secs(30)).await.expect("a turn");
         let waited = began.elapsed();
         assert!((10_000..10_500).contains(&waited.as_millis()), "{waited:?}");
         turn.answered(&Told { daily_remaining: Some(0), ..Told::default() });

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn who_is_meant_is_said_by_header_then_query_then_key() {
-        let (l, m, c) = (location("L").expect("an id"), location("M").expect("an id"), company("C").expect("an id"));
+        let (l, m, c) =
+            (location("L").expect("an id"), location("M").expect("an id"), company("C").expect("an id"));
         let this = |id: &InstallationId| Ok(Whom::This(id.clone()));
         let (none, all, of_m) = (headers(None, None), Reach::All, these(std::slice::from_ref(&m)));
         check((headers(Some("L"), None), "/contacts/?locationId=M", &of_m), this(&l));
