@@ -183,7 +183,12 @@ impl Budget {
         }
         let sane = Duration::from_millis(100)..=Duration::from_secs(3600);
         if let Some(interval) = told.interval.filter(|interval| sane.contains(interval)) {
-            self.interval = interval;
+            if interval != self.interval {
+                self.interval = interval;
+                // Nothing counts for longer than what is counted from now on.
+                let latest = now + interval + interval / PARTS;
+                self.counting.iter_mut().for_each(|(until, _)| *until = latest.min(*until));
+            }
         }
         if let Some(remaining) = told.remaining.and_then(|remaining| u32::try_from(remaining).ok()) {
             self.forget(now);
@@ -348,6 +353,15 @@ mod tests {
         assert_eq!((budget.calls(), budget.interval(), budget.remaining(now)), (25, millis(2000), 25));
         budget.close(&Told::default(), millis(50), now);
         assert_eq!(budget.room(now), Room::From(now + millis(2050)));
+        // What was counted under a longer interval counts no longer than under the one that was told.
+        let mut budget = Budget::new(LIMITS);
+        budget.send();
+        budget.answered(now);
+        budget.learn(&told, now);
+        budget.send();
+        budget.answered(now);
+        assert_eq!(budget.remaining(now + millis(2021)), 25);
+        budget.close(&Told::default(), millis(50), now);
         budget.close(&Told { retry_after: Some(millis(500)), ..Told::default() }, Duration::ZERO, now);
         assert_eq!(budget.room(now), Room::From(now + millis(2050)), "the longer one holds");
         assert_eq!(budget.room(now + millis(2050)), Room::Free);
