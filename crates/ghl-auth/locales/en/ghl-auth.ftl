@@ -624,6 +624,8 @@ key-revoked-at = revoked { $at }
 reach-all = all installations
 error-key_name_taken = There is a key called { $name } already.
     .action = Take another name, or revoke that key first.
+error-key_not_for_gateway = --lane and --allow are about the gateway, which this key may not use.
+    .action = Add --verb gateway.
 error-key_unknown = No living key is called { $name }.
     .action = Look for it with: ghl-auth keys list.
 head-key = Key
@@ -707,6 +709,8 @@ arg-key_location = A location it is good for; may be given several times.
 arg-key_company = A company it is good for, which does not include its locations; may be given several times.
 arg-key_all = Good for all installations there are and will be.
 arg-verb = What it may do: token (default), gateway or admin; may be given several times.
+arg-lane = Who goes first at the gateway when HighLevel's rate limit is tight: interactive (default), or batch for what nobody waits for.
+arg-allow = What it may send through the gateway, such as 'GET,POST /contacts/*'; may be given several times. * stands for one part, ** at the end for the rest. Without it: anything.
 arg-expires = How long it is good for: 90d, 12h. Without it, until it is revoked.
 arg-key = The key's name, or the part of it that is shown.
 

@@ -633,6 +633,8 @@ key-revoked-at = revogada em { $at }
 reach-all = todas as instalações
 error-key_name_taken = Já existe uma chave chamada { $name }.
     .action = Escolha outro nome ou revogue essa chave antes.
+error-key_not_for_gateway = --lane e --allow tratam do gateway, que esta chave não pode usar.
+    .action = Acrescente --verb gateway.
 error-key_unknown = Nenhuma chave válida se chama { $name }.
     .action = Procure com: ghl-auth keys list.
 head-key = Chave
@@ -716,6 +718,8 @@ arg-key_location = Uma location para a qual ela vale; pode ser repetido.
 arg-key_company = Uma company para a qual ela vale, o que não inclui as locations dela; pode ser repetido.
 arg-key_all = Vale para todas as instalações, atuais e futuras.
 arg-verb = O que ela pode: token (padrão), gateway ou admin; pode ser repetido.
+arg-lane = Quem passa primeiro no gateway quando o limite do HighLevel aperta: interactive (padrão), ou batch para o que ninguém espera.
+arg-allow = O que ela pode enviar pelo gateway, como 'GET,POST /contacts/*'; pode ser dado várias vezes. * vale por uma parte, ** no fim pelo resto. Sem isto: qualquer coisa.
 arg-expires = Por quanto tempo vale: 90d, 12h. Sem isso, até ser revogada.
 arg-key = O nome da chave, ou a parte dela que é mostrada.
 
