@@ -123,10 +123,12 @@ async fn read(request: Request) -> Result<Call, Answer> {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().map(str::to_owned),
+        target: parts.uri.to_string(),
         version: header("version"),
         bearer: header("authorization")
             .map(|value| value.strip_prefix("Bearer ").unwrap_or(&value).to_owned()),
         content_type: header("content-type").unwrap_or_default(),
+        headers: parts.headers,
         body,
     })
 }
@@ -158,7 +160,12 @@ async fn conduct(desk: &Desk, call: &Call, shears: &Shears) -> Sheet {
     desk.wait_while_held(kind, &call.path, true).await;
     line.status = sheet.status;
     line.millis = started.elapsed().as_secs_f64() * 1000.0;
-    desk.world().ledger.note_request(line);
+    let mut world = desk.world();
+    line.headers = world.headers_noted.then(|| noted(call, &line));
+    world.ledger.note_request(line);
+    if world.chunked_answers && !call.path.contains("/oauth/") {
+        sheet.headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+    }
     sheet
 }
 
@@ -176,6 +183,8 @@ fn new_line(at: Millis, call: &Call, fault: Option<&FaultKind>) -> RequestLine {
         method: call.method.clone(),
         path: call.path.clone(),
         query: call.query.clone(),
+        target: call.target.clone(),
+        headers: None,
         version: call.version.clone(),
         caller: None,
         generation: None,
@@ -184,6 +193,21 @@ fn new_line(at: Millis, call: &Call, fault: Option<&FaultKind>) -> RequestLine {
         millis: 0.0,
         trace_id: None,
     }
+}
+
+/// The headers of a call, with its token named instead of shown.
+fn noted(call: &Call, line: &RequestLine) -> Vec<(String, String)> {
+    let holder = line.caller.as_deref().unwrap_or("nobody");
+    let token = match line.generation {
+        Some(generation) => format!("{holder}, generation {generation}"),
+        None => holder.to_owned(),
+    };
+    let shown = |name: &str, value: &[u8]| match name {
+        "authorization" => token.clone(),
+        _ => String::from_utf8_lossy(value).into_owned(),
+    };
+    let headers = call.headers.iter();
+    headers.map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes()))).collect()
 }
 
 fn process(desk: &Desk, call: &Call, line: &mut RequestLine) -> Sheet {
