@@ -1,9 +1,7 @@
-"""HighLevel's own SDK for Python, as it is published, through the gateway: contacts, tags, locations, pages.
+"""HighLevel's own SDK for Python, as it is published, with its calls sent through the gateway: contacts, tags,
+locations, and every page of 250 contacts, while access tokens are revoked under it.
 
-    python sdk.py BASE KEY LOCATION SANDBOX      SANDBOX: whose access tokens are revoked in the middle
-
-The SDK has no option for a base URL, but gives its HTTP client, whose address can be set; where it takes a private
-integration's token, it is given a key of ghl-auth.
+  python sdk.py GATEWAY KEY LOCATION COMPANY SANDBOX
 """
 
 import asyncio
@@ -13,109 +11,116 @@ import urllib.request
 from datetime import datetime
 
 from highlevel import HighLevel
-from highlevel.error import GHLError
 
-base, key, location_id, sandbox = (sys.argv[1:] + [""])[:4]
-ghl = HighLevel(private_integration_token=key)
-ghl.get_http_client().base_url = base
-
-PEOPLE = 250
+gateway, key, location_id, company_id, sandbox = sys.argv[1:]
+EVERYONE = 250
 
 
-def revoke():
-    if not sandbox:
-        return
-    body = json.dumps({"location_id": location_id}).encode()
-    with urllib.request.urlopen(f"{sandbox}/_sandbox/revoke_access", data=body) as answer:
-        assert answer.status == 200
+class ThroughGateway(HighLevel):
+    """The constructor takes no address: it reads this constant of its class."""
+
+    BASE_URL = gateway
 
 
-def millis(iso):
-    return round(datetime.fromisoformat(iso.replace("Z", "+00:00")).timestamp() * 1000)
+def ask(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"{sandbox}/_sandbox/{path}", data) as answer:
+        return json.load(answer)
 
 
-async def one_contact():
-    email = "ana.python@example.org"
-    made = await ghl.contacts.create_contact({"locationId": location_id, "firstName": "Ana", "email": email})
-    contact_id = made["contact"]["id"]
-    assert (await ghl.contacts.get_contact(contact_id))["contact"]["email"] == email
-    revoke()  # the next call has a body, and is sent again with the new token
-    updated = await ghl.contacts.update_contact(contact_id, {"lastName": "Souza"})
-    assert updated["succeeded"] and updated["contact"]["lastName"] == "Souza"
-    upserted = await ghl.contacts.upsert_contact({"locationId": location_id, "email": email, "city": "São Paulo"})
-    assert (upserted["new"], upserted["contact"]["id"]) == (False, contact_id)
-    assert upserted["contact"]["city"] == "São Paulo"
-    duplicate = await ghl.contacts.get_duplicate_contact(location_id, email=email)
-    assert duplicate["contact"]["id"] == contact_id
-
-    added = await ghl.contacts.add_tags(contact_id, {"tags": ["vip", "novo"]})
-    assert added["tags"] == ["vip", "novo"]
-    revoke()  # and so is a DELETE with a body
-    left = await ghl.contacts.remove_tags(contact_id, {"tags": ["novo"]})
-    assert left["tags"] == ["vip"]
-
-    assert (await ghl.contacts.delete_contact(contact_id))["succeeded"]
-    try:
-        await ghl.contacts.get_contact(contact_id)
-    except GHLError as error:
-        assert error.status_code == 400, error
-    else:
-        raise AssertionError("a contact that was deleted is read")
+def equal(found, expected, what=""):
+    if found != expected:
+        raise AssertionError(f"{what}: {found!r} instead of {expected!r}")
 
 
-async def one_location():
-    location = (await ghl.locations.get_location(location_id))["location"]
-    assert location["id"] == location_id
-    found = await ghl.locations.search_locations(company_id=location["companyId"], limit="10")
-    assert [one["id"] for one in found["locations"]] == [location_id]
-    tag = (await ghl.locations.create_tag(location_id, {"name": "from python"}))["tag"]
+def each_once(ids, how):
+    equal((len(ids), len(set(ids))), (EVERYONE, EVERYONE), how)
+
+
+async def in_turns(items, act):
+    for at in range(0, len(items), 25):
+        await asyncio.gather(*(act(item) for item in items[at : at + 25]))
+
+
+async def story():
+    ghl = ThroughGateway(private_integration_token=key)
+    contacts, locations = ghl.contacts, ghl.locations
+    refreshes = ask("counts")["refreshes"]
+    revoked = 0
+
+    def revoke():
+        nonlocal revoked
+        ask("revoke_access", {"location_id": location_id})
+        revoked += 1
+
+    # One contact, all the way.
+    ana = {"locationId": location_id, "firstName": "Ana", "lastName": "Souza", "email": "ana@sdk.example"}
+    contact_id = (await contacts.create_contact(ana))["contact"]["id"]
     revoke()
-    tags = (await ghl.locations.get_location_tags(location_id))["tags"]
-    assert any((one["id"], one["name"]) == (tag["id"], "from python") for one in tags)
-    renamed = await ghl.locations.update_tag(location_id, tag["id"], {"name": "of python"})
-    assert renamed["tag"]["name"] == "of python"
-    await ghl.locations.delete_tag(location_id, tag["id"])
+    equal((await contacts.get_contact(contact_id))["contact"]["email"], "ana@sdk.example")
+    await contacts.update_contact(contact_id, {"lastName": "Lima"})
+    equal((await contacts.get_contact(contact_id))["contact"]["lastName"], "Lima")
+    again = await contacts.upsert_contact({**ana, "firstName": "Ana Clara"})
+    equal((again["new"], again["contact"]["id"]), (False, contact_id))
+    rui = {"locationId": location_id, "email": "rui@sdk.example", "firstName": "Rui"}
+    fresh = await contacts.upsert_contact(rui)
+    equal(fresh["new"], True)
+    wanted = {"locationId": location_id, "page": 1, "pageLimit": 20, "query": "ana@sdk"}
+    found = await contacts.search_contacts_advanced(wanted)
+    equal([contact["id"] for contact in found["contacts"]], [contact_id])
 
+    # Tags: a POST, and a DELETE with a body. The token that is revoked before is refreshed for a POST.
+    revoke()
+    equal((await contacts.add_tags(contact_id, {"tags": ["one", "two"]}))["tags"], ["one", "two"])
+    equal((await contacts.remove_tags(contact_id, {"tags": ["one"]}))["tags"], ["two"])
 
-async def make(number):
-    sent = {"locationId": location_id, "firstName": "Page", "email": f"python-{number}@example.org"}
-    return (await ghl.contacts.create_contact(sent))["contact"]["id"]
+    # The location, and tags of its own.
+    equal((await locations.get_location(location_id))["location"]["id"], location_id)
+    of_location = {"headers": {"x-location-id": location_id}}
+    visible = await locations.search_locations(company_id=company_id, limit="10", options=of_location)
+    equal([location["id"] for location in visible["locations"]], [location_id])
+    tag = (await locations.create_tag(location_id, {"name": "Customer"}))["tag"]
+    tags = (await locations.get_location_tags(location_id))["tags"]
+    equal(tag["id"] in [tag["id"] for tag in tags], True)
+    await locations.delete_tag(location_id, tag["id"])
 
+    # As many contacts as make 250, many at once; a token is revoked while they are on their way.
+    made = [contact_id, fresh["contact"]["id"]]
 
-async def search(**more):
-    sent = {"locationId": location_id, "query": "python-", "pageLimit": 40, **more}
-    return await ghl.contacts.search_contacts_advanced(sent)
+    async def make(number):
+        if number == 110:
+            await asyncio.to_thread(revoke)
+        sent = {"locationId": location_id, "firstName": f"N{number}", "email": f"n{number}@sdk.example"}
+        made.append((await contacts.create_contact(sent))["contact"]["id"])
 
+    await in_turns(list(range(EVERYONE - 1 - len(made))), make)
 
-async def every_contact():
-    made = []
-    for first in range(0, PEOPLE, 25):
-        if first == 100:
-            revoke()  # 25 calls at once meet it, and one refresh serves them all
-        made += await asyncio.gather(*(make(number) for number in range(first, first + 25)))
-
-    numbered, page = [], 1
-    while contacts := (found := await search(page=page))["contacts"]:
-        assert found["total"] == PEOPLE
-        numbered += [contact["id"] for contact in contacts]
+    paged, page = [], 1
+    while found := (
+        await contacts.search_contacts_advanced({"locationId": location_id, "page": page, "pageLimit": 60})
+    )["contacts"]:
+        paged += [contact["id"] for contact in found]
         page += 1
         if page == 3:
             revoke()
-    assert sorted(numbered) == sorted(made)
-
+    each_once(paged, "page")
     followed, after = [], {}
-    while contacts := (await search(**after))["contacts"]:
-        followed += [contact["id"] for contact in contacts]
-        after = {"searchAfter": [millis(contacts[-1]["dateAdded"]), contacts[-1]["id"]]}
-    assert sorted(followed) == sorted(made)
+    while found := (
+        await contacts.search_contacts_advanced({"locationId": location_id, "pageLimit": 100, **after})
+    )["contacts"]:
+        followed += [contact["id"] for contact in found]
+        added_at = datetime.fromisoformat(found[-1]["dateAdded"].replace("Z", "+00:00"))
+        after = {"searchAfter": [round(added_at.timestamp() * 1000), found[-1]["id"]]}
+    each_once(followed, "searchAfter")
+
+    await in_turns(made, contacts.delete_contact)
+    left = await contacts.search_contacts_advanced({"locationId": location_id, "page": 1, "pageLimit": 20})
+    equal(left["total"], 1)
+
+    equal(ask("counts")["refreshes"] - refreshes, revoked, "refreshes, one for each token that was revoked")
+    print(
+        f"Python: {EVERYONE} contacts once each; {revoked} access tokens revoked, as many refreshes, nothing failed"
+    )
 
 
-async def main():
-    await one_contact()
-    await one_location()
-    await every_contact()
-    await ghl.get_http_client().aclose()
-    print("every call of the Python SDK succeeded")
-
-
-asyncio.run(main())
+asyncio.run(story())
