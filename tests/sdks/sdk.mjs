@@ -1,12 +1,15 @@
 // HighLevel's own SDK for Node, as it is published, with its calls sent through the gateway: contacts, tags,
 // locations, and every page of 250 contacts, while access tokens are revoked under it.
 //
-//   node sdk.mjs GATEWAY KEY LOCATION COMPANY SANDBOX
+//   node sdk.mjs GATEWAY KEY LOCATION COMPANY SANDBOX CLOCK
+//
+// CLOCK is the file by which the service's clock is moved ahead: +SECONDS.
 
 import assert from 'node:assert/strict';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import sdk from '@gohighlevel/api-client';
 
-const [gateway, key, locationId, companyId, sandbox] = process.argv.slice(2);
+const [gateway, key, locationId, companyId, sandbox, clock] = process.argv.slice(2);
 const everyone = 250;
 
 const ghl = new sdk.HighLevel({ privateIntegrationToken: key });
@@ -22,7 +25,10 @@ const ask = async (path, body) => {
 };
 const { refreshes } = await ask('counts');
 let revoked = 0;
+// A service that was refused a moment ago believes it; so it becomes two minutes later first.
 const revoke = async () => {
+    writeFileSync(`${clock}.next`, `+${Number(readFileSync(clock)) + 120}`);
+    renameSync(`${clock}.next`, clock);
     await ask('revoke_access', { location_id: locationId });
     revoked += 1;
 };
