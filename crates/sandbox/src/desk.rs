@@ -1,12 +1,17 @@
 //! The way of one request: read, held, processed, spoilt by a fault, noted, answered.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body as HttpBody, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use http_body::Frame;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -94,6 +99,30 @@ struct Sheet {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    chunked: bool,
+}
+
+/// The chunks of a body whose length isn't told beforehand.
+struct Chunks(VecDeque<Bytes>);
+
+impl Chunks {
+    const LONGEST: usize = 100;
+
+    fn of(body: &[u8]) -> Self {
+        Self(body.chunks(Self::LONGEST).map(Bytes::copy_from_slice).collect())
+    }
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+    }
 }
 
 /// Answers every request.
@@ -163,9 +192,7 @@ async fn conduct(desk: &Desk, call: &Call, shears: &Shears) -> Sheet {
     let mut world = desk.world();
     line.headers = world.headers_noted.then(|| noted(call, &line));
     world.ledger.note_request(line);
-    if world.chunked_answers && !call.path.contains("/oauth/") {
-        sheet.headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
-    }
+    sheet.chunked = world.chunked_answers && !call.path.contains("/oauth/");
     sheet
 }
 
@@ -243,7 +270,7 @@ fn instead(desk: &Desk, kind: Kind) -> Sheet {
         Kind::Mint => desk.world().note_unprocessed("location_token"),
         _ => {}
     }
-    Sheet { status: 0, headers: Vec::new(), body: Vec::new() }
+    Sheet { status: 0, headers: Vec::new(), body: Vec::new(), chunked: false }
 }
 
 fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
@@ -255,12 +282,15 @@ fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
     let mut all = vec![("content-type".to_owned(), content_type.to_owned())];
     all.extend(answer.location.map(|to| ("location".to_owned(), to)));
     all.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    Sheet { status: answer.status, headers: all, body: body.into_bytes() }
+    Sheet { status: answer.status, headers: all, body: body.into_bytes(), chunked: false }
 }
 
 impl Sheet {
     fn into_response(self) -> Response {
-        let mut response = Response::new(HttpBody::from(Bytes::from(self.body)));
+        let mut response = Response::new(match self.chunked {
+            true => HttpBody::new(Chunks::of(&self.body)),
+            false => HttpBody::from(Bytes::from(self.body)),
+        });
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::IM_A_TEAPOT);
         for (name, value) in self.headers {
             if let (Ok(name), Ok(value)) =

@@ -34,11 +34,8 @@ fn an_access_token_ends_alone_and_a_refresh_cures_it() {
 fn a_sliding_limit_gives_each_call_back_an_interval_after_it_was_made() {
     let check = |window: RateWindow, expected: [u16; 5]| {
         let sandbox = sandbox();
-        let limit = RateLimit {
-            burst: 2,
-            interval: Duration::from_secs(3600),
-            ..sandbox.settings().rate_limit
-        };
+        let limit =
+            RateLimit { burst: 2, interval: Duration::from_secs(3600), ..sandbox.settings().rate_limit };
         sandbox.set_rate_limit(limit);
         sandbox.set_rate_window(window);
         let (access, _) = connect(&sandbox);
@@ -72,7 +69,8 @@ fn headers_are_noted_when_asked_for_and_a_token_is_named_instead_of_shown() {
     let target = "/locations/search?b=%2f%2F+x&a=&a";
     let ask = |token: &str| {
         let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str()), ("version", "v3"), ("X-Twice", "1"), ("X-Twice", "2")];
+        let headers =
+            [("authorization", bearer.as_str()), ("version", "v3"), ("X-Twice", "1"), ("X-Twice", "2")];
         send(&sandbox, "GET", target, &headers, "");
         sandbox.ledger().requests.back().cloned().expect("a line")
     };
@@ -98,7 +96,8 @@ fn answers_come_in_chunks_where_that_is_asked_for() {
     let bearer = format!("Bearer {access}");
     let headers = [("authorization", bearer.as_str()), ("version", "v3")];
     let framed = || {
-        let text = String::from_utf8(raw(&sandbox, "GET", &contact_path(&sandbox), &headers, "")).expect("text");
+        let text =
+            String::from_utf8(raw(&sandbox, "GET", &contact_path(&sandbox), &headers, "")).expect("text");
         let has = |header: &str| text.to_lowercase().contains(header);
         (has("transfer-encoding: chunked"), has("content-length:"), text.ends_with("\r\n0\r\n\r\n"))
     };
