@@ -23,7 +23,7 @@ need() {
 }
 need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
-    docker-compose=docker-compose pgbouncer=pgbouncer
+    docker-compose=docker-compose pgbouncer=pgbouncer faketime=faketime
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
 # PostgreSQL's package would make a database of its own and start it; the tests start theirs.
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
@@ -51,6 +51,9 @@ cargo test --workspace --locked --features ghl-auth/break-rules
 
 say "the API, held to its own description (the long form: GHL_AUTH_EXAMPLES=500 tests/api.sh)"
 tests/api.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+
+say "HighLevel's own SDKs, through the gateway"
+tests/sdks.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 say "the scripts that people deploy"
 tests/deploy.sh
