@@ -9,6 +9,10 @@ mod support;
 #[path = "../doors/wire.rs"]
 mod wire;
 
+mod attack;
 mod caller;
+mod headers;
+mod paths;
 mod stories;
 mod turns;
+mod upstream;
