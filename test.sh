@@ -23,7 +23,7 @@ need() {
 }
 need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
-    docker-compose=docker-compose pgbouncer=pgbouncer
+    docker-compose=docker-compose pgbouncer=pgbouncer nginx=nginx-core haproxy=haproxy
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
 # PostgreSQL's package would make a database of its own and start it; the tests start theirs.
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then

@@ -13,6 +13,7 @@ mod attack;
 mod caller;
 mod headers;
 mod paths;
+mod smuggling;
 mod stories;
 mod turns;
 mod upstream;

@@ -211,14 +211,13 @@ fn the_judge_of_paths_knows_a_way_out_when_it_sees_one() {
         "/contacts/%252e%252e%252fusers",
         "/contacts/a%5c..",
         "/contacts/%c0%ae%c0%ae",
-        "/contacts/a;",
+        "/contacts/..;",
         "/users/a",
         "/contacts/a%u2215b",
-        "/contacts/a%ef%bc%8f",
+        "/contacts/a%ef%bc%8fb",
         "/contacts/a%00",
     ] {
-        let is_cut = bad.ends_with(';');
-        assert!(is_cut || may_lead_elsewhere(bad), "{bad}");
+        assert!(may_lead_elsewhere(bad), "{bad}");
     }
 }
 

@@ -161,7 +161,8 @@ impl Reader {
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         let words: Vec<&[u8]> = first.split(|c| *c == b' ').collect();
         let [method, target, b"HTTP/1.1"] = words.as_slice() else { return Err("an odd first line") };
-        if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+        if method.is_empty() || !method.iter().all(u8::is_ascii_alphabetic) {
+            self.bytes.splice(0..0, head.iter().copied());
             return Err("an odd method");
         }
         if !target.starts_with(b"/") || !target.iter().all(u8::is_ascii_graphic) {
