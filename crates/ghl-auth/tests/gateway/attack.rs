@@ -259,9 +259,10 @@ impl Line {
         if to_head || matches!(status, 204 | 304) {
             return Some(got);
         }
-        let length = got.header("content-length").map(|length| length.parse().expect("a length"));
+        let length = got.header("content-length").map(|length| length.parse().unwrap_or(usize::MAX));
         let body = match (got.header("transfer-encoding").is_some(), length) {
             (true, _) => self.chunks(&mut got.body),
+            (false, Some(usize::MAX)) => None,
             (false, Some(length)) => self.take(length).map(|body| got.body = body),
             (false, None) => {
                 while self.more().is_some() {}
