@@ -219,7 +219,7 @@ fn however_a_header_is_written_one_token_arrives_and_it_is_ours() {
         add(format!("{name}: {value}\r\n{}: other", name.to_ascii_lowercase()));
         add(format!("{name}: {value}, {value}"));
         add(format!("\"{name}\": {value}"));
-        add(format!("{name}"));
+        add(name.to_owned());
         add(format!(": {value}"));
         add(format!("{name}:"));
         add(format!("{name} {value}"));

@@ -19,4 +19,5 @@ mod pressure;
 mod smuggling;
 mod stories;
 mod turns;
+mod unfinished;
 mod upstream;
