@@ -369,6 +369,23 @@ fn no_header_of_ours_can_be_named_away_and_nothing_about_the_connection_passes()
 }
 
 #[test]
+fn no_header_makes_another_method_of_the_one_that_was_allowed() {
+    let siege = Siege::new();
+    let narrow = bearer(&siege.key_for(&["GET /contacts/*"]));
+    for name in ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "x_http_method_override"] {
+        for way in Way::BOTH {
+            let line = format!("{name}: DELETE");
+            let got = siege.wire().ask(&request(way, "GET", "/contacts/x", &[&narrow, &line], b""));
+            assert_eq!(got.expect("an answer").status, 200, "{way:?} {line}");
+            let arrived = siege.arrived();
+            let [one] = arrived.as_slice() else { panic!("{line}: {arrived:?}") };
+            assert_eq!((one.method.as_str(), one.header(name)), ("GET", None), "{way:?}");
+        }
+    }
+    siege.end();
+}
+
+#[test]
 fn a_key_in_a_query_a_form_or_a_cookie_lets_nobody_in_and_goes_nowhere() {
     let siege = Siege::new();
     let (mut wire, key) = (siege.wire(), siege.bearer());
