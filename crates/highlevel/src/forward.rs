@@ -8,12 +8,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::client::CONNECT_WITHIN;
@@ -66,14 +67,49 @@ where
     }
 
     /// Passes a request on; its address is whole.
-    pub async fn pass(&self, request: Request<B>) -> Result<Response<Incoming>, Broken> {
+    pub async fn pass(&self, mut request: Request<B>) -> Result<Response<Incoming>, Broken> {
+        let connection = capture_connection(&mut request);
         let answer = self.client.request(request).await.map_err(|error| match error.is_connect() {
             true => Broken::Unreachable(std::io::Error::other(error)),
             false => Broken::Lost(std::io::Error::other(error)),
         })?;
-        match answer.status().is_informational() {
-            true => Err(Broken::Odd("it changes the protocol, which nobody asked for")),
-            false => Ok(answer),
+        let doubt = doubt(&answer);
+        if (doubt.is_some() || may_be_followed(&answer))
+            && let Some(connection) = &*connection.connection_metadata()
+        {
+            connection.poison();
+        }
+        match doubt {
+            Some(doubt) => Err(Broken::Odd(doubt)),
+            None => Ok(answer),
         }
     }
+}
+
+/// Why it is not certain where an answer ends (RFC 9112, 6.3): the library is more lenient than we are.
+fn doubt<T>(answer: &Response<T>) -> Option<&'static str> {
+    if answer.status().is_informational() {
+        return Some("it changes the protocol, which nobody asked for");
+    }
+    let mut lengths = answer.headers().get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
+    let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    let (length, coding) = (lengths.next(), codings.next());
+    if lengths.next().is_some() || length.is_some_and(|length| !is_number(length)) {
+        return Some("its length is no number");
+    }
+    if codings.next().is_some() || coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
+        return Some("it is encoded in a way that nobody asked for");
+    }
+    (length.is_some() && coding.is_some()).then_some("its length is told in two ways")
+}
+
+/// Whether an answer that has no body tells of one, which may come later than it is looked for.
+fn may_be_followed<T>(answer: &Response<T>) -> bool {
+    let length = answer.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let is_told = length || answer.headers().contains_key(TRANSFER_ENCODING);
+    answer.status() == StatusCode::NO_CONTENT && is_told
+}
+
+fn is_number(digits: &[u8]) -> bool {
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }

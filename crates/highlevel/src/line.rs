@@ -454,7 +454,10 @@ fn framing(answer: &httparse::Response<'_, '_>, to_head: bool) -> Result<Framing
         (false, false, Some(length)) => Rest::Bytes(length),
         (false, false, None) => Rest::UntilClose,
     };
-    Ok(Framing { rest, is_kept: is_kept && rest != Rest::UntilClose, is_bodiless })
+    // Whoever tells of a body where none can be may send one, later than it is looked for.
+    let may_follow = answer.code == Some(204) && (is_chunked || length.is_some_and(|length| length > 0));
+    is_kept &= rest != Rest::UntilClose && !may_follow;
+    Ok(Framing { rest, is_kept, is_bodiless })
 }
 
 fn whole_number(digits: &[u8]) -> Option<u64> {

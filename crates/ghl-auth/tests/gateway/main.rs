@@ -9,6 +9,15 @@ mod support;
 #[path = "../doors/wire.rs"]
 mod wire;
 
+mod answers;
+mod attack;
 mod caller;
+mod clients;
+mod headers;
+mod paths;
+mod pressure;
+mod smuggling;
 mod stories;
 mod turns;
+mod unfinished;
+mod upstream;

@@ -39,6 +39,10 @@ pub(crate) fn fate(name: &str) -> Fate {
             is("x-location-id")
                 || is("x-company-id")
                 || is("x-real-ip")
+                // The method that a key may use is the one in the first line.
+                || is("x-http-method-override")
+                || is("x-http-method")
+                || is("x-method-override")
                 || begins("x-forwarded")
                 || begins("x-original-")
                 || begins("x-rewrite-")
