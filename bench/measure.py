@@ -1,0 +1,112 @@
+"""What the benchmarks share: servers on one core and load on the other, and what the kernel knows of them."""
+
+import contextlib
+import datetime
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+SERVER, LOAD = ["taskset", "-c", "0"], ["taskset", "-c", "1"]
+HOST = "127.0.0.1"
+
+
+def free_port():
+    with socket.socket() as it:
+        it.bind((HOST, 0))
+        return it.getsockname()[1]
+
+
+def get(url, key=None, data=None):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, data=data), timeout=30) as answer:
+        return answer.read()
+
+
+def until(holds, within=30):
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if holds():
+                return
+        time.sleep(0.002)
+    sys.exit("something did not start")
+
+
+def run(command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{command}: {done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+started = []
+
+
+def start(command, folder=None, quiet=True):
+    out = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    started.append(process)
+    return process
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    process.wait(90)
+
+
+# What the kernel knows of a process.
+
+
+def family(pid):
+    """The process and its children."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            yield from family(int(child))
+
+
+def cpu_nanoseconds(pid):
+    """What all its threads have run so far."""
+    files = (file for one in family(pid) for file in Path(f"/proc/{one}/task").glob("*/schedstat"))
+    return sum(int(file.read_text().split()[0]) for file in files)
+
+
+def resident_kib(pid):
+    return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+# Load.
+
+
+def wrk(target, headers=(), connections=32, seconds=4):
+    command = [*LOAD, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    said = run([*command, *(part for header in headers for part in ("-H", header)), target])
+    if "Non-2xx" in said or "Socket errors" in said:
+        sys.exit(said)
+    units = {"us": 1, "ms": 1e3, "s": 1e6}
+    p50, p99 = (
+        float(number) * units[unit]
+        for number, unit in (re.search(rf"{q}%\s+([\d.]+)(us|ms|s)", said).groups() for q in (50, 99))
+    )
+    return int(re.search(r"(\d+) requests in", said)[1]), p50, p99
+
+
+# Where it was.
+
+
+def version(*command):
+    said = subprocess.run(command, capture_output=True, text=True)
+    return re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)[0]
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    name = model[1] if model else platform.machine()
+    return f"{datetime.date.today()}, {os.cpu_count()} × {name}, Linux {platform.release()}, load {os.getloadavg()[1]:.1f}"
