@@ -1,310 +1,434 @@
 """Measures the gateway beside nginx and Node's http-proxy. Called by gateway.sh."""
 
+import contextlib
+import datetime
 import json
 import os
 import random
 import re
-import socket
+import secrets
+import shutil
+import signal
 import statistics
+import subprocess
 import sys
-import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-from house import LOCATION, TOKEN, House
+import measure
 from measure import (
-    HOST, LOAD, SERVER, cpu_nanoseconds, free_port, in_step, get, machine, resident_kib, start, started, stop, system_calls,
-    until, version, wrk,
+    HOST, LOAD, SERVER, Service, callgrind, cpu_nanoseconds, free_port, get, machine, resident_kib, run, start, started,
+    stop, until, version, wrk,
 )
 
 FOLDER, BINARY, ROUNDS, SECONDS = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:5])
-CONNECTIONS = 32
-NODE_ROUNDS = 3
-PATH = "/contacts/AbCdEfGhIjKlMnOpQrSt"
-NGINX_KEY = "ghlk_" + "k" * 43
-NGINX_HEADERS = [f"Authorization: Bearer {NGINX_KEY}", f"X-Location-Id: {LOCATION}"]
-BODY = json.dumps({"location": {"id": LOCATION}, "contact": {"id": "AbCdEfGhIjKlMnOpQrSt", "notes": "n" * 1010}})
-# As HighLevel names them; high enough for what is loaded here.
-LIMITS = {
-    "x-ratelimit-max": 1_000_000_000, "x-ratelimit-remaining": 999_999_999, "x-ratelimit-interval-milliseconds": 10_000,
-    "x-ratelimit-limit-daily": 2_000_000_000, "x-ratelimit-daily-remaining": 1_999_999_779, "x-ratelimit-daily-reset": 49_013_000,
-}
-
-ENDLESS = "access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;"
+# Node is slow and steady: one round in so many is enough.
+NODE_EVERY = 3
+MASTER_KEY = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k="
+LOCATION = "ve9EPM428h8vShlRW1KT"
+PATH = "/contacts/ocQHyuzHvysMo5N5VsXc"
+TOKEN = secrets.token_urlsafe(3750)
+CONTACT = json.dumps(
+    {"contact": {"id": "ocQHyuzHvysMo5N5VsXc", "locationId": LOCATION, "tags": ["lead"] * 20, "note": "n" * 840}}
+)
 
 
-def nginx(name, http, core=SERVER, before=(), master="on"):
+# HighLevel's place: one contact of 1.1 KB, with HighLevel's rate limit headers. The limits are larger than HighLevel's,
+# since a machine asks more often than HighLevel lets one.
+
+
+def highlevel(name, plain, tls, tls2):
     (FOLDER / f"{name}.conf").write_text(
-        f"""user root; worker_processes 1; master_process {master}; pid {name}.pid; error_log /dev/null;
-events {{ worker_connections 1024; }}
-http {{ {ENDLESS} client_header_buffer_size 16k; large_client_header_buffers 4 32k;
-{http}
-}}
-"""
-    )
-    return start([*core, *before, "nginx", "-p", str(FOLDER), "-c", f"{name}.conf", "-g", "daemon off;"])
-
-
-def upstream(port_plain, port_tls, port_two):
-    tls = f"ssl_certificate {FOLDER}/leaf.pem; ssl_certificate_key {FOLDER}/key.pem; ssl_protocols TLSv1.3;"
-    answer = "".join(f"add_header {name} {value};" for name, value in LIMITS.items())
-    answer = f"location / {{ default_type application/json; {answer} return 200 '{BODY}'; }}"
-    return f"""
-server {{ listen {HOST}:{port_plain}; {answer} }}
-server {{ listen {HOST}:{port_tls} ssl; {tls} {answer} }}
-server {{ listen {HOST}:{port_two} ssl http2; {tls} {answer} }}
-"""
-
-
-def proxy(port, scheme, to):
-    # nginx takes no word of its configuration that is longer than 4 KB.
-    half = len(TOKEN) // 2
-    secure = f"""proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
-        proxy_ssl_trusted_certificate {FOLDER}/ca.pem;"""
-    return f"""
-map $http_authorization $known {{ default 0; "Bearer {NGINX_KEY}" 1; }}
-map "" $first {{ default "{TOKEN[:half]}"; }}
-map "" $second {{ default "{TOKEN[half:]}"; }}
-map_hash_bucket_size 256;
-upstream highlevel {{ server {HOST}:{to}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}
-server {{
-    listen {HOST}:{port};
-    location / {{
-        if ($known = 0) {{ return 401; }}
-        proxy_pass {scheme}://highlevel; proxy_http_version 1.1;
-        proxy_set_header Connection ""; proxy_set_header Host localhost; proxy_set_header X-Location-Id "";
-        proxy_set_header Authorization "Bearer $first$second"; proxy_set_header Version 2021-07-28;
-        {secure if scheme == "https" else ""}
+        f"""user root; worker_processes 1; pid {name}.pid; error_log /dev/null;
+events {{ worker_connections 2048; }}
+http {{
+    access_log off; default_type application/json; keepalive_requests 1000000000; keepalive_timeout 1h;
+    client_body_temp_path {FOLDER}; large_client_header_buffers 4 16k; tcp_nodelay on;
+    ssl_certificate {FOLDER}/leaf.pem; ssl_certificate_key {FOLDER}/key.pem; ssl_protocols TLSv1.3;
+    add_header x-ratelimit-max 1000000000; add_header x-ratelimit-remaining 999999999;
+    add_header x-ratelimit-interval-milliseconds 10000; add_header x-ratelimit-limit-daily 4000000000;
+    add_header x-ratelimit-daily-remaining 3999999999; add_header x-ratelimit-daily-reset 49013000;
+    server {{
+        listen {HOST}:{plain}; listen {HOST}:{tls} ssl; listen {HOST}:{tls2} ssl http2; server_name localhost;
+        location /contacts/ {{ return 200 '{CONTACT}'; }}
+        location /shown {{ return 200 '$http_version $http_authorization'; }}
+        location ~ ^/locations/(.*)$ {{ return 200 '{{"location":{{"id":"$1"}}}}'; }}
     }}
 }}
 """
-
-
-NODE = """
-const http = require('http'), crypto = require('crypto'), httpProxy = require('http-proxy');
-const [port, to, key, token] = process.argv.slice(2);
-const known = new Set([crypto.createHash('sha256').update(key).digest('hex')]);
-const proxy = httpProxy.createProxyServer({ target: to, agent: new http.Agent({ keepAlive: true, maxSockets: 256 }) });
-http.createServer((request, answer) => {
-  const shown = (request.headers.authorization || '').slice(7);
-  if (!known.has(crypto.createHash('sha256').update(shown).digest('hex'))) { answer.writeHead(401); return answer.end(); }
-  request.headers.authorization = 'Bearer ' + token;
-  request.headers.version = '2021-07-28';
-  delete request.headers['x-location-id'];
-  proxy.web(request, answer, {}, () => { answer.writeHead(502); answer.end(); });
-}).listen(Number(port), '127.0.0.1');
-"""
-
-
-class Relay:
-    """Passes bytes on to a port of this machine and counts them."""
-
-    def __init__(self, to):
-        self.to, self.up, self.down = to, 0, 0
-        self.listener = socket.create_server((HOST, 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            caller, _ = self.listener.accept()
-            there = socket.create_connection((HOST, self.to))
-            threading.Thread(target=self.carry, args=(caller, there, "up"), daemon=True).start()
-            threading.Thread(target=self.carry, args=(there, caller, "down"), daemon=True).start()
-
-    def carry(self, one, other, way):
-        while piece := one.recv(65536):
-            setattr(self, way, getattr(self, way) + len(piece))
-            other.sendall(piece)
-        other.close()
-
-
-def bytes_on_the_wire(scheme, to, http):
-    """Bytes to and from the upstream for each request, on connections that are open."""
-    relay = Relay(to)
-    house = House(
-        BINARY, FOLDER / f"relay{relay.port}", f"{scheme}://localhost:{relay.port}", GHL_AUTH_GATEWAY_HTTP=http
-    ).open()
-    in_step(house.port, f"/gateway{PATH}", house.headers, 64, 4)
-    time.sleep(1)
-    up, down = relay.up, relay.down
-    in_step(house.port, f"/gateway{PATH}", house.headers, 512, 4)
-    time.sleep(0.2)
-    stop(house.process)
-    return (relay.up - up) / 512, (relay.down - down) / 512
-
-
-def instructions(open_, port, path, headers, count):
-    """User instructions of a whole life with so many requests, and the file that tells where they went."""
-    out = FOLDER / f"callgrind.{port}.{count}"
-    process = open_(["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"])
-    in_step(port, path, headers, 256)
-    time.sleep(2)
-    in_step(port, path, headers, count)
-    stop(process)
-    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1])
-
-
-def per_request(open_, port, path, headers, few=1024, more=5120):
-    """Start-up cancels out."""
-    counts = [instructions(open_, port, path, headers, count) for count in (few, more)]
-    return (counts[1] - counts[0]) / (more - few)
-
-
-def calls_per_request(pid, port, path, headers, few=1024, more=5120):
-    counts = [system_calls(pid, lambda count=count: in_step(port, path, headers, count)) for count in (few, more)]
-    if None in counts:
-        return None
-    totals = [sum(one.values()) for one in counts]
-    return (totals[1] - totals[0]) / (more - few)
-
-
-os.chdir(FOLDER)
-try:
-    plain, tls, two = (free_port() for _ in range(3))
-    nginx("upstream", upstream(plain, tls, two), LOAD)
+    )
+    process = start([*LOAD, "nginx", "-p", str(FOLDER), "-c", f"{name}.conf", "-g", "daemon off;"])
     until(lambda: get(f"http://{HOST}:{plain}{PATH}"))
+    return process
 
-    houses = {
-        "plain": House(BINARY, FOLDER / "plain", f"http://localhost:{plain}").open(),
-        "enforce": House(BINARY, FOLDER / "enforce", f"http://localhost:{plain}", GHL_AUTH_GATEWAY_BUDGET="enforce").open(),
-        "tls": House(BINARY, FOLDER / "tls", f"https://localhost:{tls}").open(),
-        "two": House(BINARY, FOLDER / "two", f"https://localhost:{two}", GHL_AUTH_GATEWAY_HTTP="2").open(),
+
+# Who carries.
+
+
+def settings(folder, base_url, port, budget="observe", http="1.1"):
+    folder.mkdir(exist_ok=True)
+    (folder / ".env").write_text(
+        f"""GHL_CLIENT_ID=6512a1b2c3d4e5f6a7b8c9d0-lk1a2b3c
+GHL_CLIENT_SECRET=4f0e8d1c-2b3a-4958-8776-655443322110
+GHL_REDIRECT_URI=http://127.0.0.1:8788/oauth/callback
+GHL_LOCATION_ID={LOCATION}
+GHL_API_BASE_URL={base_url}
+GHL_STORE=sqlite:tokens.db
+GHL_AUTH_KEY={MASTER_KEY}
+GHL_AUTH_LISTEN={HOST}:{port}
+GHL_AUTH_LOG=warn
+GHL_AUTH_GATEWAY_BUDGET={budget}
+GHL_AUTH_GATEWAY_HTTP={http}
+"""
+    )
+    (folder / ".env").chmod(0o600)
+
+
+def first_store(folder, base_url):
+    """A store with one location, whose token is long, and a key for the gateway."""
+    settings(folder, base_url, free_port())
+    ends = (datetime.datetime.now() + datetime.timedelta(hours=23)).isoformat()
+    grant = {
+        "access_token": TOKEN, "token_type": "Bearer", "expires_in": 86399, "refresh_token": "r" * 60,
+        "scope": "contacts.readonly locations.readonly", "userType": "Location", "companyId": "company",
+        "userId": "user", "locationId": LOCATION, "expiry_timestamp": ends,
     }
-    proxies = {}
-    for name, scheme, to in [("plain", "http", plain), ("tls", "https", tls)]:
-        port = free_port()
-        proxies[name] = (port, nginx(f"proxy-{name}", proxy(port, scheme, to)))
-        until(lambda port=port: get(f"http://{HOST}:{port}{PATH}", NGINX_KEY))
+    file = folder / "grant.json"
+    file.write_text(json.dumps(grant))
+    file.chmod(0o600)
+    run([BINARY, "import", file.name], cwd=folder)
+    file.unlink()
+    return run([BINARY, "keys", "create", "--name", "bench", "--all", "--verb", "gateway"], cwd=folder).split()[-1]
 
-    def ours(house, connections):
-        return house.pid, lambda: wrk(f"{house.url}/gateway{PATH}", house.headers, connections, SECONDS)
 
-    def theirs(name, connections):
-        port, process = proxies[name]
-        return process.pid, lambda: wrk(f"http://{HOST}:{port}{PATH}", NGINX_HEADERS, connections, SECONDS)
+class Ours:
+    """The service, over a copy of the store."""
 
-    targets = {}
-    for count in (CONNECTIONS, 1):
-        targets |= {
-            ("ghl-auth", "plain", count): ours(houses["plain"], count),
-            ("ghl-auth, enforce", "plain", count): ours(houses["enforce"], count),
-            ("nginx", "plain", count): theirs("plain", count),
-            ("ghl-auth", "TLS 1.3", count): ours(houses["tls"], count),
-            ("ghl-auth, HTTP/2", "TLS 1.3", count): ours(houses["two"], count),
-            ("nginx", "TLS 1.3", count): theirs("tls", count),
-        }
-    direct = {"plain": f"http://{HOST}:{plain}{PATH}", "TLS 1.3": f"https://localhost:{tls}{PATH}"}
-    for over, url in direct.items():
-        targets["upstream alone", over, 1] = (os.getpid(), lambda url=url: wrk(url, (), 1, SECONDS))
-    if (FOLDER / "node_modules").exists():
-        (FOLDER / "proxy.js").write_text(NODE)
-        port = free_port()
-        node = start([*SERVER, "node", "proxy.js", str(port), f"http://localhost:{plain}", NGINX_KEY, TOKEN])
-        until(lambda: get(f"http://{HOST}:{port}{PATH}", NGINX_KEY))
-        for count in (CONNECTIONS, 1):
-            targets["Node http-proxy", "plain", count] = (
-                node.pid, lambda count=count: wrk(f"http://{HOST}:{port}{PATH}", NGINX_HEADERS, count, SECONDS)
-            )
+    def __init__(self, base_url, before=(), **how):
+        self.port = free_port()
+        self.folder = FOLDER / f"store{self.port}"
+        shutil.copytree(FOLDER / "store", self.folder)
+        settings(self.folder, base_url, self.port, **how)
+        self.process = Service(BINARY, self.folder, self.port, before).process
+        self.workers = [self.process.pid]
 
+
+class Nginx:
+    """nginx with what is advised: connections to HighLevel that are kept, and a key that is looked up in a map."""
+
+    def __init__(self, base_url, before=(), alone=False):
+        self.port = free_port()
+        name = f"nginx{self.port}"
+        scheme, origin = base_url.split("://")
+        tls = "proxy_ssl_protocols TLSv1.3; proxy_ssl_name localhost; proxy_ssl_server_name on;" if scheme == "https" else ""
+        # A line of its configuration holds 4 KB at most.
+        half = len(TOKEN) // 2
+        (FOLDER / f"{name}.conf").write_text(
+            f"""user root; worker_processes 1; pid {name}.pid; error_log /dev/null;
+{'master_process off;' if alone else ''}
+events {{ worker_connections 2048; }}
+http {{
+    access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; map_hash_bucket_size 256;
+    client_body_temp_path {FOLDER}; proxy_temp_path {FOLDER}; tcp_nodelay on;
+    map $http_authorization $first {{ default ""; "Bearer {key}" {TOKEN[:half]}; }}
+    map $http_authorization $second {{ default ""; "Bearer {key}" {TOKEN[half:]}; }}
+    map $http_version $api_version {{ default $http_version; "" 2021-07-28; }}
+    upstream highlevel {{
+        server {origin.replace('localhost', HOST)}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h;
+    }}
+    server {{
+        listen {HOST}:{self.port};
+        location /gateway/ {{
+            if ($first = "") {{ return 401; }}
+            proxy_pass {scheme}://highlevel/; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_set_header Authorization "Bearer $first$second"; proxy_set_header Version $api_version; {tls}
+        }}
+    }}
+}}
+"""
+        )
+        self.process = start(
+            [*SERVER, *before, "nginx", "-p", str(FOLDER), "-c", f"{name}.conf", "-g", "daemon off;"]
+        )
+        until(lambda: self.answers(), 120)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        self.workers = [int(child) for child in children.split()] or [self.process.pid]
+
+    def answers(self):
+        return get(f"http://{HOST}:{self.port}/gateway{PATH}", key)
+
+
+class Node:
+    """http-proxy with an agent that keeps connections; it hashes the key, as we do."""
+
+    def __init__(self, base_url):
+        self.port = free_port()
+        script = FOLDER / f"node{self.port}.js"
+        script.write_text(
+            f"""const http = require('http'), https = require('https'), fs = require('fs'), crypto = require('crypto');
+const target = '{base_url}';
+const how = {{ keepAlive: true, maxSockets: 256, ca: fs.readFileSync('{FOLDER}/ca.pem') }};
+const agent = target.startsWith('https') ? new https.Agent(how) : new http.Agent(how);
+const proxy = require('http-proxy').createProxyServer({{ target, agent, changeOrigin: true }});
+proxy.on('error', (_, __, answer) => {{ answer.statusCode = 502; answer.end(); }});
+const hash = (key) => crypto.createHash('sha256').update(key).digest('hex');
+const tokens = new Map([[hash('Bearer {key}'), '{TOKEN}']]);
+http.createServer((request, answer) => {{
+    const token = tokens.get(hash(request.headers.authorization || ''));
+    if (!token) {{ answer.statusCode = 401; return answer.end(); }}
+    request.url = request.url.slice('/gateway'.length);
+    request.headers.authorization = 'Bearer ' + token;
+    request.headers.version ??= '2021-07-28';
+    proxy.web(request, answer);
+}}).listen({self.port}, '{HOST}');
+"""
+        )
+        self.process = start([*SERVER, "node", str(script)])
+        until(lambda: get(f"http://{HOST}:{self.port}/gateway{PATH}", key))
+        self.workers = [self.process.pid]
+
+
+class Direct:
+    """Nobody between: what HighLevel's place does alone."""
+
+    def __init__(self, base_url):
+        self.url, self.workers = base_url, [upstream.pid]
+
+
+# Counting.
+
+
+def see_that_it_carries(name, it):
+    """The token, the version and the answer arrive, and a wrong key does not get by."""
+    at = f"http://{HOST}:{it.port}/gateway"
+    shown = get(f"{at}/shown", key).decode()
+    assert shown == f"2021-07-28 Bearer {TOKEN}", f"{name}: {shown[:60]}"
+    assert get(f"{at}{PATH}", key).decode() == CONTACT, name
+    with contextlib.suppress(urllib.error.HTTPError):
+        get(f"{at}{PATH}", key[:-4] + "AAAA")
+        sys.exit(f"{name} lets a wrong key by")
+
+
+def difference(count, few=1024, more=5120):
+    """What one request costs: start-up and what runs beside cancel out."""
+    return (count(more) - count(few)) / (more - few)
+
+
+def instructions(kind, number):
+    out = FOLDER / f"callgrind.{kind.__name__}.{number}"
+    it = kind(plain, callgrind(out), **({"alone": True} if kind is Nginx else {}))
+    # What a service does at its start, slowly here, has to be over.
+    for _ in range(4):
+        get(f"http://{HOST}:{it.port}/gateway{PATH}", key)
+        time.sleep(1)
+    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
+    stop(it.process)
+    return measure.instructions(out)
+
+
+def system_calls(it, number):
+    """All that its workers make meanwhile, by strace; None where tracing is not permitted."""
+    measure.requests(it.port, f"/gateway{PATH}", 320, HEADERS)
+    out = FOLDER / "strace"
+    command = ["strace", "-qq", "-c", "-f", "-o", str(out), *(f"--attach={pid}" for pid in it.workers)]
+    trace = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    if trace.poll() is not None:
+        return None
+    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
+    trace.send_signal(signal.SIGINT)
+    trace.wait(30)
+    return sum(int(row.split()[3]) for row in out.read_text().splitlines() if re.match(r"\s*\d", row) and "total" not in row)
+
+
+def bytes_on_the_wire(it, port, number=3200):
+    """What of TCP's contents goes to HighLevel's place and comes back for a request, by the kernel's count."""
+
+    def count():
+        # Waits until what is on its way has been counted.
+        time.sleep(0.3)
+        rows = run(["ss", "-tinHO", "state", "established", f"( dport = :{port} )"])
+        return [sum(map(int, re.findall(rf"{what}:(\d+)", rows))) for what in ("bytes_sent", "bytes_received")]
+
+    measure.requests(it.port, f"/gateway{PATH}", 320, HEADERS)
+    before = count()
+    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
+    return [(now - then) / number for now, then in zip(count(), before)]
+
+
+def one_load(it, connections):
+    if isinstance(it, Direct):
+        target, headers = f"{it.url}{PATH}", [f"Authorization: Bearer {TOKEN}"]
+    else:
+        target, headers = f"http://{HOST}:{it.port}/gateway{PATH}", HEADERS
+    before, began = sum(map(cpu_nanoseconds, it.workers)), time.perf_counter()
+    done, p50, p99 = wrk(target, headers, connections, SECONDS)
+    took, cpu = time.perf_counter() - began, sum(map(cpu_nanoseconds, it.workers)) - before
+    return {"cpu": cpu / done / 1e3, "p50": p50, "p99": p99, "rate": done / took}
+
+
+try:
+    ports = [free_port() for _ in range(3)]
+    plain, tls, tls2 = f"http://{HOST}:{ports[0]}", f"https://localhost:{ports[1]}", f"https://localhost:{ports[2]}"
+    upstream = highlevel("highlevel", *ports)
+    key = first_store(FOLDER / "store", plain)
+    HEADERS = [f"Authorization: Bearer {key}", f"X-Location-Id: {LOCATION}"]
+
+    # Each beside the nginx that goes to the same place, or to the same over HTTP/1.1.
+    carriers = {
+        "plain": {
+            "ghl-auth": Ours(plain),
+            "ghl-auth, enforcing": Ours(plain, budget="enforce"),
+            "nginx": Nginx(plain),
+            "Node http-proxy": Node(plain),
+        },
+        "TLS": {
+            "ghl-auth": Ours(tls),
+            "ghl-auth, enforcing": Ours(tls, budget="enforce"),
+            "ghl-auth, HTTP/2": Ours(tls2, http="2"),
+            "nginx": Nginx(tls),
+            "Node http-proxy": Node(tls),
+        },
+    }
+    for place, them in carriers.items():
+        for name, it in them.items():
+            see_that_it_carries(f"{name}, {place}", it)
+    carriers["plain"]["direct"], carriers["TLS"]["direct"] = Direct(plain), Direct(tls)
+
+    loads = [
+        (place, name, it, connections)
+        for place, them in carriers.items() for name, it in them.items() for connections in (32, 1)
+    ]
     rounds = []
     for number in range(ROUNDS + 1):
         figures = {}
-        for name in random.sample(list(targets), len(targets)):
-            if name[0].startswith("Node") and number > NODE_ROUNDS:
+        for place, name, it, connections in random.sample(loads, len(loads)):
+            if isinstance(it, Node) and (number + NODE_EVERY - 1) % NODE_EVERY:
                 continue
-            pid, load = targets[name]
-            before, began = cpu_nanoseconds(pid), time.perf_counter()
-            done, p50, p99 = load()
-            took, cpu = time.perf_counter() - began, cpu_nanoseconds(pid) - before
-            figures[name] = {"cpu": cpu / done / 1e3, "p50": p50, "p99": p99, "rate": done / took}
+            figures[place, name, connections] = one_load(it, connections)
         # The first round warms up.
         if number:
             rounds.append(figures)
         print(f"round {number} of {ROUNDS}", file=sys.stderr)
-    resident = resident_kib(houses["plain"].pid)
+    load = os.getloadavg()[1]
 
-    calls = {
-        "ghl-auth": calls_per_request(houses["plain"].pid, houses["plain"].port, f"/gateway{PATH}", houses["plain"].headers),
-        "nginx": calls_per_request(proxies["plain"][1].pid, proxies["plain"][0], PATH, NGINX_HEADERS),
+    counted = {
+        name: {
+            "system calls": difference(lambda number: system_calls(it, number))
+            if system_calls(it, 32) is not None else None,
+            "resident": sum(map(resident_kib, it.workers)) / 1024,
+        }
+        for name, it in carriers["plain"].items() if name in ("ghl-auth", "ghl-auth, enforcing", "nginx")
     }
     wire = {
-        "HTTP/1.1, plain": bytes_on_the_wire("http", plain, "1.1"),
-        "HTTP/1.1, TLS 1.3": bytes_on_the_wire("https", tls, "1.1"),
-        "HTTP/2, TLS 1.3": bytes_on_the_wire("https", two, "2"),
+        (name, place): bytes_on_the_wire(carriers[place][name], port)
+        for name, place, port in [
+            ("ghl-auth", "plain", ports[0]), ("nginx", "plain", ports[0]), ("ghl-auth", "TLS", ports[1]),
+            ("nginx", "TLS", ports[1]), ("ghl-auth, HTTP/2", "TLS", ports[2]),
+        ]
     }
-
-    counted = House(BINARY, FOLDER / "counted", f"http://localhost:{plain}")
-    counted_port = free_port()
-
-    def counted_nginx(before):
-        process = nginx("counted-nginx", proxy(counted_port, "http", plain), SERVER, before, "off")
-        until(lambda: get(f"http://{HOST}:{counted_port}{PATH}", NGINX_KEY), 60)
-        return process
-
-    instructed = {
-        "ghl-auth": per_request(lambda before: counted.open(before).process, counted.port, f"/gateway{PATH}", counted.headers),
-        "nginx": per_request(counted_nginx, counted_port, PATH, NGINX_HEADERS),
-    }
-    if kept := os.environ.get("GHL_AUTH_CALLGRIND"):
-        Path(kept).write_bytes((FOLDER / f"callgrind.{counted.port}.5120").read_bytes())
+    for them in carriers.values():
+        for it in them.values():
+            if not isinstance(it, Direct):
+                stop(it.process)
+    print("counting instructions", file=sys.stderr)
+    for name, kind in {"ghl-auth": Ours, "nginx": Nginx}.items():
+        counted[name]["instructions"] = difference(lambda number: instructions(kind, number))
+    if os.environ.get("FUNCTIONS"):
+        last = FOLDER / "callgrind.Ours.5120"
+        said = run(["callgrind_annotate", "--inclusive=yes", "--threshold=99", str(last)])
+        own = run(["callgrind_annotate", "--threshold=90", str(last)])
+        Path(os.environ["FUNCTIONS"]).write_text(f"{said}\n\n{own}\n")
 finally:
     for process in reversed(started):
         if process.poll() is None:
             stop(process)
 
 
-def middle(name, figure):
-    return statistics.median(one[name][figure] for one in rounds if name in one)
+def over_rounds(figure):
+    """The median of the rounds in which it was measured."""
+    values = []
+    for one in rounds:
+        with contextlib.suppress(KeyError):
+            values.append(figure(one))
+    return statistics.median(values) if values else float("nan")
 
 
-def ratio(name, figure):
-    """To nginx over the same upstream, within each round, so that what disturbed one disturbed the other."""
-    other = ("nginx", *name[1:])
-    return statistics.median(one[name][figure] / one[other][figure] for one in rounds if name in one)
+def middle(place, name, connections, figure):
+    return over_rounds(lambda one: one[place, name, connections][figure])
 
 
-def added(name):
-    alone = ("upstream alone", name[1], 1)
-    return statistics.median(one[name]["p50"] - one[alone]["p50"] for one in rounds if name in one)
+def ratio(place, name, connections, figure, other="nginx"):
+    """Within each round, so that what disturbed one disturbed the other."""
+    return over_rounds(lambda one: one[place, name, connections][figure] / one[place, other, connections][figure])
 
 
-def shown(number, form):
-    return "not seen" if number is None else format(number, form)
+def added(place, name):
+    """To the median of direct requests, by one connection, in the same round."""
+    return over_rounds(lambda one: one[place, name, 1]["p50"] - one[place, "direct", 1]["p50"])
+
+
+def added_of_nginx(place, name):
+    return over_rounds(
+        lambda one: (one[place, name, 1]["p50"] - one[place, "direct", 1]["p50"])
+        / (one[place, "nginx", 1]["p50"] - one[place, "direct", 1]["p50"])
+    )
+
+
+def shown(figure, form):
+    return "not counted" if figure is None else format(figure, form)
 
 
 print(f"""
-{machine()}
+{machine(load)}
 ghl-auth {version(BINARY, '--version')} ({os.path.getsize(BINARY) / 1e6:.1f} MB), nginx {version('nginx', '-v')}, \
-wrk {version('wrk', '-v')}, valgrind {version('valgrind', '--version')}, strace {version('strace', '--version')}
-a bearer of {len(TOKEN)} bytes, answers of {len(BODY)}, {ROUNDS} rounds of {SECONDS} s: medians; ratios are of the same round
-
-| {CONNECTIONS} connections | upstream | CPU per request | of nginx | requests/s | of nginx | p50 | p99 |
-| --- | --- | --- | --- | --- | --- | --- | --- |""")
-for name in sorted((it for it in targets if it[2] == CONNECTIONS), key=lambda it: (it[1], it[0])):
-    print(
-        f"| {name[0]} | {name[1]} | {middle(name, 'cpu'):.1f} µs | {ratio(name, 'cpu'):.2f} | {middle(name, 'rate'):.0f} "
-        f"| {ratio(name, 'rate'):.2f} | {middle(name, 'p50'):.0f} µs | {middle(name, 'p99'):.0f} µs |"
-    )
-print("""
-| one connection | upstream | CPU per request | of nginx | p50 | added to the upstream's | p99 |
+Node {version('node', '--version')} with http-proxy 1.18.1, wrk {version('wrk', '-v')}, \
+valgrind {version('valgrind', '--version')}, strace {version('strace', '--version')}
+a token of {len(TOKEN)} bytes, answers of {len(CONTACT)}, {ROUNDS} rounds of {SECONDS} s: medians; ratios are of the same round
+""")
+for place, them in carriers.items():
+    print(f"""| {place} to HighLevel, 32 connections | CPU per request | of nginx | requests/s | of nginx | p50 | p99 |
 | --- | --- | --- | --- | --- | --- | --- |""")
-for name in sorted((it for it in targets if it[2] == 1), key=lambda it: (it[1], it[0])):
-    if name[0] == "upstream alone":
-        print(f"| {name[0]} | {name[1]} | | | {middle(name, 'p50'):.0f} µs | | {middle(name, 'p99'):.0f} µs |")
-        continue
+    for name in them:
+        if name != "direct":
+            print(
+                f"| {name} | {middle(place, name, 32, 'cpu'):.1f} µs | {ratio(place, name, 32, 'cpu'):.2f} "
+                f"| {middle(place, name, 32, 'rate'):.0f} | {ratio(place, name, 32, 'rate'):.2f} "
+                f"| {middle(place, name, 32, 'p50'):.0f} µs | {middle(place, name, 32, 'p99'):.0f} µs |"
+            )
+    print(f"""
+| {place} to HighLevel, 1 connection | p50 | p99 | added to direct | of what nginx adds | CPU of nginx's |
+| --- | --- | --- | --- | --- | --- |""")
+    for name in them:
+        more = "| | | |" if name == "direct" else (
+            f"| {added(place, name):.0f} µs | {added_of_nginx(place, name):.2f} | {ratio(place, name, 1, 'cpu'):.2f} |"
+        )
+        print(f"| {name} | {middle(place, name, 1, 'p50'):.0f} µs | {middle(place, name, 1, 'p99'):.0f} µs {more}")
+    print()
+print("""| for one request, plain | user instructions | system calls | resident |
+| --- | --- | --- | --- |""")
+for name, it in counted.items():
     print(
-        f"| {name[0]} | {name[1]} | {middle(name, 'cpu'):.1f} µs | {ratio(name, 'cpu'):.2f} "
-        f"| {middle(name, 'p50'):.0f} µs | {added(name):.0f} µs | {middle(name, 'p99'):.0f} µs |"
+        f"| {name} | {shown(it.get('instructions'), ',.0f')} | {shown(it['system calls'], '.2f')} "
+        f"| {it['resident']:.1f} MiB |"
     )
 print("""
-| per request | ghl-auth | nginx | goal |
-| --- | --- | --- | --- |""")
-print(f"| user instructions | {instructed['ghl-auth']:.0f} | {instructed['nginx']:.0f} | 22,000 |")
-print(f"| system calls | {shown(calls['ghl-auth'], '.2f')} | {shown(calls['nginx'], '.2f')} | 4.2 |")
-print("""
-| bytes on the wire per request | to the upstream | from it |
+| bytes to and from HighLevel for one request | sent | received |
 | --- | --- | --- |""")
-for name, (up, down) in wire.items():
-    print(f"| {name} | {up:.0f} | {down:.0f} |")
-print(f"\nresident after the load: {resident / 1024:.1f} MiB")
+for (name, place), (sent, received) in wire.items():
+    print(f"| {name}, {place} | {sent:.0f} | {received:.0f} |")
+print(f"""
+| of ghl-auth | measured | goal |
+| --- | --- | --- |
+| CPU of nginx's, plain; enforcing | {ratio('plain', 'ghl-auth', 32, 'cpu'):.2f}; \
+{ratio('plain', 'ghl-auth, enforcing', 32, 'cpu'):.2f} | 0.90 |
+| CPU of nginx's, TLS; enforcing | {ratio('TLS', 'ghl-auth', 32, 'cpu'):.2f}; \
+{ratio('TLS', 'ghl-auth, enforcing', 32, 'cpu'):.2f} | 0.90 |
+| requests/s of nginx's, plain; TLS | {ratio('plain', 'ghl-auth', 32, 'rate'):.2f}; \
+{ratio('TLS', 'ghl-auth', 32, 'rate'):.2f} | 1 |
+| what it adds at one connection, of what nginx adds, plain; TLS | {added_of_nginx('plain', 'ghl-auth'):.2f}; \
+{added_of_nginx('TLS', 'ghl-auth'):.2f} | 1 |
+| user instructions per request | {shown(counted['ghl-auth']['instructions'], ',.0f')} | 22,000 |
+| system calls per request | {shown(counted['ghl-auth']['system calls'], '.2f')} | 4.2 |""")

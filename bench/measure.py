@@ -82,6 +82,32 @@ def resident_kib(pid):
     return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
+# The service.
+
+
+class Service:
+    def __init__(self, binary, folder, port, before=()):
+        self.url = f"http://{HOST}:{port}"
+        began = time.perf_counter()
+        self.process = start([*SERVER, *before, binary, "serve"], folder)
+        until(lambda: get(f"{self.url}/readyz"), 120)
+        self.ready_after = time.perf_counter() - began
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+
+def callgrind(out):
+    """What stands before a program whose user instructions are counted into that file."""
+    return ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"]
+
+
+def instructions(out):
+    """Of a whole life of the program that wrote it. One line for each process that wrote; here it is one."""
+    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1])
+
+
 # Load.
 
 
@@ -151,6 +177,28 @@ def system_calls(pid, load):
     return {name: int(calls) for calls, name in rows if name != "total"}
 
 
+def requests(port, path, count, headers, connections=32):
+    """Exactly so many requests over so many connections, for counting what one costs."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{lines}\r\n".encode()
+    streams = [socket.create_connection((HOST, port)) for _ in range(connections)]
+    for stream in streams:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(count // connections):
+        for stream in streams:
+            stream.sendall(request)
+        for stream in streams:
+            answer, length = b"", None
+            while length is None or len(answer) < length:
+                answer += stream.recv(65536)
+                if length is None and b"\r\n\r\n" in answer:
+                    head = answer.split(b"\r\n\r\n")[0]
+                    length = len(head) + 4 + int(re.search(rb"content-length: (\d+)", head.lower())[1])
+            assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+    for stream in streams:
+        stream.close()
+
+
 # Where it was.
 
 
@@ -159,7 +207,8 @@ def version(*command):
     return re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)[0]
 
 
-def machine():
+def machine(load=None):
+    """With the load of the last five minutes, or the one that was noted."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     name = model[1] if model else platform.machine()
-    return f"{datetime.date.today()}, {os.cpu_count()} × {name}, Linux {platform.release()}, load {os.getloadavg()[1]:.1f}"
+    return f"{datetime.date.today()}, {os.cpu_count()} × {name}, Linux {platform.release()}, load {load or os.getloadavg()[1]:.1f}"

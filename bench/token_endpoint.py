@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -14,10 +13,11 @@ import threading
 import time
 from pathlib import Path
 
+import measure
 from measure import (
-    HOST, LOAD, SERVER, cpu_nanoseconds, free_port, get, machine, resident_kib, run, start, started, stop, until, version,
+    HOST, LOAD, SERVER, Service, callgrind, cpu_nanoseconds, free_port, get, machine, resident_kib, run, start, started,
+    stop, until, version,
 )
-from measure import wrk as wrk_with
 
 FOLDER, BINARY, ROUNDS, SECONDS, MANY = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
 CONNECTIONS = 32
@@ -72,7 +72,7 @@ def import_many(folder, count):
 
 
 def wrk(target, headers=()):
-    return wrk_with(target, headers, CONNECTIONS, SECONDS)
+    return measure.wrk(target, headers, CONNECTIONS, SECONDS)
 
 
 def redis_benchmark(port, count):
@@ -117,16 +117,15 @@ def instructions(count):
     port = free_port()
     settings(FOLDER / "one", sandbox, port, meant)
     out = FOLDER / f"callgrind.{count}"
-    service = Service(FOLDER / "one", port, ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"])
+    service = Service(BINARY, FOLDER / "one", port, callgrind(out))
     # What the service does at its start, slowly here, has to be over: a connection that has once asked for
     # a token that was not at hand is served the long way for as long as it lasts.
     for _ in range(4):
         get(f"{service.url}{path}", key)
         time.sleep(1)
-    requests(port, path, count)
+    measure.requests(port, path, count, [f"Authorization: Bearer {key}"], CONNECTIONS)
     stop(service.process)
-    # One line for each process that wrote; the service is one.
-    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1])
+    return measure.instructions(out)
 
 
 os.chdir(FOLDER)
@@ -151,12 +150,12 @@ try:
     # How soon it is ready, with one installation.
     readies = []
     for _ in range(7):
-        service = Service(one, port)
+        service = Service(BINARY, one, port)
         readies.append(service.ready_after)
         stop(service.process)
 
     key = run([BINARY, "keys", "create", "--name", "bench", "--all"], cwd=one).split()[-1]
-    service = Service(one, port)
+    service = Service(BINARY, one, port)
     location = meant["GHL_LOCATION_ID"]
     path = f"/v1/locations/{location}/token"
     url = f"{service.url}{path}"
@@ -167,7 +166,7 @@ try:
     # The company's installation is there to be refreshed.
     stop(service.process)
     run([BINARY, "login", "--code", code("Company")], cwd=one, env={**os.environ, "GHL_USER_TYPE": "Company"})
-    service = Service(one, port)
+    service = Service(BINARY, one, port)
     company = next(
         it["id"] for it in json.loads(get(f"{service.url}/v1/installations", key))["installations"] if it["kind"] == "company"
     )
@@ -253,7 +252,7 @@ http {{
     )
     start([*LOAD, "nginx", "-p", str(FOLDER), "-c", "stub.conf", "-g", "daemon off;"])
     many = FOLDER / "many"
-    one_service = Service(one, port)
+    one_service = Service(BINARY, one, port)
     settings(many, f"http://{HOST}:{stub}", free_port(), meant)
     print(f"importing {MANY} installations", file=sys.stderr)
     import_many(many, MANY)
@@ -261,7 +260,7 @@ http {{
     many_port = free_port()
     settings(many, f"http://{HOST}:{stub}", many_port, meant)
     key_of_one, key = key, run([BINARY, "keys", "create", "--name", "bench", "--all"], cwd=many).split()[-1]
-    service = Service(many, many_port)
+    service = Service(BINARY, many, many_port)
     counts = re.compile(r'^ghl_auth_checks_total\{.*\} (\d+)', re.M)
     until(lambda: sum(map(int, counts.findall(get(f"{service.url}/metrics").decode()))) >= MANY, 900)
     for number in range(MANY):
