@@ -1,16 +1,12 @@
 """Measures the gateway beside nginx and Node's http-proxy. Called by gateway.sh."""
 
 import contextlib
-import datetime
 import json
 import os
 import random
 import re
 import secrets
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import time
 import urllib.error
@@ -18,18 +14,19 @@ import urllib.request
 from pathlib import Path
 
 import measure
+from house import LOCATION, TOKEN, House
 from measure import (
-    HOST, LOAD, SERVER, Service, callgrind, cpu_nanoseconds, free_port, get, machine, resident_kib, run, start, started,
+    HOST, LOAD, SERVER, callgrind, cpu_nanoseconds, free_port, get, in_step, machine, resident_kib, run, start, started,
     stop, until, version, wrk,
 )
 
 FOLDER, BINARY, ROUNDS, SECONDS = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:5])
 # Node is slow and steady: one round in so many is enough.
 NODE_EVERY = 3
-MASTER_KEY = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k="
-LOCATION = "ve9EPM428h8vShlRW1KT"
+# Of nginx and Node: as long as ours are.
+THEIR_KEY = "ghlk_" + secrets.token_urlsafe(32)
+THEIR_HEADERS = [f"Authorization: Bearer {THEIR_KEY}", f"X-Location-Id: {LOCATION}"]
 PATH = "/contacts/ocQHyuzHvysMo5N5VsXc"
-TOKEN = secrets.token_urlsafe(3750)
 CONTACT = json.dumps(
     {"contact": {"id": "ocQHyuzHvysMo5N5VsXc", "locationId": LOCATION, "tags": ["lead"] * 20, "note": "n" * 840}}
 )
@@ -67,56 +64,19 @@ http {{
 # Who carries.
 
 
-def settings(folder, base_url, port, budget="observe", http="1.1"):
-    folder.mkdir(exist_ok=True)
-    (folder / ".env").write_text(
-        f"""GHL_CLIENT_ID=6512a1b2c3d4e5f6a7b8c9d0-lk1a2b3c
-GHL_CLIENT_SECRET=4f0e8d1c-2b3a-4958-8776-655443322110
-GHL_REDIRECT_URI=http://127.0.0.1:8788/oauth/callback
-GHL_LOCATION_ID={LOCATION}
-GHL_API_BASE_URL={base_url}
-GHL_STORE=sqlite:tokens.db
-GHL_AUTH_KEY={MASTER_KEY}
-GHL_AUTH_LISTEN={HOST}:{port}
-GHL_AUTH_LOG=warn
-GHL_AUTH_GATEWAY_BUDGET={budget}
-GHL_AUTH_GATEWAY_HTTP={http}
-"""
-    )
-    (folder / ".env").chmod(0o600)
-
-
-def first_store(folder, base_url):
-    """A store with one location, whose token is long, and a key for the gateway."""
-    settings(folder, base_url, free_port())
-    ends = (datetime.datetime.now() + datetime.timedelta(hours=23)).isoformat()
-    grant = {
-        "access_token": TOKEN, "token_type": "Bearer", "expires_in": 86399, "refresh_token": "r" * 60,
-        "scope": "contacts.readonly locations.readonly", "userType": "Location", "companyId": "company",
-        "userId": "user", "locationId": LOCATION, "expiry_timestamp": ends,
-    }
-    file = folder / "grant.json"
-    file.write_text(json.dumps(grant))
-    file.chmod(0o600)
-    run([BINARY, "import", file.name], cwd=folder)
-    file.unlink()
-    return run([BINARY, "keys", "create", "--name", "bench", "--all", "--verb", "gateway"], cwd=folder).split()[-1]
-
-
-class Ours:
-    """The service, over a copy of the store."""
+class Ours(House):
+    """The service, its store and its key."""
 
     def __init__(self, base_url, before=(), **how):
-        self.port = free_port()
-        self.folder = FOLDER / f"store{self.port}"
-        shutil.copytree(FOLDER / "store", self.folder)
-        settings(self.folder, base_url, self.port, **how)
-        self.process = Service(BINARY, self.folder, self.port, before).process
-        self.workers = [self.process.pid]
+        super().__init__(BINARY, FOLDER / f"house{free_port()}", base_url, **how)
+        self.open(before)
+        self.workers = [self.pid]
 
 
 class Nginx:
     """nginx with what is advised: connections to HighLevel that are kept, and a key that is looked up in a map."""
+
+    key, headers = THEIR_KEY, THEIR_HEADERS
 
     def __init__(self, base_url, before=(), alone=False):
         self.port = free_port()
@@ -132,8 +92,8 @@ events {{ worker_connections 2048; }}
 http {{
     access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; map_hash_bucket_size 256;
     client_body_temp_path {FOLDER}; proxy_temp_path {FOLDER}; tcp_nodelay on;
-    map $http_authorization $first {{ default ""; "Bearer {key}" {TOKEN[:half]}; }}
-    map $http_authorization $second {{ default ""; "Bearer {key}" {TOKEN[half:]}; }}
+    map $http_authorization $first {{ default ""; "Bearer {THEIR_KEY}" {TOKEN[:half]}; }}
+    map $http_authorization $second {{ default ""; "Bearer {THEIR_KEY}" {TOKEN[half:]}; }}
     map $http_version $api_version {{ default $http_version; "" 2021-07-28; }}
     upstream highlevel {{
         server {origin.replace('localhost', HOST)}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h;
@@ -157,11 +117,13 @@ http {{
         self.workers = [int(child) for child in children.split()] or [self.process.pid]
 
     def answers(self):
-        return get(f"http://{HOST}:{self.port}/gateway{PATH}", key)
+        return get(f"http://{HOST}:{self.port}/gateway{PATH}", self.key)
 
 
 class Node:
     """http-proxy with an agent that keeps connections; it hashes the key, as we do."""
+
+    key, headers = THEIR_KEY, THEIR_HEADERS
 
     def __init__(self, base_url):
         self.port = free_port()
@@ -174,7 +136,7 @@ const agent = target.startsWith('https') ? new https.Agent(how) : new http.Agent
 const proxy = require('http-proxy').createProxyServer({{ target, agent, changeOrigin: true }});
 proxy.on('error', (_, __, answer) => {{ answer.statusCode = 502; answer.end(); }});
 const hash = (key) => crypto.createHash('sha256').update(key).digest('hex');
-const tokens = new Map([[hash('Bearer {key}'), '{TOKEN}']]);
+const tokens = new Map([[hash('Bearer {THEIR_KEY}'), '{TOKEN}']]);
 http.createServer((request, answer) => {{
     const token = tokens.get(hash(request.headers.authorization || ''));
     if (!token) {{ answer.statusCode = 401; return answer.end(); }}
@@ -186,7 +148,7 @@ http.createServer((request, answer) => {{
 """
         )
         self.process = start([*SERVER, "node", str(script)])
-        until(lambda: get(f"http://{HOST}:{self.port}/gateway{PATH}", key))
+        until(lambda: get(f"http://{HOST}:{self.port}/gateway{PATH}", self.key))
         self.workers = [self.process.pid]
 
 
@@ -203,12 +165,16 @@ class Direct:
 def see_that_it_carries(name, it):
     """The token, the version and the answer arrive, and a wrong key does not get by."""
     at = f"http://{HOST}:{it.port}/gateway"
-    shown = get(f"{at}/shown", key).decode()
+    shown = get(f"{at}/shown", it.key).decode()
     assert shown == f"2021-07-28 Bearer {TOKEN}", f"{name}: {shown[:60]}"
-    assert get(f"{at}{PATH}", key).decode() == CONTACT, name
+    assert get(f"{at}{PATH}", it.key).decode() == CONTACT, name
     with contextlib.suppress(urllib.error.HTTPError):
-        get(f"{at}{PATH}", key[:-4] + "AAAA")
+        get(f"{at}{PATH}", it.key[:-4] + "AAAA")
         sys.exit(f"{name} lets a wrong key by")
+
+
+def ask(it, number):
+    in_step(it.port, f"/gateway{PATH}", it.headers, number)
 
 
 def difference(count, few=1024, more=5120):
@@ -221,26 +187,25 @@ def instructions(kind, number):
     it = kind(plain, callgrind(out), **({"alone": True} if kind is Nginx else {}))
     # What a service does at its start, slowly here, has to be over.
     for _ in range(4):
-        get(f"http://{HOST}:{it.port}/gateway{PATH}", key)
+        get(f"http://{HOST}:{it.port}/gateway{PATH}", it.key)
         time.sleep(1)
-    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
+    ask(it, number)
     stop(it.process)
     return measure.instructions(out)
 
 
-def system_calls(it, number):
-    """All that its workers make meanwhile, by strace; None where tracing is not permitted."""
-    measure.requests(it.port, f"/gateway{PATH}", 320, HEADERS)
-    out = FOLDER / "strace"
-    command = ["strace", "-qq", "-c", "-f", "-o", str(out), *(f"--attach={pid}" for pid in it.workers)]
-    trace = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    time.sleep(0.5)
-    if trace.poll() is not None:
-        return None
-    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
-    trace.send_signal(signal.SIGINT)
-    trace.wait(30)
-    return sum(int(row.split()[3]) for row in out.read_text().splitlines() if re.match(r"\s*\d", row) and "total" not in row)
+def calls(it):
+    """The system calls of a request, by strace; None where nobody may watch another process."""
+    ask(it, 320)
+
+    def count(number):
+        named = measure.system_calls(it.process.pid, lambda: ask(it, number))
+        if named is None:
+            raise PermissionError
+        return sum(named.values())
+
+    with contextlib.suppress(PermissionError):
+        return difference(count)
 
 
 def bytes_on_the_wire(it, port, number=3200):
@@ -252,9 +217,9 @@ def bytes_on_the_wire(it, port, number=3200):
         rows = run(["ss", "-tinHO", "state", "established", f"( dport = :{port} )"])
         return [sum(map(int, re.findall(rf"{what}:(\d+)", rows))) for what in ("bytes_sent", "bytes_received")]
 
-    measure.requests(it.port, f"/gateway{PATH}", 320, HEADERS)
+    ask(it, 320)
     before = count()
-    measure.requests(it.port, f"/gateway{PATH}", number, HEADERS)
+    ask(it, number)
     return [(now - then) / number for now, then in zip(count(), before)]
 
 
@@ -262,7 +227,7 @@ def one_load(it, connections):
     if isinstance(it, Direct):
         target, headers = f"{it.url}{PATH}", [f"Authorization: Bearer {TOKEN}"]
     else:
-        target, headers = f"http://{HOST}:{it.port}/gateway{PATH}", HEADERS
+        target, headers = f"http://{HOST}:{it.port}/gateway{PATH}", it.headers
     before, began = sum(map(cpu_nanoseconds, it.workers)), time.perf_counter()
     done, p50, p99 = wrk(target, headers, connections, SECONDS)
     took, cpu = time.perf_counter() - began, sum(map(cpu_nanoseconds, it.workers)) - before
@@ -273,21 +238,19 @@ try:
     ports = [free_port() for _ in range(3)]
     plain, tls, tls2 = f"http://{HOST}:{ports[0]}", f"https://localhost:{ports[1]}", f"https://localhost:{ports[2]}"
     upstream = highlevel("highlevel", *ports)
-    key = first_store(FOLDER / "store", plain)
-    HEADERS = [f"Authorization: Bearer {key}", f"X-Location-Id: {LOCATION}"]
 
     # Each beside the nginx that goes to the same place, or to the same over HTTP/1.1.
     carriers = {
         "plain": {
             "ghl-auth": Ours(plain),
-            "ghl-auth, enforcing": Ours(plain, budget="enforce"),
+            "ghl-auth, enforcing": Ours(plain, GHL_AUTH_GATEWAY_BUDGET="enforce"),
             "nginx": Nginx(plain),
             "Node http-proxy": Node(plain),
         },
         "TLS": {
             "ghl-auth": Ours(tls),
-            "ghl-auth, enforcing": Ours(tls, budget="enforce"),
-            "ghl-auth, HTTP/2": Ours(tls2, http="2"),
+            "ghl-auth, enforcing": Ours(tls, GHL_AUTH_GATEWAY_BUDGET="enforce"),
+            "ghl-auth, HTTP/2": Ours(tls2, GHL_AUTH_GATEWAY_HTTP="2"),
             "nginx": Nginx(tls),
             "Node http-proxy": Node(tls),
         },
@@ -316,8 +279,7 @@ try:
 
     counted = {
         name: {
-            "system calls": difference(lambda number: system_calls(it, number))
-            if system_calls(it, 32) is not None else None,
+            "system calls": calls(it),
             "resident": sum(map(resident_kib, it.workers)) / 1024,
         }
         for name, it in carriers["plain"].items() if name in ("ghl-auth", "ghl-auth, enforcing", "nginx")

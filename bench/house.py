@@ -5,7 +5,7 @@ import json
 import random
 import string
 
-from measure import HOST, SERVER, free_port, get, run, start, until
+from measure import HOST, Service, free_port, run
 
 LOCATION = "AbCdEfGhIjKlMnOpQrSt"
 KEY = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k="
@@ -35,12 +35,11 @@ class House:
         for name in (".env", "grant.json"):
             (folder / name).chmod(0o600)
         run([binary, "import", "grant.json"], cwd=folder)
-        self.key = run([binary, "keys", "create", "--name", "bench", "--all"], cwd=folder).split()[-1]
+        self.key = run([binary, "keys", "create", "--name", "bench", "--all", "--verb", "gateway"], cwd=folder).split()[-1]
 
     def open(self, before=()):
-        self.process = start([*SERVER, *before, self.binary, "serve"], self.folder)
-        self.url = f"http://{HOST}:{self.port}"
-        until(lambda: get(f"{self.url}/readyz"), 120)
+        service = Service(self.binary, self.folder, self.port, before)
+        self.process, self.url = service.process, service.url
         return self
 
     @property

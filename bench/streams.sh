@@ -17,4 +17,4 @@ binary=$(realpath "$binary")
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-python3 bench/streams.py "$folder" "$binary" "${1:-8}" "${2:-1024}"
+PYTHONDONTWRITEBYTECODE=1 python3 bench/streams.py "$folder" "$binary" "${1:-8}" "${2:-1024}"

@@ -123,7 +123,7 @@ def instructions(count):
     for _ in range(4):
         get(f"{service.url}{path}", key)
         time.sleep(1)
-    measure.requests(port, path, count, [f"Authorization: Bearer {key}"], CONNECTIONS)
+    measure.in_step(port, path, [f"Authorization: Bearer {key}"], count, CONNECTIONS)
     stop(service.process)
     return measure.instructions(out)
 
