@@ -177,59 +177,6 @@ def system_calls(pid, load):
     return {name: int(calls) for calls, name in rows if name != "total"}
 
 
-class Over(Exception):
-    """A connection ended before its answer did."""
-
-
-def read_answer(stream):
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        piece = stream.recv(65536)
-        if not piece:
-            raise Over(answer)
-        answer += piece
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200 "):
-        sys.exit(answer[:400].decode(errors="replace"))
-    length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
-    while len(body) < length:
-        piece = stream.recv(65536)
-        if not piece:
-            raise Over(body)
-        body += piece
-    return head
-
-
-def in_step(port, path, headers, count, connections=32):
-    """Exactly so many requests, one on each connection at a time, for counting what each costs."""
-    lines = "".join(f"{line}\r\n" for line in headers)
-    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{lines}\r\n".encode()
-    streams = [socket.create_connection((HOST, port)) for _ in range(connections)]
-    for stream in streams:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for _ in range(count // connections):
-        for stream in streams:
-            stream.sendall(request)
-        for stream in streams:
-            read_answer(stream)
-    for stream in streams:
-        stream.close()
-
-
-def system_calls(pid, load):
-    """What a process and its children ask of the system while there is a load, by name; None where nobody may look."""
-    named = [part for one in family(pid) for part in ("-p", str(one))]
-    watcher = subprocess.Popen(["strace", "-f", "-c", "-U", "calls,name", *named], stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
-    if watcher.poll() is not None:
-        return None
-    load()
-    watcher.send_signal(signal.SIGINT)
-    said = watcher.communicate(timeout=30)[1]
-    rows = re.findall(r"^\s*(\d+)\s+(\w+)\s*$", said, re.M)
-    return {name: int(calls) for calls, name in rows if name != "total"}
-
-
 # Where it was.
 
 
