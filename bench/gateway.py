@@ -300,6 +300,7 @@ try:
         counted[name]["instructions"] = difference(lambda number: instructions(kind, number))
     if os.environ.get("FUNCTIONS"):
         last = FOLDER / "callgrind.Ours.5120"
+        Path(os.environ["FUNCTIONS"] + ".callgrind").write_bytes(last.read_bytes())
         said = run(["callgrind_annotate", "--inclusive=yes", "--threshold=99", str(last)])
         own = run(["callgrind_annotate", "--threshold=90", str(last)])
         Path(os.environ["FUNCTIONS"]).write_text(f"{said}\n\n{own}\n")
