@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokens::records::Verb;
 use tokens::store::{Order, Stand};
-use tokens::{CompanyId, InstallationId, LocationId, Timestamp};
+use tokens::{Allowed, CompanyId, InstallationId, Lane, LocationId, Timestamp};
 
 use crate::text::Text;
 
@@ -317,6 +317,10 @@ pub(crate) struct KeyWanted {
     pub(crate) key_all: bool,
     #[arg(long, value_name = "VERB", value_parser = verb, default_value = "token", hide_default_value = true)]
     pub(crate) verb: Vec<Verb>,
+    #[arg(long, value_name = "LANE", value_parser = lane)]
+    pub(crate) lane: Option<Lane>,
+    #[arg(long = "allow", value_name = "METHODS PATH", value_parser = allowed)]
+    pub(crate) allow: Vec<Allowed>,
     #[arg(long, value_name = "90d", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
     #[arg(long)]
@@ -651,6 +655,14 @@ fn order(text: &str) -> Result<Order, String> {
 
 fn verb(text: &str) -> Result<Verb, String> {
     Verb::from_word(text).ok_or_else(|| Verb::ALL.map(Verb::as_str).join(", "))
+}
+
+fn lane(text: &str) -> Result<Lane, String> {
+    Lane::from_word(text).ok_or_else(|| Lane::ALL.map(Lane::as_str).join(", "))
+}
+
+fn allowed(text: &str) -> Result<Allowed, String> {
+    text.parse().map_err(|why: tokens::InvalidAllowed| why.to_string())
 }
 
 /// `60s`, `10m`, `1h 30m`, `90d`; a bare number is seconds.

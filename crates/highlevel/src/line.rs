@@ -518,3 +518,170 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a request brings over a real socket from a HighLevel that answers these bytes, in pieces of this
+    /// size, and then ends the connection or keeps it.
+    async fn exchange(
+        answer: &'static [u8],
+        piece: usize,
+        to_head: bool,
+    ) -> Result<(u16, String, bool), Broken> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            stream.set_nodelay(true).expect("a socket");
+            let mut asked = [0; 1024];
+            let _ = stream.read(&mut asked).await.expect("a request");
+            for part in answer.chunks(piece) {
+                if stream.write_all(part).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let lines = Lines::new("127.0.0.1".to_owned(), port, None);
+        let mut line = lines.connect().await?;
+        line.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"").await?;
+        let status = line.head(to_head, |head| head.status).await?;
+        let mut body = Vec::new();
+        while let Some(part) = line.part().await? {
+            body.extend_from_slice(&line.bytes()[part]);
+        }
+        let is_kept = line.is_kept && line.at == line.read.len();
+        body.extend_from_slice(line.trailers());
+        drop(line);
+        serving.await.expect("no panic");
+        Ok((status, String::from_utf8(body).expect("text"), is_kept))
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_where_it_says_however_it_comes() {
+        let check = |answer: &'static [u8], to_head, status, body: &'static str, is_kept| async move {
+            for piece in [1, 7, 100_000] {
+                let got = exchange(answer, piece, to_head).await.expect("an answer");
+                let text = String::from_utf8_lossy(answer);
+                assert_eq!(
+                    (got.0, got.1.as_str(), got.2),
+                    (status, body, is_kept),
+                    "{text} in pieces of {piece}"
+                );
+            }
+        };
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", false, 200, "hello", true).await;
+        check(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false, 200, "", true).await;
+        check(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", true, 200, "", true).await;
+        check(b"HTTP/1.1 204 No Content\r\n\r\n", false, 204, "", true).await;
+        check(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", false, 304, "", true).await;
+        check(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1;a=b\r\n!\r\n0\r\n\r\n",
+            false,
+            200,
+            "hello!",
+            true,
+        )
+        .await;
+        check(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: 7\r\n\r\n",
+            false,
+            200,
+            "ax-sum: 7\r\n",
+            true,
+        )
+        .await;
+        check(b"HTTP/1.1 200 OK\r\n\r\nuntil the end", false, 200, "until the end", false).await;
+        check(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", false, 200, "ok", false).await;
+        check(
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+            false,
+            200,
+            "ok",
+            false,
+        )
+        .await;
+        check(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 201 Created\r\ncontent-length: 1\r\n\r\n1",
+            false,
+            201,
+            "1",
+            true,
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_an_answer_is_taken_for_no_other() {
+        let got = exchange(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200", 100, false).await;
+        assert_eq!(got.expect("an answer"), (200, "ok".to_owned(), false));
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_end_is_in_doubt_is_none() {
+        for (answer, is_lost) in [
+            (&b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!"[..], false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\nhello", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\nhello", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false),
+            (b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello!\r\n0\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nno header\r\n\r\n", false),
+            (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\na: b\r\n c: folded\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\na : b\r\n\r\n", false),
+            (b"HTTP/2 200 OK\r\n\r\n", false),
+            (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell", true),
+            (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", true),
+            (b"HTTP/1.1 200 OK\r\ncontent-len", true),
+            (b"", true),
+        ] {
+            let text = String::from_utf8_lossy(answer);
+            match exchange(if answer.is_empty() { b"" } else { answer }, 100_000, false).await {
+                Err(Broken::Odd(_)) if !is_lost => {}
+                Err(Broken::Lost(_)) if is_lost => {}
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_given_up() {
+        let endless: &'static [u8] =
+            Vec::leak([b"HTTP/1.1 200 OK\r\na: ".as_slice(), &vec![b'x'; 10 * 1024 * 1024]].concat());
+        let got = exchange(endless, 64 * 1024, false).await;
+        assert!(matches!(got, Err(Broken::Odd("its head is too long"))), "{got:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_meanwhile_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let lines =
+            Lines::new("127.0.0.1".to_owned(), listener.local_addr().expect("an address").port(), None);
+        let mut line = lines.connect().await.expect("a connection");
+        let (mut stream, _) = listener.accept().await.expect("a caller");
+        line.send(b"GET / HTTP/1.1\r\n\r\n", b"").await.expect("sent");
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("sent");
+        line.head(false, |_| ()).await.expect("an answer");
+        lines.put_back(line);
+        let line = lines.at_hand().expect("it is still good");
+        assert!(line.was_used());
+        lines.put_back(line);
+        drop(stream);
+        // Until the system has told of it.
+        while lines.idle.lock().expect("nobody panics with it")[0].is_silent() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(lines.at_hand().is_none());
+    }
+}

@@ -489,9 +489,12 @@ fn is_exposed(query: &str) -> bool {
 /// Whether HighLevel's answer would be a token: those are had from us, for keys that may have them, and one that
 /// is exchanged behind the Keeper's back is lost to it.
 fn brings_tokens(method: &str, path: &str) -> bool {
+    if method == "GET" {
+        return false;
+    }
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     let first = decoded.split('/').find(|part| !part.is_empty());
-    method != "GET" && first.is_some_and(|part| part.eq_ignore_ascii_case("oauth"))
+    first.is_some_and(|part| part.eq_ignore_ascii_case("oauth"))
 }
 
 #[cfg(test)]

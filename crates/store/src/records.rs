@@ -8,6 +8,7 @@ mod rows;
 
 pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,9 +18,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line, Maintenance,
-    QueuedEvent, Visit,
+    QueuedEvent, Verb, Visit,
 };
-use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
+use tokens::{Allowed, CheckRecord, Lane, Notice, Records, Standing, StoreError, Timestamp};
 
 use crate::disk::{self, failed};
 use crate::sqlite::database::{Failure, refuse_other_than};
@@ -28,10 +29,11 @@ use crate::sqlite::database::{Failure, refuse_other_than};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/records/001_records.sql"),
     include_str!("migrations/records/002_habits.sql"),
     include_str!("migrations/records/003_events.sql"),
+    include_str!("migrations/records/004_gateway.sql"),
 ];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -43,6 +45,26 @@ pub(crate) struct SqliteRecords {
     path: PathBuf,
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a key may do, and what of it at the gateway, as these are at rest: a list of words, a word, and a
+/// line for each pattern. Of a row with a lane or a pattern that this version does not know nothing may
+/// pass the gateway: what it forbids is not known.
+pub(crate) fn rights(verbs: &str, lane: &str, allowed: &str) -> (BTreeSet<Verb>, Lane, Vec<Allowed>) {
+    let mut verbs: BTreeSet<Verb> = verbs.split(' ').filter_map(Verb::from_word).collect();
+    let patterns: Result<Vec<Allowed>, _> = allowed.lines().map(str::parse).collect();
+    match (Lane::from_word(lane), patterns) {
+        (Some(lane), Ok(allowed)) => (verbs, lane, allowed),
+        _ => {
+            verbs.remove(&Verb::Gateway);
+            (verbs, Lane::default(), Vec::new())
+        }
+    }
+}
+
+/// The inverse, for the patterns.
+pub(crate) fn lines_of(allowed: &[Allowed]) -> String {
+    allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Where the records of the store at `path` rest.

@@ -1,6 +1,7 @@
 //! `demo`: everything at once on a machine of one's own, with nothing to configure.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,14 +112,26 @@ async fn serve(inside: &Context) -> Result<(Service, Sockets), Explained> {
     Ok((service, sockets))
 }
 
-/// Asks for a token, and shows how to do the same.
+/// Asks for a token, and for something of HighLevel's through the gateway, and shows how to do the same.
 async fn ask(inside: &Context, sockets: &Sockets, location: &str, key: &ApiKey) -> std::io::Result<()> {
     let text = &inside.text;
     let address = sockets.private_address().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
     output::answer(&text.say("serve-private", &[("address", format!("http://{address}").into())]));
-    let path = format!("/v1/locations/{location}/token");
-    output::answer(&text.say("demo-ask", &[]));
-    output::answer(&format!("  curl -H 'Authorization: Bearer {}' http://{address}{path}", key.expose()));
+    for (path, asks, answered, not_answered) in [
+        (format!("/v1/locations/{location}/token"), "demo-ask", "demo-asked", "demo-not-answered"),
+        (format!("/gateway/locations/{location}"), "demo-pass", "demo-passed", "demo-not-passed"),
+    ] {
+        output::answer(&text.say(asks, &[]));
+        output::answer(&format!("  curl -H 'Authorization: Bearer {}' http://{address}{path}", key.expose()));
+        match is_answered(address, &path, key).await? {
+            true => output::good_news(&text.say(answered, &[])),
+            false => return Err(std::io::Error::other(text.say(not_answered, &[]))),
+        }
+    }
+    Ok(())
+}
+
+async fn is_answered(address: SocketAddr, path: &str, key: &ApiKey) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
@@ -127,9 +140,5 @@ async fn ask(inside: &Context, sockets: &Sockets, location: &str, key: &ApiKey) 
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    match answer.starts_with(b"HTTP/1.1 200") {
-        true => output::good_news(&text.say("demo-asked", &[])),
-        false => return Err(std::io::Error::other(text.say("demo-not-answered", &[]))),
-    }
-    Ok(())
+    Ok(answer.starts_with(b"HTTP/1.1 200"))
 }

@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use server::ApiKey;
 use tokens::records::{KeyRecord, Reach, Verb};
-use tokens::{Clock, InstallationId, Records, Timestamp};
+use tokens::{Clock, InstallationId, Lane, Records, Timestamp};
 
 use crate::cli::{KeyWanted, KeysAction};
 use crate::exit::Exit;
@@ -28,6 +28,9 @@ pub(crate) async fn run(action: KeysAction, context: &Context) -> Result<Exit, E
 /// Makes a key and shows it, this once: only a hash is kept.
 async fn create(wanted: KeyWanted, records: &dyn Records, context: &Context) -> Result<Exit, Explained> {
     let text = &context.text;
+    if (wanted.lane.is_some() || !wanted.allow.is_empty()) && !wanted.verb.contains(&Verb::Gateway) {
+        return Err(Explained::new(text, "key_not_for_gateway", Exit::Usage, &[]));
+    }
     let key = ApiKey::generate();
     let record = record(&key, &wanted, SystemClock.now());
     if living(records, context).await?.iter().any(|other| other.name == record.name) {
@@ -55,7 +58,9 @@ pub(super) async fn for_the_demo(context: &Context, location: &str) -> Result<Ap
         key_location: location.parse().into_iter().collect(),
         key_company: Vec::new(),
         key_all: false,
-        verb: vec![Verb::Token],
+        verb: vec![Verb::Token, Verb::Gateway],
+        lane: None,
+        allow: Vec::new(),
         expires: None,
         json: false,
     };
@@ -77,8 +82,8 @@ fn record(key: &ApiKey, wanted: &KeyWanted, now: Timestamp) -> KeyRecord {
         hash: key.hash(),
         verbs: wanted.verb.iter().copied().collect::<BTreeSet<Verb>>(),
         reach,
-        lane: tokens::Lane::default(),
-        allowed: Vec::new(),
+        lane: wanted.lane.unwrap_or_default(),
+        allowed: wanted.allow.clone(),
         created_at: now,
         expires_at: wanted.expires.map(|life| now + life),
         revoked_at: None,
@@ -121,7 +126,13 @@ fn table(keys: &[KeyRecord], text: &Text, now: Timestamp) -> Table {
             Some(used) => format!("{} ({})", moment(used.at), used.source),
             None => text.say("never", &[]),
         };
-        let verbs = key.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join(", ");
+        let mut verbs = key.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join(", ");
+        if key.lane != Lane::default() {
+            verbs.push_str(&format!(" ({})", key.lane.as_str()));
+        }
+        for allowed in &key.allowed {
+            verbs.push_str(&format!("\n{allowed}"));
+        }
         let row = [key.id.to_string(), key.name.clone(), verbs, reach, state(key, text, now), last_use];
         table.add_row(row);
     }
@@ -171,6 +182,8 @@ fn document(key: &KeyRecord) -> Value {
         "id": key.id.0,
         "name": key.name,
         "verbs": key.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>(),
+        "lane": key.lane.as_str(),
+        "allowed": key.allowed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "all": key.reach == Reach::All,
         "locations": of("location"),
         "companies": of("company"),

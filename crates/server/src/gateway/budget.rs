@@ -182,13 +182,12 @@ impl Budget {
             self.calls = calls;
         }
         let sane = Duration::from_millis(100)..=Duration::from_secs(3600);
-        if let Some(interval) = told.interval.filter(|interval| sane.contains(interval)) {
-            if interval != self.interval {
-                self.interval = interval;
-                // Nothing counts for longer than what is counted from now on.
-                let latest = now + interval + interval / PARTS;
-                self.counting.iter_mut().for_each(|(until, _)| *until = latest.min(*until));
-            }
+        let is_news = |interval: &Duration| sane.contains(interval) && *interval != self.interval;
+        if let Some(interval) = told.interval.filter(is_news) {
+            self.interval = interval;
+            // Nothing counts for longer than what is counted from now on.
+            let latest = now + interval + interval / PARTS;
+            self.counting.iter_mut().for_each(|(until, _)| *until = latest.min(*until));
         }
         if let Some(remaining) = told.remaining.and_then(|remaining| u32::try_from(remaining).ok()) {
             self.forget(now);

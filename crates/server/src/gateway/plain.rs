@@ -88,7 +88,7 @@ impl<'a> Errand<'a> {
                 17 if is("transfer-encoding") => return Plain::Odd,
                 _ => None,
             };
-            if once.is_some() || value.iter().any(|c| *c >= 0x80) {
+            if once.is_some() || !value.is_ascii() {
                 return Plain::Odd;
             }
         }
@@ -493,15 +493,19 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
     for part in ["HTTP/1.1 ", digits.format(answer.status), " ", answer.reason, "\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    let listed = answer.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-    let of_connection = || listed.clone().flat_map(|header| super::headers::listed(header.value));
+    let is_connection = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("connection");
+    let lists_some = answer.headers.iter().any(|header| is_connection(&header));
+    let is_listed = |name: &str| {
+        let all = answer.headers.iter().filter(is_connection);
+        all.flat_map(|header| super::headers::listed(header.value))
+            .any(|listed| listed.eq_ignore_ascii_case(name))
+    };
     for header in answer.headers {
         taken.told.note(header.name, header.value);
-        let is_length = header.name.eq_ignore_ascii_case("content-length");
-        if is_length && answer.is_bodiless {
+        if answer.is_bodiless && header.name.eq_ignore_ascii_case("content-length") {
             write_header(head, "content-length", header.value);
         }
-        if !goes_back(header.name) || of_connection().any(|name| name.eq_ignore_ascii_case(header.name)) {
+        if !goes_back(header.name) || (lists_some && is_listed(header.name)) {
             continue;
         }
         taken.has_request_id |= header.name.eq_ignore_ascii_case(REQUEST_ID.as_str());

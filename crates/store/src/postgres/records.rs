@@ -9,21 +9,25 @@ mod rows;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Line,
-    Maintenance, QueuedEvent, Reach, Visit,
+    Maintenance, Permits, QueuedEvent, Reach, Visit,
 };
 use tokens::{CheckRecord, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::{Failure, Pool, Transaction, Values};
-use crate::records::{EVENTS_KNOWN_FOR, json, millis, parts};
+use crate::records::{EVENTS_KNOWN_FOR, json, lines_of, millis, parts};
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/records/001_records.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/postgres/records/001_records.sql"),
+    include_str!("../migrations/postgres/records/002_gateway.sql"),
+];
 
 /// What these tables are called among the parts of the schema.
 const PART: &str = "records";
@@ -99,8 +103,8 @@ impl PostgresRecords {
         let transaction = self.pool.transaction().await?;
         self.ask(
             &transaction,
-            "INSERT INTO @.keys (id, name, hash, verbs, reach, created_at, expires_at, revoked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO @.keys (id, name, hash, verbs, reach, created_at, expires_at, revoked_at, lane, allowed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             &[
                 text(&key.id.0),
                 text(&storable(&key.name)),
@@ -110,6 +114,8 @@ impl PostgresRecords {
                 number(&key.created_at.as_millis()),
                 number(&key.expires_at.map(Timestamp::as_millis)),
                 number(&key.revoked_at.map(Timestamp::as_millis)),
+                text(&key.lane.as_str()),
+                text(&lines_of(&key.allowed)),
             ],
         )
         .await?;
@@ -285,6 +291,7 @@ impl PostgresRecords {
             "DELETE FROM @.turns WHERE until_at < $1",
             "DELETE FROM @.events WHERE done_at IS NOT NULL AND received_at < $1",
             "DELETE FROM @.maintenances WHERE until_at < $1",
+            "DELETE FROM @.budgets WHERE used_at < $1",
         ] {
             self.ask(&transaction, sql, &[number(&before)]).await?;
         }
@@ -613,6 +620,28 @@ impl Records for PostgresRecords {
             )
             .await?;
         Ok(taken == 1)
+    }
+
+    async fn take_permits(
+        &self,
+        budget: &str,
+        wanted: u32,
+        most: u32,
+        interval: Duration,
+    ) -> Result<Option<Permits>, StoreError> {
+        let permits = self
+            .take(
+                "SELECT * FROM @.take_permits($1, $2, $3, $4)",
+                &[
+                    text(&budget),
+                    number(&i64::from(wanted)),
+                    number(&i64::from(most)),
+                    number(&i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4)),
+                ],
+                rows::permits,
+            )
+            .await?;
+        Ok(permits.into_iter().next())
     }
 
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError> {

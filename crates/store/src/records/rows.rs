@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
-    Maintenance, QueuedEvent, Reach, Verb, Visit,
+    Maintenance, QueuedEvent, Reach, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
@@ -18,6 +18,8 @@ use tokens::{
 
 /// How long an event is known when it comes again: longer than HighLevel sends one again.
 pub(crate) const EVENTS_KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+use super::{lines_of, rights};
 
 type Done<T> = Result<T, rusqlite::Error>;
 
@@ -28,8 +30,8 @@ pub(super) fn add_key(rows: &Transaction<'_>, key: &KeyRecord) -> Done<()> {
         Reach::These(ids) => Some(json(&ids.iter().map(|id| (id.kind(), id.as_str())).collect::<Vec<_>>())),
     };
     rows.prepare_cached(
-        "INSERT INTO keys (id, name, hash, verbs, reach, created_at, expires_at, revoked_at)
-         VALUES (:id, :name, :hash, :verbs, :reach, :created_at, :expires_at, :revoked_at)",
+        "INSERT INTO keys (id, name, hash, verbs, reach, lane, allowed, created_at, expires_at, revoked_at)
+         VALUES (:id, :name, :hash, :verbs, :reach, :lane, :allowed, :created_at, :expires_at, :revoked_at)",
     )?
     .execute(named_params! {
         ":id": key.id.0,
@@ -37,6 +39,8 @@ pub(super) fn add_key(rows: &Transaction<'_>, key: &KeyRecord) -> Done<()> {
         ":hash": key.hash,
         ":verbs": verbs.join(" "),
         ":reach": reach,
+        ":lane": key.lane.as_str(),
+        ":allowed": lines_of(&key.allowed),
         ":created_at": key.created_at.as_millis(),
         ":expires_at": key.expires_at.map(Timestamp::as_millis),
         ":revoked_at": key.revoked_at.map(Timestamp::as_millis),
@@ -60,7 +64,8 @@ pub(super) fn keys(rows: &Transaction<'_>, unless: Option<u64>) -> Done<Option<(
 }
 
 fn key(row: &Row<'_>) -> Done<KeyRecord> {
-    let verbs: String = row.get("verbs")?;
+    let [verbs, lane, allowed] = ["verbs", "lane", "allowed"].map(|column| row.get::<_, String>(column));
+    let (verbs, lane, allowed) = rights(&verbs?, &lane?, &allowed?);
     let reach: Option<String> = row.get("reach")?;
     let reach = match reach {
         None => Reach::All,
@@ -75,10 +80,10 @@ fn key(row: &Row<'_>) -> Done<KeyRecord> {
         id: KeyId(row.get("id")?),
         name: row.get("name")?,
         hash: row.get("hash")?,
-        verbs: verbs.split(' ').filter_map(Verb::from_word).collect(),
+        verbs,
         reach,
-        lane: tokens::Lane::default(),
-        allowed: Vec::new(),
+        lane,
+        allowed,
         created_at: at(row, "created_at")?,
         expires_at: maybe_at(row, "expires_at")?,
         revoked_at: maybe_at(row, "revoked_at")?,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokens::records::{
-    AuditLine, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach,
-    Verb, Visit,
+    AuditLine, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Permits, QueuedEvent,
+    Reach, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError, Subject,
@@ -15,11 +15,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::super::pool::Failure;
+use crate::records::rights;
 
 type Done<T> = Result<T, Failure>;
 
 pub(super) fn key(row: &Row) -> Done<KeyRecord> {
     let (verbs, reach): (String, Option<String>) = (get(row, "verbs")?, get(row, "reach")?);
+    let (lane, allowed): (String, String) = (get(row, "lane")?, get(row, "allowed")?);
+    let (verbs, lane, allowed) = rights(&verbs, &lane, &allowed);
     let reach = match reach {
         None => Reach::All,
         Some(text) => {
@@ -34,15 +37,22 @@ pub(super) fn key(row: &Row) -> Done<KeyRecord> {
         id: KeyId(get(row, "id")?),
         name: get(row, "name")?,
         hash: digest(row, "hash")?,
-        verbs: verbs.split(' ').filter_map(Verb::from_word).collect(),
+        verbs,
         reach,
-        lane: tokens::Lane::default(),
-        allowed: Vec::new(),
+        lane,
+        allowed,
         created_at: at(row, "created_at")?,
         expires_at: maybe_at(row, "expires_at")?,
         revoked_at: maybe_at(row, "revoked_at")?,
         last_use: used.0.zip(used.1).map(|(at, source)| KeyUse { at: Timestamp::from_millis(at), source }),
     })
+}
+
+pub(super) fn permits(row: &Row) -> Done<Permits> {
+    let [granted, taken, wait] = ["granted", "taken", "wait"].map(|column| get::<i64>(row, column));
+    let whole = |number: i64| u32::try_from(number).unwrap_or_default();
+    let wait = Duration::from_millis(u64::try_from(wait?).unwrap_or_default());
+    Ok(Permits { granted: whole(granted?), taken: whole(taken?), wait })
 }
 
 pub(super) fn habits(row: &Row) -> Done<Habits> {
