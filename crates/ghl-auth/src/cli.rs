@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokens::records::Verb;
 use tokens::store::{Order, Stand};
-use tokens::{Allowed, CompanyId, InstallationId, Lane, LocationId, Timestamp};
+use tokens::{CompanyId, InstallationId, Lane, LocationId, Timestamp};
 
 use crate::text::Text;
 
@@ -319,8 +319,8 @@ pub(crate) struct KeyWanted {
     pub(crate) verb: Vec<Verb>,
     #[arg(long, value_name = "LANE", value_parser = lane)]
     pub(crate) lane: Option<Lane>,
-    #[arg(long = "allow", value_name = "METHODS PATH", value_parser = allowed)]
-    pub(crate) allow: Vec<Allowed>,
+    #[arg(long = "allow", value_name = "METHODS PATH")]
+    pub(crate) allow: Vec<String>,
     #[arg(long, value_name = "90d", value_parser = duration)]
     pub(crate) expires: Option<Duration>,
     #[arg(long)]
@@ -659,10 +659,6 @@ fn verb(text: &str) -> Result<Verb, String> {
 
 fn lane(text: &str) -> Result<Lane, String> {
     Lane::from_word(text).ok_or_else(|| Lane::ALL.map(Lane::as_str).join(", "))
-}
-
-fn allowed(text: &str) -> Result<Allowed, String> {
-    text.parse().map_err(|why: tokens::InvalidAllowed| why.to_string())
 }
 
 /// `60s`, `10m`, `1h 30m`, `90d`; a bare number is seconds.

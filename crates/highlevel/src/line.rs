@@ -254,28 +254,13 @@ impl Line {
                     }
                     _ => return Err(Broken::Odd("a chunk has no size")),
                 },
-                Rest::Trailers => {
-                    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
-                    match httparse::parse_headers(&self.read[self.at..], &mut headers) {
-                        Ok(httparse::Status::Complete((length, headers))) => {
-                            for header in headers {
-                                for part in [header.name.as_bytes(), b": ", header.value, b"\r\n"] {
-                                    self.trailers.extend_from_slice(part);
-                                }
-                            }
-                            self.at += length;
-                            self.rest = Rest::Nothing;
-                        }
-                        Ok(httparse::Status::Partial) if self.read.len() - self.at < LONGEST_HEAD => {
-                            self.more().await?;
-                        }
-                        _ => {
-                            return Err(Broken::Odd(
-                                "what follows the last chunk is neither its end nor headers",
-                            ));
-                        }
+                Rest::Trailers => match whole_trailers(&self.read[self.at..], &mut self.trailers)? {
+                    Some(length) => {
+                        self.at += length;
+                        self.rest = Rest::Nothing;
                     }
-                }
+                    None => self.more().await?,
+                },
                 Rest::UntilClose => {
                     if self.at == self.read.len() && !self.more_or_end().await? {
                         self.rest = Rest::Nothing;
@@ -409,6 +394,24 @@ fn look<T>(
     // There is one whole head for each call.
     let read = read.take().ok_or(Broken::Odd("it has two heads"))?;
     Ok(Seen::Whole(length, framing, read(&head)))
+}
+
+/// How long the headers behind the last chunk are, once they are whole. They are put into `into`, a line
+/// each.
+fn whole_trailers(bytes: &[u8], into: &mut Vec<u8>) -> Result<Option<usize>, Broken> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    match httparse::parse_headers(bytes, &mut headers) {
+        Ok(httparse::Status::Complete((length, headers))) => {
+            for header in headers {
+                for part in [header.name.as_bytes(), b": ", header.value, b"\r\n"] {
+                    into.extend_from_slice(part);
+                }
+            }
+            Ok(Some(length))
+        }
+        Ok(httparse::Status::Partial) if bytes.len() < LONGEST_HEAD => Ok(None),
+        _ => Err(Broken::Odd("what follows the last chunk is neither its end nor headers")),
+    }
 }
 
 struct Framing {

@@ -153,7 +153,8 @@ impl Entrance {
             return Carried::NotPlain;
         };
         let carried = front.carry_plain(errand, target, (caller, source), &behind.lines, carriage, stream);
-        match carried.instrument(front.span()).await {
+        let carried = pin!(carried).instrument(front.span()).await;
+        match carried {
             Ok(Ended::Well) => Carried::Done,
             Ok(Ended::Badly) => Carried::Broken,
             Err(answer) => {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use postgres::{PASSWORD, Server, given, is_left_out, schema_of, server};
 use sample::*;
 use store::{Keys, StoreUrl};
+use tokens::records::Verb;
 use tokens::store::{Claim, Committed, Listing, Mark, Order, Stand};
-use tokens::{InstallationId, Store, StoreError, Timestamp};
+use tokens::{InstallationId, Lane, Records, Store, StoreError, Timestamp};
 use tokio::time::Instant;
 
 async fn connect(url: &str, keys: &Keys, folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -539,6 +540,136 @@ async fn what_an_earlier_program_kept_is_found_and_looked_for_after_the_migratio
         let ids: Vec<InstallationId> =
             store.overview(&listing).await.unwrap().into_iter().map(|it| it.id).collect();
         assert!(ids.contains(&location()), "{ids:?}");
+    }
+}
+
+async fn records_of(url: &str) -> Arc<dyn Records> {
+    store::connect_records(&store::PostgresUrl::parse(url).unwrap()).await.unwrap()
+}
+
+/// Told by the instants at which they were given, by the database's clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_any_interval_no_more_permits_are_given_than_there_are_and_hardly_fewer() {
+    const MOST: u32 = 50;
+    const INTERVAL: Duration = Duration::from_millis(500);
+    if is_left_out() {
+        return;
+    }
+    let url = server().fresh_schema();
+    let records = records_of(&url).await;
+    execute(
+        &url,
+        "CREATE TABLE @.given (at bigint, count bigint);
+        CREATE FUNCTION @.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO @.given SELECT NEW.used_at, NEW.counts[cardinality(NEW.counts)]
+                - CASE WHEN NEW.untils[cardinality(NEW.untils)] = OLD.untils[cardinality(OLD.untils)]
+                    THEN OLD.counts[cardinality(OLD.counts)] ELSE 0 END;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER note AFTER UPDATE ON @.budgets FOR EACH ROW EXECUTE FUNCTION @.note()",
+    );
+    let began = Instant::now();
+    let mut asking = tokio::task::JoinSet::new();
+    for number in 0..8_u32 {
+        // A caller and its own connection, as a replica has it, and now and then one that only looks.
+        let records = records_of(&url).await;
+        asking.spawn(async move {
+            let mut given = 0;
+            while began.elapsed() < INTERVAL * 6 {
+                let wanted = 1 + number % 3;
+                let permits = records.take_permits("one", wanted, MOST, INTERVAL).await.unwrap().unwrap();
+                given += permits.granted;
+                assert!(permits.taken <= MOST && permits.granted <= wanted, "{permits:?}");
+                if permits.granted < wanted {
+                    assert!(permits.wait > Duration::ZERO && permits.wait < INTERVAL * 2, "{permits:?}");
+                    tokio::time::sleep(permits.wait.min(INTERVAL / 10)).await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(u64::from(number) * 3)).await;
+                }
+            }
+            given
+        });
+    }
+    let given: u32 = asking.join_all().await.into_iter().sum();
+    assert_eq!(execute(&url, "SELECT sum(count) FROM @.given"), given.to_string(), "all are noted");
+    let most = execute(
+        &url,
+        "SELECT max(within) FROM (SELECT sum(count) OVER (ORDER BY at
+            RANGE BETWEEN CURRENT ROW AND 500000 FOLLOWING) AS within FROM @.given) AS windows",
+    );
+    assert_eq!(most, MOST.to_string(), "in any half second");
+    assert!(given * 100 >= 6 * MOST * 95, "{given} of {}", 6 * MOST);
+    drop(records);
+}
+
+#[tokio::test]
+async fn a_rate_budget_outlives_a_clock_that_is_set_back_and_is_forgotten_a_day_after_its_last_use() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const SHORT: Duration = Duration::from_millis(200);
+    if is_left_out() {
+        return;
+    }
+    let url = server().fresh_schema();
+    let records = records_of(&url).await;
+    let take = async |budget: &str, wanted, most, interval| {
+        let permits = records.take_permits(budget, wanted, most, interval).await.unwrap().unwrap();
+        (permits.granted, permits.taken, permits.wait)
+    };
+    assert_eq!(take("none", 0, 5, DAY).await, (0, 0, Duration::ZERO));
+    assert_eq!(execute(&url, "SELECT count(*) FROM @.budgets"), "0", "who only looks writes nothing");
+    assert_eq!(take("daily", 3, 5, DAY).await, (3, 3, Duration::ZERO));
+    let row = "SELECT xmin::text || xmax::text FROM @.budgets WHERE budget = 'daily'";
+    let before = execute(&url, row);
+    assert_eq!(take("daily", 0, 5, DAY).await, (0, 3, Duration::ZERO));
+    assert_eq!(execute(&url, row), before, "who only looks writes nothing");
+    // It has become less: so many have to come back before there is one.
+    let (granted, taken, wait) = take("daily", 1, 2, DAY).await;
+    assert!((granted, taken) == (0, 3) && wait > DAY && wait < DAY * 102 / 100, "{wait:?}");
+
+    assert_eq!(take("short", 2, 2, SHORT).await.0, 2);
+    execute(
+        &url,
+        "UPDATE @.budgets SET used_at = used_at + 3600000000,
+            untils = ARRAY[untils[1] + 3600000000] WHERE budget = 'short'",
+    );
+    let (granted, taken, wait) = take("short", 1, 2, SHORT).await;
+    assert!((granted, taken) == (0, 2) && wait <= SHORT * 102 / 100, "not an hour: {wait:?}");
+    tokio::time::sleep(wait).await;
+    assert_eq!(take("short", 2, 2, SHORT).await.0, 2, "the time goes on");
+
+    execute(&url, "UPDATE @.budgets SET used_at = used_at - 90000000000");
+    take("fresh", 1, 1, SHORT).await;
+    tokio::time::sleep(SHORT * 102 / 100).await;
+    records.forget(Timestamp::from_millis(0), Timestamp::from_millis(0)).await.unwrap();
+    let left = execute(&url, "SELECT string_agg(budget, ' ' ORDER BY budget) FROM @.budgets");
+    assert_eq!(left, "daily fresh", "what still counts is kept, and what was used of late");
+}
+
+#[tokio::test]
+async fn keys_that_an_earlier_program_made_may_what_they_might_and_nothing_is_guessed_of_a_later_ones() {
+    if is_left_out() {
+        return;
+    }
+    let url = server().fresh_schema();
+    drop(records_of(&url).await);
+    // As it was.
+    execute(
+        &url,
+        "DROP TABLE @.budgets CASCADE; DROP FUNCTION IF EXISTS @.take_permits;
+        ALTER TABLE @.keys DROP COLUMN lane, DROP COLUMN allowed;
+        INSERT INTO @.keys (id, name, hash, verbs, created_at)
+            VALUES ('k', 'a key', sha256('k'), 'gateway token', 1);
+        UPDATE @.versions SET version = 1 WHERE part = 'records'",
+    );
+    let records = records_of(&url).await;
+    let key = async || {
+        let (keys, _) = records.keys(None).await.unwrap().unwrap();
+        (keys[0].verbs.clone(), keys[0].lane, keys[0].allowed.len())
+    };
+    assert_eq!(key().await, ([Verb::Token, Verb::Gateway].into(), Lane::Interactive, 0));
+    for odd in ["lane = 'express'", "allowed = E'GET /contacts/*\nGET+ /a'", "allowed = E'\n'"] {
+        execute(&url, &format!("UPDATE @.keys SET {odd}"));
+        assert_eq!(key().await.0, [Verb::Token].into(), "{odd}");
     }
 }
 

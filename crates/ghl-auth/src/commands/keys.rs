@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use server::ApiKey;
 use tokens::records::{KeyRecord, Reach, Verb};
-use tokens::{Clock, InstallationId, Lane, Records, Timestamp};
+use tokens::{Allowed, Clock, InstallationId, Lane, Records, Timestamp};
 
 use crate::cli::{KeyWanted, KeysAction};
 use crate::exit::Exit;
@@ -32,7 +32,8 @@ async fn create(wanted: KeyWanted, records: &dyn Records, context: &Context) -> 
         return Err(Explained::new(text, "key_not_for_gateway", Exit::Usage, &[]));
     }
     let key = ApiKey::generate();
-    let record = record(&key, &wanted, SystemClock.now());
+    let allowed = wanted.allow.iter().map(|one| allowed(one, text)).collect::<Result<_, _>>()?;
+    let record = KeyRecord { allowed, ..record(&key, &wanted, SystemClock.now()) };
     if living(records, context).await?.iter().any(|other| other.name == record.name) {
         let arguments = [("name", record.name.into())];
         return Err(Explained::new(text, "key_name_taken", Exit::Usage, &arguments));
@@ -47,6 +48,13 @@ async fn create(wanted: KeyWanted, records: &dyn Records, context: &Context) -> 
         output::answer(key.expose());
     }
     Ok(Exit::Good)
+}
+
+fn allowed(one: &str, text: &Text) -> Result<Allowed, Explained> {
+    one.parse().map_err(|_| {
+        let shown = one.replace(char::is_control, " ");
+        Explained::new(text, "bad_allow", Exit::Usage, &[("value", shown.into())])
+    })
 }
 
 /// A key for one location's tokens, for the demo to show.
@@ -83,7 +91,7 @@ fn record(key: &ApiKey, wanted: &KeyWanted, now: Timestamp) -> KeyRecord {
         verbs: wanted.verb.iter().copied().collect::<BTreeSet<Verb>>(),
         reach,
         lane: wanted.lane.unwrap_or_default(),
-        allowed: wanted.allow.clone(),
+        allowed: Vec::new(),
         created_at: now,
         expires_at: wanted.expires.map(|life| now + life),
         revoked_at: None,

@@ -5,7 +5,7 @@
 //! nobody who reads slowly holds a connection to HighLevel; a longer one passes piece by piece.
 
 use std::ops::Range;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::response::IntoResponse as _;
@@ -155,8 +155,7 @@ impl Bell {
     }
 
     /// Does some work, for `limit` or a few seconds longer.
-    async fn within<T>(&mut self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
+    async fn within<T>(&mut self, limit: Duration, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let mut began = None;
         loop {
             tokio::select! {
@@ -323,7 +322,8 @@ impl Front {
                 line.send(request, errand.body).await?;
                 line.head(is_to_head, |answer| begin_head(answer, head)).await
             };
-            match bell.within(ANSWERS_WITHIN, asking).await {
+            let answered = bell.within(ANSWERS_WITHIN, pin!(asking)).await;
+            match answered {
                 None => return Err(self.no_answer()),
                 Some(Ok(taken)) => return Ok((line, taken)),
                 Some(Err(Broken::Lost(_))) if line.was_used() && is_repeatable(errand.method) => {
@@ -353,7 +353,8 @@ impl Front {
             return Ok(Body::Begun(line));
         }
         while (body.len() as u64) < KEPT_ANSWER {
-            let part = match bell.within(GOES_ON_WITHIN, line.part()).await {
+            let part = bell.within(GOES_ON_WITHIN, pin!(line.part())).await;
+            let part = match part {
                 None => return Err(self.no_answer()),
                 Some(part) => part.map_err(|error| self.broken(&error))?,
             };
@@ -442,7 +443,7 @@ impl Front {
         }
         let (mut passed, mut waited) = (body.len() as u64, Duration::ZERO);
         loop {
-            let part = bell.within(GOES_ON_WITHIN, line.part()).await?;
+            let part = bell.within(GOES_ON_WITHIN, pin!(line.part())).await?;
             let part = part
                 .inspect_err(|error| tracing::warn!(%error, "an answer of HighLevel's broke off"))
                 .ok()?;
@@ -493,12 +494,13 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
     for part in ["HTTP/1.1 ", digits.format(answer.status), " ", answer.reason, "\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    let is_connection = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("connection");
-    let lists_some = answer.headers.iter().any(|header| is_connection(&header));
+    let of_connection = || answer.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("connection"));
+    // That it is kept or closed says nothing of other headers, and hardly any says more.
+    let lists_some = of_connection()
+        .any(|it| !it.value.eq_ignore_ascii_case(b"keep-alive") && !it.value.eq_ignore_ascii_case(b"close"));
     let is_listed = |name: &str| {
-        let all = answer.headers.iter().filter(is_connection);
-        all.flat_map(|header| super::headers::listed(header.value))
-            .any(|listed| listed.eq_ignore_ascii_case(name))
+        let mut all = of_connection().flat_map(|header| super::headers::listed(header.value));
+        all.any(|listed| listed.eq_ignore_ascii_case(name))
     };
     for header in answer.headers {
         taken.told.note(header.name, header.value);

@@ -291,13 +291,18 @@ impl PostgresRecords {
             "DELETE FROM @.turns WHERE until_at < $1",
             "DELETE FROM @.events WHERE done_at IS NOT NULL AND received_at < $1",
             "DELETE FROM @.maintenances WHERE until_at < $1",
-            "DELETE FROM @.budgets WHERE used_at < $1",
         ] {
             self.ask(&transaction, sql, &[number(&before)]).await?;
         }
         let sql = "DELETE FROM @.audit WHERE at < $1";
         self.ask(&transaction, sql, &[number(&audit_before.as_millis())]).await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        // By themselves, so that nobody who wants a permit waits for all of the above: budgets that were not
+        // used for a day, once all that was given of them has come back.
+        let sql = "WITH now AS (SELECT extract(epoch FROM clock_timestamp()) * 1000000 AS at)
+             DELETE FROM @.budgets USING now WHERE used_at < now.at - 86400000000
+                 AND coalesce(untils[cardinality(untils)], 0) <= now.at";
+        self.pool.query(&self.pool.sql(sql), &[]).await.map(drop)
     }
 }
 
@@ -633,10 +638,10 @@ impl Records for PostgresRecords {
             .take(
                 "SELECT * FROM @.take_permits($1, $2, $3, $4)",
                 &[
-                    text(&budget),
+                    text(&storable(budget)),
                     number(&i64::from(wanted)),
                     number(&i64::from(most)),
-                    number(&i64::try_from(interval.as_millis()).unwrap_or(i64::MAX / 4)),
+                    number(&i64::try_from(interval.as_micros()).unwrap_or(i64::MAX / 4)),
                 ],
                 rows::permits,
             )

@@ -51,7 +51,7 @@ pub(super) fn key(row: &Row) -> Done<KeyRecord> {
 pub(super) fn permits(row: &Row) -> Done<Permits> {
     let [granted, taken, wait] = ["granted", "taken", "wait"].map(|column| get::<i64>(row, column));
     let whole = |number: i64| u32::try_from(number).unwrap_or_default();
-    let wait = Duration::from_millis(u64::try_from(wait?).unwrap_or_default());
+    let wait = Duration::from_micros(u64::try_from(wait?).unwrap_or_default());
     Ok(Permits { granted: whole(granted?), taken: whole(taken?), wait })
 }
 
