@@ -16,7 +16,9 @@ names=("$@")
 [ ${#names[@]} -gt 0 ] || names=(check check-tls token gateway streams storm store)
 
 # Built once, as it is shipped.
+build="a build of one's own, at"
 if [ -z "${GHL_AUTH_BINARY:-}" ]; then
+    build="as it is shipped, of"
     deploy/build-static.sh target/bench/ghl-auth >&2
     export GHL_AUTH_BINARY=$PWD/target/bench/ghl-auth
 fi
@@ -85,8 +87,8 @@ done
     echo "Written by \`bench/all.sh\`. [README.md](README.md) says how to read each table. Ratios are of the same run;"
     echo "absolute times depend on the machine and on what else it does."
     echo
-    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bench python3 -c 'import measure; print(measure.machine())'
-    echo "$("$GHL_AUTH_BINARY" --version), $(stat -c %s "$GHL_AUTH_BINARY" | awk '{ printf "%.1f", $1 / 1e6 }') MB, $(rustc --version | cut -d' ' -f1,2), commit $(git rev-parse --short HEAD)"
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bench python3 -c 'import measure; print(measure.machine() + "  ")'
+    echo "$("$GHL_AUTH_BINARY" --version), $(stat -c %s "$GHL_AUTH_BINARY" | awk '{ printf "%.1f", $1 / 1e6 }') MB, $(rustc --version | cut -d' ' -f1,2), $build commit $(git rev-parse --short HEAD)"
     for name in check check-tls token gateway streams storm store; do
         if [ -f "$parts/$name.md" ]; then
             echo

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the gateway asks of the system for each request, counted by strace: it repeats exactly, so it may fail a build.
+# What the gateway asks of the system for each request, counted by strace: it repeats, so it may fail a build.
 # Any build of the program does, for it says nothing of time. Without strace, or where nobody may watch another
 # process, it says so and passes.
 #
