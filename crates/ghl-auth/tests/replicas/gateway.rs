@@ -67,7 +67,7 @@ fn callers_of_three_replicas_share_one_budget_fairly_use_it_up_and_never_meet_a_
     let least = interval * u32::try_from(intervals - 1).expect("few");
     let used = least.as_secs_f64() / all.as_secs_f64();
     let refused = house.sandbox.counts().rate_limited;
-    eprintln!(
+    println!(
         "{all:?} for what takes {least:?} at least: {:.1} % used; the first was done after {first:?}; \
          {refused} were refused",
         used * 100.0
