@@ -8,4 +8,4 @@
 # measured (here), come from the environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-ROUNDS=${1:-3} exec cargo run --quiet --release --locked --package store --example storm
+ROUNDS=${1:-3} exec cargo run --quiet --profile measure --locked --package store --example storm

@@ -1,94 +1,28 @@
 """Measures the token endpoint beside nginx and redis-server. Called by token.sh."""
 
 import concurrent.futures
-import contextlib
 import datetime
 import json
 import os
-import platform
 import random
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
+
+import measure
+from measure import (
+    HOST, LOAD, SERVER, Service, callgrind, cpu_nanoseconds, free_port, get, machine, resident_kib, run, start, started,
+    stop, until, version,
+)
 
 FOLDER, BINARY, ROUNDS, SECONDS, MANY = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:6])
 CONNECTIONS = 32
 REFRESHES_A_SECOND = 50
-SERVER, LOAD = ["taskset", "-c", "0"], ["taskset", "-c", "1"]
-HOST = "127.0.0.1"
 KEY = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k="
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind((HOST, 0))
-        return it.getsockname()[1]
-
-
-def get(url, key=None, data=None):
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, data=data), timeout=30) as answer:
-        return answer.read()
-
-
-def until(holds, within=30):
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if holds():
-                return
-        time.sleep(0.002)
-    sys.exit("something did not start")
-
-
-def run(command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    if done.returncode != 0:
-        sys.exit(f"{command}: {done.stdout}{done.stderr}")
-    return done.stdout.strip()
-
-
-started = []
-
-
-def start(command, folder=FOLDER, quiet=True):
-    out = subprocess.DEVNULL if quiet else None
-    process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    started.append(process)
-    return process
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    process.wait(90)
-
-
-# What the kernel knows of a process.
-
-
-def family(pid):
-    """The process and its children."""
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            yield from family(int(child))
-
-
-def cpu_nanoseconds(pid):
-    """What all its threads have run so far."""
-    files = (file for one in family(pid) for file in Path(f"/proc/{one}/task").glob("*/schedstat"))
-    return sum(int(file.read_text().split()[0]) for file in files)
-
-
-def resident_kib(pid):
-    return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
 # The service.
@@ -109,19 +43,6 @@ GHL_AUTH_LOG=warn
 """
     )
     (folder / ".env").chmod(0o600)
-
-
-class Service:
-    def __init__(self, folder, port, before=()):
-        self.url = f"http://{HOST}:{port}"
-        began = time.perf_counter()
-        self.process = start([*SERVER, *before, BINARY, "serve"], folder)
-        until(lambda: get(f"{self.url}/readyz"), 120)
-        self.ready_after = time.perf_counter() - began
-
-    @property
-    def pid(self):
-        return self.process.pid
 
 
 def import_many(folder, count):
@@ -151,16 +72,7 @@ def import_many(folder, count):
 
 
 def wrk(target, headers=()):
-    command = [*LOAD, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency"]
-    said = run([*command, *(part for header in headers for part in ("-H", header)), target])
-    if "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(said)
-    units = {"us": 1, "ms": 1e3, "s": 1e6}
-    p50, p99 = (
-        float(number) * units[unit]
-        for number, unit in (re.search(rf"{q}%\s+([\d.]+)(us|ms|s)", said).groups() for q in (50, 99))
-    )
-    return int(re.search(r"(\d+) requests in", said)[1]), p50, p99
+    return measure.wrk(target, headers, CONNECTIONS, SECONDS)
 
 
 def redis_benchmark(port, count):
@@ -200,45 +112,23 @@ class Refreshing:
         self.rate = self.done / (time.monotonic() - self.began)
 
 
-def requests(target_port, path, count):
-    """Exactly so many requests over as many connections as otherwise, for counting instructions."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{target_port}\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
-    streams = [socket.create_connection((HOST, target_port)) for _ in range(CONNECTIONS)]
-    for stream in streams:
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    length = None
-    for _ in range(count // CONNECTIONS):
-        for stream in streams:
-            stream.sendall(request)
-        for stream in streams:
-            answer = b""
-            while b"\r\n\r\n" not in answer or len(answer) < length:
-                answer += stream.recv(65536)
-                if length is None and b"\r\n\r\n" in answer:
-                    head = answer.split(b"\r\n\r\n")[0]
-                    length = len(head) + 4 + int(re.search(rb"content-length: (\d+)", head.lower())[1])
-            assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
-    for stream in streams:
-        stream.close()
-
-
 def instructions(count):
     """User instructions of a whole life of the service with so many requests."""
     port = free_port()
     settings(FOLDER / "one", sandbox, port, meant)
     out = FOLDER / f"callgrind.{count}"
-    service = Service(FOLDER / "one", port, ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}"])
+    service = Service(BINARY, FOLDER / "one", port, callgrind(out))
     # What the service does at its start, slowly here, has to be over: a connection that has once asked for
     # a token that was not at hand is served the long way for as long as it lasts.
     for _ in range(4):
         get(f"{service.url}{path}", key)
         time.sleep(1)
-    requests(port, path, count)
+    measure.in_step(port, path, [f"Authorization: Bearer {key}"], count, CONNECTIONS)
     stop(service.process)
-    # One line for each process that wrote; the service is one.
-    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M)[1])
+    return measure.instructions(out)
 
 
+os.chdir(FOLDER)
 try:
     # A HighLevel, with one location and one company.
     sandbox_port = free_port()
@@ -260,12 +150,12 @@ try:
     # How soon it is ready, with one installation.
     readies = []
     for _ in range(7):
-        service = Service(one, port)
+        service = Service(BINARY, one, port)
         readies.append(service.ready_after)
         stop(service.process)
 
     key = run([BINARY, "keys", "create", "--name", "bench", "--all"], cwd=one).split()[-1]
-    service = Service(one, port)
+    service = Service(BINARY, one, port)
     location = meant["GHL_LOCATION_ID"]
     path = f"/v1/locations/{location}/token"
     url = f"{service.url}{path}"
@@ -276,7 +166,7 @@ try:
     # The company's installation is there to be refreshed.
     stop(service.process)
     run([BINARY, "login", "--code", code("Company")], cwd=one, env={**os.environ, "GHL_USER_TYPE": "Company"})
-    service = Service(one, port)
+    service = Service(BINARY, one, port)
     company = next(
         it["id"] for it in json.loads(get(f"{service.url}/v1/installations", key))["installations"] if it["kind"] == "company"
     )
@@ -362,7 +252,7 @@ http {{
     )
     start([*LOAD, "nginx", "-p", str(FOLDER), "-c", "stub.conf", "-g", "daemon off;"])
     many = FOLDER / "many"
-    one_service = Service(one, port)
+    one_service = Service(BINARY, one, port)
     settings(many, f"http://{HOST}:{stub}", free_port(), meant)
     print(f"importing {MANY} installations", file=sys.stderr)
     import_many(many, MANY)
@@ -370,7 +260,7 @@ http {{
     many_port = free_port()
     settings(many, f"http://{HOST}:{stub}", many_port, meant)
     key_of_one, key = key, run([BINARY, "keys", "create", "--name", "bench", "--all"], cwd=many).split()[-1]
-    service = Service(many, many_port)
+    service = Service(BINARY, many, many_port)
     counts = re.compile(r'^ghl_auth_checks_total\{.*\} (\d+)', re.M)
     until(lambda: sum(map(int, counts.findall(get(f"{service.url}/metrics").decode()))) >= MANY, 900)
     for number in range(MANY):
@@ -397,14 +287,8 @@ def ratio(name, other, figure="cpu"):
     return statistics.median(one[name][figure] / one[other][figure] for one in rounds)
 
 
-def version(*command):
-    said = subprocess.run(command, capture_output=True, text=True)
-    return re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)[0]
-
-
-cpu_model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
 print(f"""
-{datetime.date.today()}, {os.cpu_count()} × {cpu_model[1] if cpu_model else platform.machine()}, Linux {platform.release()}, load {os.getloadavg()[1]:.1f}
+{machine()}
 ghl-auth {version(BINARY, '--version')} ({os.path.getsize(BINARY) / 1e6:.1f} MB), nginx {version('nginx', '-v')}, \
 redis {version('redis-server', '--version')}, wrk {version('wrk', '-v')}, valgrind {version('valgrind', '--version')}
 a token of {len(json.loads(bytes_)['access_token'])} bytes, answers of {len(bytes_)}, {CONNECTIONS} connections, {ROUNDS} rounds of {SECONDS} s: medians; ratios are of the same round

@@ -68,27 +68,42 @@ impl Told {
     /// Takes in a header, if it is one of these.
     pub fn note(&mut self, name: &str, value: &[u8]) {
         const PREFIX: &str = "x-ratelimit-";
-        let number = || std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok();
-        let Some((prefix, rest)) = name.split_at_checked(PREFIX.len()) else {
-            if name.eq_ignore_ascii_case("retry-after") {
-                self.retry_after = number().map(Duration::from_secs);
+        // This looks at each header of each answer that passes: most are told apart by a letter.
+        match name.as_bytes().first() {
+            Some(b'x' | b'X') => {}
+            Some(b'r' | b'R') if name.eq_ignore_ascii_case("retry-after") => {
+                self.retry_after = number(value).map(Duration::from_secs);
+                return;
             }
-            return;
-        };
+            _ => return,
+        }
+        let Some((prefix, rest)) = name.split_at_checked(PREFIX.len()) else { return };
         if !prefix.eq_ignore_ascii_case(PREFIX) {
             return;
         }
         let is = |known: &str| rest.eq_ignore_ascii_case(known);
         match rest.len() {
-            3 if is("max") => self.limit = number(),
-            9 if is("remaining") => self.remaining = number(),
-            21 if is("interval-milliseconds") => self.interval = number().map(Duration::from_millis),
-            11 if is("limit-daily") => self.daily_limit = number(),
-            15 if is("daily-remaining") => self.daily_remaining = number(),
-            11 if is("daily-reset") => self.daily_reset = number().map(Duration::from_millis),
+            3 if is("max") => self.limit = number(value),
+            9 if is("remaining") => self.remaining = number(value),
+            21 if is("interval-milliseconds") => self.interval = number(value).map(Duration::from_millis),
+            11 if is("limit-daily") => self.daily_limit = number(value),
+            15 if is("daily-remaining") => self.daily_remaining = number(value),
+            11 if is("daily-reset") => self.daily_reset = number(value).map(Duration::from_millis),
             _ => {}
         }
     }
+}
+
+/// A whole number in a header, with blanks around it.
+fn number(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii();
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 /// Remembers it.
@@ -154,8 +169,11 @@ mod tests {
             retry_after: Some(Duration::from_secs(7)),
         };
         assert_eq!(told, expected);
-        told.note("x-ratelimit-max", b"many");
-        assert_eq!(told.limit, None);
+        for odd in ["many", "", "-1", "+1", "1.0", "18446744073709551616"] {
+            told.note("x-ratelimit-max", b"100");
+            told.note("x-ratelimit-max", odd.as_bytes());
+            assert_eq!(told.limit, None, "{odd}");
+        }
     }
 
     #[test]

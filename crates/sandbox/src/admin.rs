@@ -11,7 +11,7 @@ use crate::clock::iso;
 use crate::desk::Desk;
 use crate::faults::{Fault, Hold};
 use crate::grants::Approval;
-use crate::settings::{RateLimit, UserType};
+use crate::settings::{RateLimit, RateWindow, UserType};
 use crate::webhooks::{Manner, Order};
 
 #[derive(Deserialize)]
@@ -57,7 +57,16 @@ struct Granted {
 
 #[derive(Deserialize)]
 struct Limits {
-    enforced: bool,
+    enforced: Option<bool>,
+    burst: Option<u64>,
+    interval_seconds: Option<f64>,
+    daily: Option<u64>,
+    window: Option<RateWindow>,
+}
+
+#[derive(Deserialize)]
+struct Switch {
+    on: bool,
 }
 
 #[derive(Deserialize)]
@@ -144,11 +153,19 @@ pub(crate) fn answer(desk: &Desk, call: &Call) -> Answer {
             desk.world().grants.set_scopes(granted.scopes);
             done()
         }),
-        ("POST", ["_sandbox", "limits"]) => with(call, |limits: Limits| {
-            let limit = RateLimit { enforced: limits.enforced, ..desk.settings.rate_limit };
-            desk.world().limits.set(limit);
+        ("POST", ["_sandbox", "revoke_access"]) => with(call, |place: Place| {
+            desk.world().grants.revoke_access_tokens(&place.location_id);
             done()
         }),
+        ("POST", ["_sandbox", "headers"]) => with(call, |switch: Switch| {
+            desk.world().headers_noted = switch.on;
+            done()
+        }),
+        ("POST", ["_sandbox", "chunked"]) => with(call, |switch: Switch| {
+            desk.world().chunked_answers = switch.on;
+            done()
+        }),
+        ("POST", ["_sandbox", "limits"]) => with(call, |limits: Limits| set_limits(desk, &limits)),
         ("POST", ["_sandbox", "approve"]) => with(call, |agreement: Agreement| approve(desk, agreement)),
         ("POST", ["_sandbox", "judge"]) => with(call, |evidence: Evidence| judge(desk, &evidence)),
         ("POST", ["_sandbox", "reset"]) => {
@@ -188,6 +205,27 @@ fn advance(desk: &Desk, body: Advance) -> Answer {
         }
         Err(error) => Answer::json(400, json!({ "error": error.to_string() })),
     }
+}
+
+/// Changes what is named of the limits, and leaves the rest as it is.
+fn set_limits(desk: &Desk, limits: &Limits) -> Answer {
+    let mut world = desk.world();
+    let now = world.limits.limit();
+    let interval = match limits.interval_seconds.map(Duration::try_from_secs_f64) {
+        None => now.interval,
+        Some(Ok(interval)) => interval,
+        Some(Err(error)) => return Answer::json(400, json!({ "error": error.to_string() })),
+    };
+    world.limits.set(RateLimit {
+        burst: limits.burst.unwrap_or(now.burst),
+        interval,
+        daily: limits.daily.unwrap_or(now.daily),
+        enforced: limits.enforced.unwrap_or(now.enforced),
+    });
+    if let Some(window) = limits.window {
+        world.limits.set_window(window);
+    }
+    done()
 }
 
 fn approve(desk: &Desk, agreement: Agreement) -> Answer {
@@ -269,8 +307,12 @@ Change the world
   curl {base}/_sandbox/suspend -d '{{"location_id":"{location_id}"}}'     refreshing: Location is not active
   curl {base}/_sandbox/resume -d '{{"location_id":"{location_id}"}}'
   curl {base}/_sandbox/revoke -d '{{"location_id":"{location_id}"}}'      its tokens die
+  curl {base}/_sandbox/revoke_access -d '{{"location_id":"{location_id}"}}'    its access tokens die, and a refresh cures it
   curl {base}/_sandbox/scopes -d '{{"scopes":["contacts.readonly"]}}'           for tokens issued from now on
   curl {base}/_sandbox/limits -d '{{"enforced":false}}'                        no 429 any more
+  curl {base}/_sandbox/limits -d '{{"burst":25,"interval_seconds":10,"daily":10000,"window":"sliding"}}'    or "fixed"
+  curl {base}/_sandbox/headers -d '{{"on":true}}'                               the ledger shows headers, tokens by name
+  curl {base}/_sandbox/chunked -d '{{"on":true}}'                               answers without a length
   curl -X POST {base}/_sandbox/reset
 
 Webhooks, signed by the key in the .env (id: a location's, or the company's {company_id})

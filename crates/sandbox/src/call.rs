@@ -1,6 +1,7 @@
 //! One request as it came, and one answer as it will leave.
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use crate::faults::Kind;
@@ -11,6 +12,9 @@ pub(crate) struct Call {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: Option<String>,
+    /// The path and the query, as they came.
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) version: Option<String>,
     pub(crate) bearer: Option<String>,
     pub(crate) content_type: String,

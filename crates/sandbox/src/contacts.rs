@@ -18,6 +18,7 @@ pub(crate) struct Contact {
     /// Every member but `tags`.
     fields: Map<String, Value>,
     tags: Vec<String>,
+    added_at: Millis,
     /// When the workflow, if it is running, removes its tag.
     workflow_ends_at: Option<Millis>,
 }
@@ -82,8 +83,13 @@ impl Crm {
             "dateAdded": iso(now), "customFields": [], "attachments": [],
         });
         let fields = fields.as_object().cloned().unwrap_or_default();
-        let mut contact =
-            Contact { location_id: location_id.to_owned(), fields, tags: Vec::new(), workflow_ends_at: None };
+        let mut contact = Contact {
+            location_id: location_id.to_owned(),
+            fields,
+            tags: Vec::new(),
+            added_at: now,
+            workflow_ends_at: None,
+        };
         contact.set(sent, now);
         self.contacts.insert(id.clone(), contact);
         if let Some(location) = self.location_mut(location_id) {
@@ -142,7 +148,9 @@ fn own_contact<'w>(world: &'w mut World, ask: &Ask<'_>) -> Result<&'w mut Contac
     }
 }
 
-/// `GET /contacts/?locationId=`: deprecated before v3 and absent from its description, but answered.
+/// `GET /contacts/?locationId=`: deprecated before v3 and absent from its description, but answered. The next page
+/// comes after the contact `startAfterId`, or else after those added at `startAfter` milliseconds or before; in which
+/// order contacts come is not published \[?\]: here, in the order in which they were added.
 pub(crate) fn list(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
     let Some(location_id) = ask.call.query_value("locationId") else {
         return Err(Answer::unprocessable(&["locationId should not be empty".to_owned()]));
@@ -153,15 +161,45 @@ pub(crate) fn list(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
         Some(Ok(limit @ 1..=100)) => limit,
         Some(_) => return Err(Answer::unprocessable(&["limit must not be greater than 100".to_owned()])),
     };
-    let start = ask.call.query_value("startAfterId").and_then(|after| ids.iter().position(|id| *id == after));
-    let page = ids.iter().skip(start.map_or(0, |at| at + 1)).take(limit);
+    let after = Cursor {
+        millis: ask.call.query_value("startAfter").and_then(|text| text.parse().ok()),
+        id: ask.call.query_value("startAfterId"),
+    };
+    let page = ids[after.first(&world.crm, &ids)..].iter().take(limit);
     let now = world.now;
     let contacts: Vec<Value> =
         page.filter_map(|id| world.crm.contact(id, now).map(|contact| contact.body())).collect();
     Ok(Answer::json(200, json!({ "contacts": contacts, "count": ids.len() })))
 }
 
-/// `POST /contacts/search`. Its bodies are published nowhere; the members are those that programs are seen to use.
+/// The last contact of the page before.
+struct Cursor {
+    millis: Option<Millis>,
+    id: Option<String>,
+}
+
+impl Cursor {
+    /// `searchAfter`. What is in it isn't published \[?\]; here, when the contact was added in milliseconds, and its id.
+    fn of_search(body: &Map<String, Value>) -> Self {
+        let values = body.get("searchAfter").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Self {
+            millis: values.first().and_then(Value::as_u64),
+            id: values.get(1).and_then(Value::as_str).map(str::to_owned),
+        }
+    }
+
+    /// Where among `ids` the next page begins.
+    fn first(&self, crm: &Crm, ids: &[String]) -> usize {
+        let known = self.id.as_ref().and_then(|after| ids.iter().position(|id| id == after));
+        let added_by_then = |id: &String| {
+            self.millis.is_some_and(|millis| crm.contacts.get(id).is_some_and(|it| it.added_at <= millis))
+        };
+        known.map_or_else(|| ids.iter().take_while(|id| added_by_then(id)).count(), |at| at + 1)
+    }
+}
+
+/// `POST /contacts/search`. Its bodies are published nowhere; the members are those that programs are seen to use:
+/// pages by `page` and `pageLimit`, or by `searchAfter`.
 pub(crate) fn search(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
     let body = ask.call.json_object()?;
     let Some(location_id) = body.get("locationId").and_then(Value::as_str) else {
@@ -187,8 +225,12 @@ pub(crate) fn search(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer>
         text.is_empty() || ["firstName", "lastName", "email", "phone"].iter().any(has)
     };
     let found: Vec<Value> = all.filter(named).collect();
+    let found_ids: Vec<String> =
+        found.iter().filter_map(|contact| contact["id"].as_str().map(str::to_owned)).collect();
+    let after = Cursor::of_search(&body).first(&world.crm, &found_ids);
     let skip = usize::try_from((page - 1).saturating_mul(limit)).unwrap_or(usize::MAX);
-    let page: Vec<&Value> = found.iter().skip(skip).take(usize::try_from(limit).unwrap_or(500)).collect();
+    let page = found.iter().skip(after.saturating_add(skip));
+    let page: Vec<&Value> = page.take(usize::try_from(limit).unwrap_or(500)).collect();
     Ok(Answer::json(200, json!({ "contacts": page, "total": found.len() })))
 }
 

@@ -1,12 +1,17 @@
 //! The way of one request: read, held, processed, spoilt by a fault, noted, answered.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body as HttpBody, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use http_body::Frame;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -94,6 +99,30 @@ struct Sheet {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    chunked: bool,
+}
+
+/// The chunks of a body whose length isn't told beforehand.
+struct Chunks(VecDeque<Bytes>);
+
+impl Chunks {
+    const LONGEST: usize = 100;
+
+    fn of(body: &[u8]) -> Self {
+        Self(body.chunks(Self::LONGEST).map(Bytes::copy_from_slice).collect())
+    }
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+    }
 }
 
 /// Answers every request.
@@ -123,10 +152,12 @@ async fn read(request: Request) -> Result<Call, Answer> {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().map(str::to_owned),
+        target: parts.uri.to_string(),
         version: header("version"),
         bearer: header("authorization")
             .map(|value| value.strip_prefix("Bearer ").unwrap_or(&value).to_owned()),
         content_type: header("content-type").unwrap_or_default(),
+        headers: parts.headers,
         body,
     })
 }
@@ -158,7 +189,10 @@ async fn conduct(desk: &Desk, call: &Call, shears: &Shears) -> Sheet {
     desk.wait_while_held(kind, &call.path, true).await;
     line.status = sheet.status;
     line.millis = started.elapsed().as_secs_f64() * 1000.0;
-    desk.world().ledger.note_request(line);
+    let mut world = desk.world();
+    line.headers = world.headers_noted.then(|| noted(call, &line));
+    world.ledger.note_request(line);
+    sheet.chunked = world.chunked_answers && !call.path.contains("/oauth/");
     sheet
 }
 
@@ -176,6 +210,8 @@ fn new_line(at: Millis, call: &Call, fault: Option<&FaultKind>) -> RequestLine {
         method: call.method.clone(),
         path: call.path.clone(),
         query: call.query.clone(),
+        target: call.target.clone(),
+        headers: None,
         version: call.version.clone(),
         caller: None,
         generation: None,
@@ -184,6 +220,21 @@ fn new_line(at: Millis, call: &Call, fault: Option<&FaultKind>) -> RequestLine {
         millis: 0.0,
         trace_id: None,
     }
+}
+
+/// The headers of a call, with its token named instead of shown.
+fn noted(call: &Call, line: &RequestLine) -> Vec<(String, String)> {
+    let holder = line.caller.as_deref().unwrap_or("nobody");
+    let token = match line.generation {
+        Some(generation) => format!("{holder}, generation {generation}"),
+        None => holder.to_owned(),
+    };
+    let shown = |name: &str, value: &[u8]| match name {
+        "authorization" => token.clone(),
+        _ => String::from_utf8_lossy(value).into_owned(),
+    };
+    let headers = call.headers.iter();
+    headers.map(|(name, value)| (name.as_str().to_owned(), shown(name.as_str(), value.as_bytes()))).collect()
 }
 
 fn process(desk: &Desk, call: &Call, line: &mut RequestLine) -> Sheet {
@@ -219,7 +270,7 @@ fn instead(desk: &Desk, kind: Kind) -> Sheet {
         Kind::Mint => desk.world().note_unprocessed("location_token"),
         _ => {}
     }
-    Sheet { status: 0, headers: Vec::new(), body: Vec::new() }
+    Sheet { status: 0, headers: Vec::new(), body: Vec::new(), chunked: false }
 }
 
 fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
@@ -231,12 +282,15 @@ fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
     let mut all = vec![("content-type".to_owned(), content_type.to_owned())];
     all.extend(answer.location.map(|to| ("location".to_owned(), to)));
     all.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    Sheet { status: answer.status, headers: all, body: body.into_bytes() }
+    Sheet { status: answer.status, headers: all, body: body.into_bytes(), chunked: false }
 }
 
 impl Sheet {
     fn into_response(self) -> Response {
-        let mut response = Response::new(HttpBody::from(Bytes::from(self.body)));
+        let mut response = Response::new(match self.chunked {
+            true => HttpBody::new(Chunks::of(&self.body)),
+            false => HttpBody::from(Bytes::from(self.body)),
+        });
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::IM_A_TEAPOT);
         for (name, value) in self.headers {
             if let (Ok(name), Ok(value)) =

@@ -448,6 +448,14 @@ impl Grants {
         }
     }
 
+    /// Ends the access tokens that a location or a company has now. Refresh tokens live on.
+    pub(crate) fn revoke_access_tokens(&mut self, class_id: &str) {
+        let Self { tokens, grants, .. } = self;
+        tokens.retain(|_, token| {
+            token.purpose != Purpose::Access || grants[token.grant].class_id() != class_id
+        });
+    }
+
     /// Installs the app on a location from the agency's own pages: nobody gets a code.
     pub(crate) fn install(&mut self, location_id: &str, now: Millis) {
         self.installed.insert(location_id.to_owned(), now);

@@ -22,6 +22,12 @@ pub struct RequestLine {
     pub path: String,
     /// The query, as it was sent.
     pub query: Option<String>,
+    /// The path and the query, byte for byte as they came.
+    pub target: String,
+    /// All headers in the order of their names' first coming, where `Sandbox::note_headers` asked for them. A token is
+    /// named by its holder and its generation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Vec<(String, String)>>,
     /// The `Version` header.
     pub version: Option<String>,
     /// Whose access token was sent: the location's or company's id, if the token was good.

@@ -53,7 +53,7 @@ use server::Server;
 
 pub use faults::{Fault, FaultKind, Hold, Matcher};
 pub use ledger::{Counts, Ledger, Message, Outcome, RequestLine, TokenRequest};
-pub use settings::{RateLimit, Settings, UserType};
+pub use settings::{RateLimit, RateWindow, Settings, UserType};
 pub use webhooks::{Manner, Order, Sent, Signature};
 
 /// A running sandbox. Clones are handles to the same one; it ends with the last of them.
@@ -190,6 +190,11 @@ impl Sandbox {
         self.desk.world().grants.revoke(id);
     }
 
+    /// Ends the access tokens that a location (or the company) has now; its refresh token gets a new one.
+    pub fn revoke_access_tokens(&self, id: &str) {
+        self.desk.world().grants.revoke_access_tokens(id);
+    }
+
     /// Uninstalls the app: tokens end, and nothing can be minted.
     pub fn uninstall(&self, id: &str) {
         self.desk.world().uninstall(id);
@@ -242,12 +247,23 @@ impl Sandbox {
     /// Limits requests for tokens, of all grants together: beyond it there is a 429.
     pub fn limit_token_requests(&self, burst: u64, interval: Duration) {
         let limit = RateLimit { burst, interval, daily: u64::MAX, enforced: true };
-        self.desk.world().token_limits = Some(limits::Limits::new(limit));
+        self.desk.world().token_limits = Some(limits::Limits::new(limit, self.desk.settings.rate_window));
     }
 
     /// Changes the rate limit.
     pub fn set_rate_limit(&self, limit: RateLimit) {
         self.desk.world().limits.set(limit);
+    }
+
+    /// Changes how the calls of an interval are counted.
+    pub fn set_rate_window(&self, window: RateWindow) {
+        self.desk.world().limits.set_window(window);
+    }
+
+    /// Whether resource calls are answered with `transfer-encoding: chunked`, where it is `Settings::chunked_answers`
+    /// that says so at the start.
+    pub fn answer_in_chunks(&self, chunked: bool) {
+        self.desk.world().chunked_answers = chunked;
     }
 
     /// Every location of the agency.
@@ -385,6 +401,11 @@ impl Sandbox {
     /// Everything it has noted, as a copy.
     pub fn ledger(&self) -> Ledger {
         self.desk.world().ledger.clone()
+    }
+
+    /// Whether the ledger is to note the headers of each request, which it doesn't unless told to.
+    pub fn note_headers(&self, noted: bool) {
+        self.desk.world().headers_noted = noted;
     }
 
     /// How often things happened.

@@ -3,10 +3,10 @@
 //! Header names and values as captured from the live API (2026-07). Whether `/oauth/*` is limited isn't published:
 //! those calls carry the headers and are never refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::clock::{Millis, millis};
-use crate::settings::RateLimit;
+use crate::settings::{RateLimit, RateWindow};
 
 const DAY: Millis = 86_400_000;
 
@@ -39,49 +39,39 @@ impl Allowance {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Used {
     interval_from: Millis,
-    in_interval: u64,
+    /// When the calls of the interval were made.
+    in_interval: VecDeque<Millis>,
     day: u64,
     in_day: u64,
 }
 
 pub(crate) struct Limits {
     limit: RateLimit,
+    window: RateWindow,
     used: HashMap<String, Used>,
 }
 
 impl Limits {
-    pub(crate) fn new(limit: RateLimit) -> Self {
-        Self { limit, used: HashMap::new() }
+    pub(crate) fn new(limit: RateLimit, window: RateWindow) -> Self {
+        Self { limit, window, used: HashMap::new() }
     }
 
     /// Counts one call on a location or a company.
     pub(crate) fn take(&mut self, class_id: &str, now: Millis) -> Allowance {
-        if !self.used.contains_key(class_id) {
-            self.used.insert(class_id.to_owned(), Used::default());
-        }
-        let mut used = self.used[class_id];
-        if now >= used.interval_from + millis(self.limit.interval) {
-            (used.interval_from, used.in_interval) = (now, 0);
-        }
-        if now / DAY != used.day {
-            (used.day, used.in_day) = (now / DAY, 0);
-        }
-        let room = used.in_interval < self.limit.burst && used.in_day < self.limit.daily;
+        let used = self.used.entry(class_id.to_owned()).or_default();
+        used.forget(self.window, millis(self.limit.interval), now);
+        let room = count(&used.in_interval) < self.limit.burst && used.in_day < self.limit.daily;
         if room {
-            used.in_interval += 1;
+            used.in_interval.push_back(now);
             used.in_day += 1;
         }
-        self.used.insert(class_id.to_owned(), used);
-        let left = |limit: u64, used: u64| limit.saturating_sub(used);
-        Allowance {
-            granted: room || !self.limit.enforced,
-            remaining: left(self.limit.burst, used.in_interval),
-            daily_remaining: left(self.limit.daily, used.in_day),
-            ..self.unlimited(now)
-        }
+        let remaining = self.limit.burst.saturating_sub(count(&used.in_interval));
+        let daily_remaining = self.limit.daily.saturating_sub(used.in_day);
+        let granted = room || !self.limit.enforced;
+        Allowance { granted, remaining, daily_remaining, ..self.unlimited(now) }
     }
 
     /// The headers of a call that isn't counted.
@@ -98,4 +88,37 @@ impl Limits {
     pub(crate) fn set(&mut self, limit: RateLimit) {
         self.limit = limit;
     }
+
+    pub(crate) fn set_window(&mut self, window: RateWindow) {
+        self.window = window;
+    }
+
+    pub(crate) fn limit(&self) -> RateLimit {
+        self.limit
+    }
+}
+
+impl Used {
+    /// Forgets the calls that no longer count at `now`.
+    fn forget(&mut self, window: RateWindow, interval: Millis, now: Millis) {
+        match window {
+            RateWindow::Fixed if now >= self.interval_from + interval => {
+                self.interval_from = now;
+                self.in_interval.clear();
+            }
+            RateWindow::Fixed => {}
+            RateWindow::Sliding => {
+                while self.in_interval.front().is_some_and(|made_at| now >= made_at + interval) {
+                    self.in_interval.pop_front();
+                }
+            }
+        }
+        if now / DAY != self.day {
+            (self.day, self.in_day) = (now / DAY, 0);
+        }
+    }
+}
+
+fn count(calls: &VecDeque<Millis>) -> u64 {
+    calls.len() as u64
 }

@@ -45,6 +45,17 @@ pub struct RateLimit {
     pub enforced: bool,
 }
 
+/// How the calls of an interval are counted. HighLevel has not published which it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateWindow {
+    /// An interval begins with the first call after the one before; at its end all are free again.
+    #[default]
+    Fixed,
+    /// Each call is free again one interval after it was made.
+    Sliding,
+}
+
 /// The app, the agency and the knobs of one sandbox. All ids and secrets are invented.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
@@ -110,6 +121,10 @@ pub struct Settings {
     pub allow_duplicate_contacts: bool,
     /// The rate limit.
     pub rate_limit: RateLimit,
+    /// How the calls of its interval are counted.
+    pub rate_window: RateWindow,
+    /// Whether resource calls are answered with `transfer-encoding: chunked` instead of a length.
+    pub chunked_answers: bool,
 }
 
 impl Default for Settings {
@@ -156,6 +171,8 @@ impl Settings {
                 daily: 200_000,
                 enforced: true,
             },
+            rate_window: RateWindow::Fixed,
+            chunked_answers: false,
         }
     }
 

@@ -20,6 +20,10 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// Of requests for tokens, of all grants together; HighLevel is not known to have one.
     pub(crate) token_limits: Option<Limits>,
+    /// Whether resource calls are answered in chunks.
+    pub(crate) chunked_answers: bool,
+    /// Whether the ledger notes the headers of each request.
+    pub(crate) headers_noted: bool,
     pub(crate) ledger: Ledger,
     pub(crate) chance: Chance,
     pub(crate) webhooks: Arc<Webhooks>,
@@ -31,9 +35,22 @@ impl World {
         let crm = Crm::new(&settings, &mut chance, now);
         let location_ids = crm.locations().iter().map(|location| location.id.clone()).collect();
         let grants = Grants::new(Arc::clone(&settings), location_ids, Chance::seeded(chance.number()));
-        let limits = Limits::new(settings.rate_limit);
+        let limits = Limits::new(settings.rate_limit, settings.rate_window);
         let (token_limits, ledger) = (None, Ledger::default());
-        Self { settings, now, grants, crm, limits, token_limits, ledger, chance, webhooks }
+        let (chunked_answers, headers_noted) = (settings.chunked_answers, false);
+        Self {
+            settings,
+            now,
+            grants,
+            crm,
+            limits,
+            token_limits,
+            chunked_answers,
+            headers_noted,
+            ledger,
+            chance,
+            webhooks,
+        }
     }
 
     /// Tells the app of an install on a location, or on the agency and all its locations.

@@ -20,7 +20,7 @@ mod whom;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use highlevel::{Client, Protocol, Told};
@@ -96,7 +96,9 @@ pub enum BudgetMode {
 /// What the gateway of one app knows.
 #[derive(Default)]
 pub(crate) struct Gateway {
-    turns: HashMap<Option<InstallationId>, Arc<Turns>, foldhash::fast::RandomState>,
+    turns: HashMap<InstallationId, Arc<Turns>, foldhash::fast::RandomState>,
+    /// Those of a token that is nobody's in particular.
+    turns_of_nobody: OnceLock<Arc<Turns>>,
     /// The only installation there is, as of when the copies were last looked through.
     only: Mutex<Option<(AsOf, Vec<InstallationId>)>>,
     jitter: RandomState,
@@ -209,7 +211,7 @@ impl Gateway {
     pub(crate) fn outlook(&self) -> Outlook {
         let mut outlook = Outlook::default();
         let least = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
-        for turns in self.turns.pin().values() {
+        for turns in self.turns.pin().values().chain(self.turns_of_nobody.get()) {
             let Known { remaining, daily_remaining, forecast, waiting } = turns.known();
             outlook.least_remaining = outlook.least_remaining.into_iter().chain([remaining]).min();
             outlook.least_daily_remaining = least(outlook.least_daily_remaining, daily_remaining);
@@ -223,7 +225,7 @@ impl Gateway {
     /// Whose day's calls will be used up before they are renewed, and when.
     pub(crate) fn forecasts(&self) -> Vec<(InstallationId, Forecast)> {
         let all = self.turns.pin();
-        all.iter().filter_map(|(id, turns)| Some((id.clone()?, turns.known().forecast?))).collect()
+        all.iter().filter_map(|(id, turns)| Some((id.clone(), turns.known().forecast?))).collect()
     }
 
     /// Forgets the budgets of those of whom nobody asked for long.
@@ -354,16 +356,19 @@ impl Front {
 
     fn turns_of(&self, id: Option<&InstallationId>) -> Arc<Turns> {
         let all = self.gateway.turns.pin();
-        let id = id.cloned();
-        if let Some(turns) = all.get(&id) {
-            return turns.clone();
+        match id {
+            None => self.gateway.turns_of_nobody.get_or_init(|| self.new_turns("private".to_owned())).clone(),
+            Some(id) => match all.get(id) {
+                Some(turns) => turns.clone(),
+                None => all.get_or_insert_with(id.clone(), || self.new_turns(id.to_string())).clone(),
+            },
         }
+    }
+
+    fn new_turns(&self, name: String) -> Arc<Turns> {
         let is_shared = self.house.keeper.store().is_remote();
-        let shared = is_shared.then(|| Shared {
-            records: self.house.records.clone(),
-            name: id.as_ref().map_or_else(|| "private".to_owned(), ToString::to_string),
-        });
-        all.get_or_insert_with(id, || Turns::new(self.house.gateway.limits, shared)).clone()
+        let shared = is_shared.then(|| Shared { records: self.house.records.clone(), name });
+        Turns::new(self.house.gateway.limits, shared)
     }
 
     /// Takes the next turn, or waits for it.

@@ -30,8 +30,8 @@ macro_rules! id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-                if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+                let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+                if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(InvalidId(text.chars().take(80).collect()))

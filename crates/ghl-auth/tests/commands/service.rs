@@ -554,3 +554,22 @@ fn asked_to_stop_it_lands_what_is_in_the_air_and_the_caller_gets_the_token() {
     home.run(["token"]).good();
     assert_eq!(home.sandbox.counts().refreshes, 1, "it was saved");
 }
+
+#[test]
+fn a_key_says_what_it_may_send_through_the_gateway_and_a_list_that_says_nothing_is_explained() {
+    let home = Home::new().sealed().set("GHL_STORE", "sqlite:tokens.db");
+    let create = |more: &[&str]| home.run([&["keys", "create", "--name", "crm", "--all"], more].concat());
+    create(&["--verb", "gateway", "--allow", "get /contacts"]).fails_with(2, "bad_allow");
+    create(&["--lane", "batch"]).fails_with(2, "key_not_for_gateway");
+    create(&["--allow", "GET /contacts/*"]).fails_with(2, "key_not_for_gateway");
+    let lists =
+        ["--verb", "gateway", "--lane", "batch", "--allow", "GET,POST /contacts/*", "--allow", "* /x/**"];
+    create(&lists).good();
+    let keys = home.run(["keys", "list", "--json"]).good().json();
+    let key = &keys["keys"][0];
+    assert_eq!((&key["lane"], &key["allowed"][1]), (&"batch".into(), &"* /x/**".into()), "{keys}");
+    home.run(["keys", "list"]).good().answers("GET,POST /contacts/*");
+    let home = home.set("GHL_AUTH_LANG", "pt-BR");
+    let odd = ["keys", "create", "--name", "b", "--all", "--verb", "gateway", "--allow", "/contacts"];
+    home.run(odd).complains("não diz o que a chave pode enviar");
+}

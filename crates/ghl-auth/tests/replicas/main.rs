@@ -11,9 +11,14 @@ mod postgres;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "of a program that uses the gateway, a part is enough here")]
+#[path = "../gateway/caller.rs"]
+mod caller;
+
 mod crowds;
 mod deaths;
 mod events;
+mod gateway;
 mod house;
 mod load;
 mod outages;

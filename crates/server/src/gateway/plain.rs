@@ -494,12 +494,13 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
     for part in ["HTTP/1.1 ", digits.format(answer.status), " ", answer.reason, "\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    let is_connection = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("connection");
-    let lists_some = answer.headers.iter().any(|header| is_connection(&header));
+    let of_connection = || answer.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("connection"));
+    // That it is kept or closed says nothing of other headers, and hardly any says more.
+    let lists_some = of_connection()
+        .any(|it| !it.value.eq_ignore_ascii_case(b"keep-alive") && !it.value.eq_ignore_ascii_case(b"close"));
     let is_listed = |name: &str| {
-        let all = answer.headers.iter().filter(is_connection);
-        all.flat_map(|header| super::headers::listed(header.value))
-            .any(|listed| listed.eq_ignore_ascii_case(name))
+        let mut all = of_connection().flat_map(|header| super::headers::listed(header.value));
+        all.any(|listed| listed.eq_ignore_ascii_case(name))
     };
     for header in answer.headers {
         taken.told.note(header.name, header.value);

@@ -3,7 +3,7 @@
 //! Whoever reads a path after us may take `%2e` for a dot, `\` for a slash, or cut at a `;`. A path that
 //! could mean something else to such a reader is refused here, so that no allow-list is walked around.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 
 /// A target of which nothing is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,22 @@ impl<'a> Target<'a> {
         if !whole.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'#' | b'\\' | b'"' | b'<' | b'>')) {
             return None;
         }
-        let path = whole.split('?').next().unwrap_or_default();
-        let (first, parts) = path.split_at_checked(1)?;
-        // A plain path has nothing to be decoded, and most are plain.
-        let is_plain = !path.bytes().any(|c| matches!(c, b'%' | b';'));
-        let count = parts.split('/').count();
-        let is_good = |(number, part): (usize, &str)| match is_plain {
-            true => is_decided(number, part, count),
-            false => is_decided(number, part, count) && is_one_thing(part),
-        };
-        (first == "/" && parts.split('/').enumerate().all(is_good)).then_some(Self { whole, path })
+        let length = whole.bytes().position(|c| c == b'?').unwrap_or(whole.len());
+        let path = &whole[..length];
+        let mut parts = path.strip_prefix('/')?.as_bytes().split(|c| *c == b'/').peekable();
+        while let Some(part) = parts.next() {
+            let is_good = match part {
+                // Only behind the last slash.
+                b"" => parts.peek().is_none(),
+                b"." | b".." => false,
+                // A plain part has nothing to be decoded, and most are plain.
+                part => !part.iter().any(|c| matches!(c, b'%' | b';')) || is_one_thing(part),
+            };
+            if !is_good {
+                return None;
+            }
+        }
+        Some(Self { whole, path })
     }
 
     /// The part before the query.
@@ -48,21 +54,12 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether a part is no way up or nowhere; only the last may be empty.
-fn is_decided(number: usize, part: &str, count: usize) -> bool {
-    match part {
-        "" => number + 1 == count,
-        "." | ".." => false,
-        _ => true,
-    }
-}
-
 /// Whether it means the same to whoever decodes it, once or twice, and whatever else they make of it.
-fn is_one_thing(part: &str) -> bool {
-    if part.contains(';') || !has_whole_escapes(part) {
+fn is_one_thing(part: &[u8]) -> bool {
+    if part.contains(&b';') || !has_whole_escapes(part) {
         return false;
     }
-    let Ok(decoded) = percent_decode_str(part).decode_utf8() else { return false };
+    let Ok(decoded) = percent_decode(part).decode_utf8() else { return false };
     let odd = |c: char| {
         matches!(c, '/' | '\\' | '%' | ';' | '?' | '#') || c.is_control() || LOOK_ALIKE.contains(&c)
     };
@@ -71,11 +68,10 @@ fn is_one_thing(part: &str) -> bool {
 }
 
 /// Whether each `%` has its two digits.
-fn has_whole_escapes(part: &str) -> bool {
+fn has_whole_escapes(part: &[u8]) -> bool {
     let is_digit = |c: Option<&u8>| c.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = part.as_bytes();
-    let escapes = bytes.iter().enumerate().filter(|(_, c)| **c == b'%');
-    escapes.map(|(at, _)| at).all(|at| is_digit(bytes.get(at + 1)) && is_digit(bytes.get(at + 2)))
+    let escapes = part.iter().enumerate().filter(|(_, c)| **c == b'%');
+    escapes.map(|(at, _)| at).all(|at| is_digit(part.get(at + 1)) && is_digit(part.get(at + 2)))
 }
 
 #[cfg(test)]

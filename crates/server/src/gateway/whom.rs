@@ -66,9 +66,9 @@ struct Names {
 /// HighLevel refuses its own there.
 pub(crate) fn whom(headers: Headers<'_>, target: Target<'_>, reach: &Reach) -> Result<Whom, Unclear> {
     if let Some(id) = by_header(headers.location)? {
-        return location(&id).map(Whom::This);
+        return location(id).map(Whom::This);
     }
-    let company_by_header = by_header(headers.company)?;
+    let company_by_header = by_header(headers.company)?.map(str::to_owned);
     let names = target.query().filter(|query| may_name(query)).map(names).unwrap_or_default();
     let company_named = match company_by_header {
         Some(company) => Some(company),
@@ -93,13 +93,10 @@ pub(crate) fn whom(headers: Headers<'_>, target: Target<'_>, reach: &Reach) -> R
     }
 }
 
-fn by_header(named: Named<'_>) -> Result<Option<String>, Unclear> {
+fn by_header(named: Named<'_>) -> Result<Option<&str>, Unclear> {
     match named {
         Named::Nobody => Ok(None),
-        Named::One(value) => match std::str::from_utf8(value) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(Unclear::NoId),
-        },
+        Named::One(value) => std::str::from_utf8(value).map(Some).map_err(|_| Unclear::NoId),
         Named::Several => Err(Unclear::NoId),
     }
 }
