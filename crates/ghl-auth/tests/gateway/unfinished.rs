@@ -105,7 +105,7 @@ fn an_answer_before_the_end_of_a_body_ends_no_request_of_another() {
     let siege = Siege::of(|home| home.set("GHL_API_BASE_URL", &url));
     let key = siege.bearer();
     let part = vec![b'a'; 0x10000];
-    for number in 0..12 {
+    for number in 0..6 {
         let path = format!("/contacts/early{number}");
         let mut line = siege.wire();
         let head = format!(
@@ -131,13 +131,14 @@ fn an_answer_before_the_end_of_a_body_ends_no_request_of_another() {
     let mut heads = 0;
     while let Ok(read) = hear.recv_timeout(Duration::from_secs(4)) {
         let text = String::from_utf8_lossy(&read).into_owned();
-        // On each connection there is one request, for it was in doubt as soon as it was answered.
-        let lines = text.lines().filter(|line| line.ends_with(" HTTP/1.1")).count();
-        let is_streamed = text.contains("early") && !text.contains("-next");
-        assert!(lines <= 1 || !is_streamed, "{}", text.chars().take(300).collect::<String>());
-        heads += lines;
+        let is_first = |line: &&str| line.ends_with(" HTTP/1.1");
+        let lines: Vec<&str> = text.lines().filter(is_first).collect();
+        // Behind one that was answered before its end, there is nothing more on that connection.
+        let early = lines.iter().position(|line| line.starts_with("POST "));
+        assert!(early.is_none_or(|at| at + 1 == lines.len()), "{lines:?}");
+        heads += lines.len();
     }
-    assert!(heads >= 12, "{heads}");
+    assert!(heads >= 6, "{heads}");
     siege.house.end();
 }
 
