@@ -43,6 +43,27 @@ enum Luggage {
     Coming(Bytes, Body),
 }
 
+/// Notes a request when it is done with, be it because its caller has left: HighLevel may have got it.
+struct Noting<'a> {
+    front: &'a Front,
+    parts: &'a Parts,
+    id: &'a RequestId,
+    status: StatusCode,
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        let path = self.parts.uri.path();
+        let path = path.strip_prefix(PREFIX).unwrap_or(path);
+        self.front.note_carried(&self.parts.method, path, self.status, self.id);
+    }
+}
+
+/// What is noted where nobody was there any more to be answered, as web servers do.
+fn caller_left() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT)
+}
+
 impl Front {
     /// Carries one request to HighLevel and its answer back.
     pub(crate) async fn carry(
@@ -53,13 +74,12 @@ impl Front {
         carrier: &Carrier,
     ) -> Answer {
         let (parts, body) = request.into_parts();
+        let mut noting = Noting { front: self, parts: &parts, id, status: caller_left() };
         let answer = match self.try_carrying(&parts, body, source, id, carrier).await {
             Ok(answer) => answer,
             Err(problem) => problem.into_response(),
         };
-        let path = parts.uri.path();
-        let path = path.strip_prefix(PREFIX).unwrap_or(path);
-        self.note_carried(&parts.method, path, answer.status(), id);
+        noting.status = answer.status();
         answer
     }
 
