@@ -34,6 +34,8 @@ pub struct House {
     /// Whose grant is asked for.
     class: UserType,
     key: String,
+    /// What is set for programs beside what each of them needs.
+    variables: Vec<(&'static str, &'static str)>,
     folder: TempDir,
     runtime: tokio::runtime::Runtime,
 }
@@ -83,6 +85,7 @@ impl House {
             address,
             class,
             key: Key::generate().to_string(),
+            variables: Vec::new(),
             folder: tempfile::tempdir().expect("a folder"),
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -90,6 +93,12 @@ impl House {
                 .build()
                 .expect("a runtime"),
         }
+    }
+
+    /// Sets a variable for whatever program begins from now on.
+    pub fn set(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
     }
 
     pub fn log_everyone_in(&self) {
@@ -209,6 +218,7 @@ impl House {
             .env("GHL_STORE", address)
             .env("GHL_AUTH_KEY", &self.key)
             .env("GHL_AUTH_LANG", "en")
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -221,7 +231,16 @@ impl House {
 
     /// An API key for everything.
     pub fn api_key(&self) -> String {
-        let made = self.run(&["keys", "create", "--name", "all", "--all"]);
+        self.new_key(&[])
+    }
+
+    /// An API key that sends requests through the gateway.
+    pub fn gateway_key(&self) -> String {
+        self.new_key(&["--verb", "gateway"])
+    }
+
+    fn new_key(&self, more: &[&str]) -> String {
+        let made = self.run(&[&["keys", "create", "--name", "all", "--all"], more].concat());
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         String::from_utf8_lossy(&made.stdout).trim().to_owned()
     }

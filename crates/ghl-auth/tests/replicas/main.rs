@@ -4,16 +4,26 @@
 //! The program itself runs here, against a real PostgreSQL and a sandbox in HighLevel's place. Long forms
 //! are set by variables, as `long-tests.sh` does it.
 
-#![allow(clippy::print_stdout, unreachable_pub, reason = "a test says what it found, and is a program")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test says what it found, and is a program"
+)]
 
 #[path = "../../../../tests/postgres/mod.rs"]
 mod postgres;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "of a program that uses the gateway, a part is enough here")]
+#[path = "../gateway/caller.rs"]
+mod caller;
+
 mod crowds;
 mod deaths;
 mod events;
+mod gateway;
 mod house;
 mod load;
 mod outages;
