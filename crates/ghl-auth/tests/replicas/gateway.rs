@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox::RateLimit;
+use sandbox::{Fault, FaultKind, Matcher, RateLimit};
 
 use crate::caller::{Caller, Way};
 use crate::house::{House, Replica};
@@ -96,4 +96,16 @@ fn callers_of_three_replicas_share_one_budget_fairly_use_it_up_and_never_meet_a_
         wrong.push(format!("one was done after {first:?}, and another after {all:?}"));
     }
     report("3 replicas that share a rate budget, requests", 1000, &wrong, began);
+}
+
+/// As after a pause, when connections are made anew: HighLevel's interval begins later than ours, and what
+/// is sent over warm ones must not come before its end.
+#[test]
+fn a_budgets_calls_may_all_come_late_to_highlevel_and_the_next_ones_at_once() {
+    let limited = Limited::to(Duration::from_secs(5));
+    let late = Fault::new(FaultKind::delay_before(Duration::from_millis(100)));
+    limited.house.sandbox.fault(late.on(Matcher::LocationRead).times(CALLS));
+    let (each, began) = (2 * CALLS / CALLERS, Instant::now());
+    let (wrong, _) = limited.crowd(each);
+    report("3 replicas, calls that come late to HighLevel", 200, &wrong, began);
 }
