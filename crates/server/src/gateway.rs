@@ -256,6 +256,10 @@ impl Front {
         let speech = self.house.speech.as_ref();
         let problem = |status, code| Problem::new(speech, status, code);
         caller.may(Verb::Gateway).map_err(|forbidden| Problem::forbidden(speech, forbidden))?;
+        // HighLevel's are; what begins otherwise is the end of something else, mostly.
+        if !asked.method.bytes().all(|c| c.is_ascii_uppercase()) {
+            return Err(problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
+        }
         let target =
             Target::parse(asked.target).ok_or_else(|| problem(StatusCode::BAD_REQUEST, "bad_target"))?;
         if target.query().is_some_and(is_exposed) {

@@ -4,7 +4,12 @@
 //! The program itself runs here, against a real PostgreSQL and a sandbox in HighLevel's place. Long forms
 //! are set by variables, as `long-tests.sh` does it.
 
-#![allow(clippy::print_stdout, unreachable_pub, reason = "a test says what it found, and is a program")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test says what it found, and is a program"
+)]
 
 #[path = "../../../../tests/postgres/mod.rs"]
 mod postgres;

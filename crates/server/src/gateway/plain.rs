@@ -458,11 +458,18 @@ impl Front {
         }
         if is_chunked {
             stream.write_all(b"0\r\n").await.ok()?;
-            stream.write_all(line.trailers()).await.ok()?;
+            stream.write_all(&trailers_back(line.trailers())).await.ok()?;
             stream.write_all(b"\r\n").await.ok()?;
         }
         stream.flush().await.ok()
     }
+}
+
+/// What goes back of the headers behind a body, a line each.
+fn trailers_back(lines: &[u8]) -> Vec<u8> {
+    let name = |line: &[u8]| line.split(|c| *c == b':').next().map(<[u8]>::to_vec).unwrap_or_default();
+    let goes = |line: &&[u8]| std::str::from_utf8(&name(line)).is_ok_and(goes_back);
+    lines.split_inclusive(|c| *c == b'\n').filter(goes).flatten().copied().collect()
 }
 
 async fn write_piece(stream: &mut (impl AsyncWrite + Unpin), piece: &[u8], is_chunked: bool) -> Option<()> {
@@ -514,4 +521,27 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
         write_header(head, header.name, header.value);
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_a_body_says_nothing_of_its_length_and_nothing_in_our_name() {
+        let lines =
+            b"x-sum: 7\r\nContent-Length: 9\r\nghl-auth-hint: x\r\nTransfer-Encoding: chunked\r\netag: y\r\n";
+        assert_eq!(trailers_back(lines), b"x-sum: 7\r\netag: y\r\n");
+        assert_eq!(trailers_back(b""), b"");
+    }
+
+    #[test]
+    fn a_length_is_plain_digits_of_what_is_kept() {
+        for (digits, length) in [("0", Some(0)), ("12", Some(12)), ("65536", Some(65_536)), ("65537", None)] {
+            assert_eq!(short_length(digits.as_bytes()), length, "{digits}");
+        }
+        for odd in ["", "+5", "-1", "0x5", "5,5", "5 ", "1234567", "٥"] {
+            assert_eq!(short_length(odd.as_bytes()), None, "{odd}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::response::IntoResponse as _;
 use bytes::{Bytes, BytesMut};
 use highlevel::{ApiBase, Broken, Forwarder, Told, version_of};
-use http::header::{AUTHORIZATION, CONNECTION};
+use http::header::{AUTHORIZATION, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -99,6 +99,10 @@ impl Front {
         }
         if brings_key_in_cookie(&parts.headers) {
             return Err(Problem::unknown(speech, Unknown::Exposed));
+        }
+        let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Problem::new(speech, StatusCode::BAD_REQUEST, "bad_request"));
         }
         let now = self.house.clock.now();
         let caller = self.caller(&parts.headers, source, now).await;

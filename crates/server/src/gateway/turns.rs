@@ -27,6 +27,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Of a budget that is shared, no more are asked for at once.
 const MOST_AT_ONCE: u32 = 50;
 
+/// A turn of a shared budget counts from when it is given, and HighLevel counts from when a call comes: of an
+/// interval, one part in so many is allowed for calls that take longer on their way than those after them.
+const LATE_BY_ONE_IN: u32 = 50;
+
 /// The turns of one app on one location or company.
 pub(crate) struct Turns {
     state: Mutex<State>,
@@ -221,7 +225,8 @@ impl Usher {
                 Room::Free => u32::try_from(state.waiting.len()).unwrap_or(MOST_AT_ONCE).min(MOST_AT_ONCE),
                 Room::From(_) | Room::DayIsSpent(_) => 0,
             };
-            (wanted, state.budget.calls(), state.budget.interval())
+            let interval = state.budget.interval();
+            (wanted, state.budget.calls(), interval + interval / LATE_BY_ONE_IN)
         };
         if wanted == 0 {
             return Ok(Some(Permits { granted: 0, taken: 0, wait: LOOK_AGAIN }));
