@@ -11,6 +11,9 @@ set -eu
 cd "$(dirname "$0")"
 
 export GHL_AUTH_PATHS="${GHL_AUTH_PATHS:-37000}"                         # ways to write a path at the gateway
+export GHL_AUTH_GATEWAY_INTERVAL_MS="${GHL_AUTH_GATEWAY_INTERVAL_MS:-10000}" # of HighLevel's rate limit, as it is there
+export GHL_AUTH_SLOW_SOCKETS="${GHL_AUTH_SLOW_SOCKETS:-2000}"             # that drip before the gateway
+export GHL_AUTH_SILENT_SOCKETS="${GHL_AUTH_SILENT_SOCKETS:-20000}"        # that say nothing at all
 export GHL_AUTH_KILLS="${GHL_AUTH_KILLS:-1000}"                          # random kills for each store
 export GHL_AUTH_RESTART_WITHIN_MS="${GHL_AUTH_RESTART_WITHIN_MS:-5000}"  # how soon the next run comes
 export GHL_AUTH_EVERY_CALL="${GHL_AUTH_EVERY_CALL:-1}"                   # kill at every system call there is
@@ -61,7 +64,7 @@ if [ $# -eq 0 ]; then
     GHL_AUTH_TIMINGS="$timings" cargo test --release -p server --lib what_is_wrong_with_a_key || failed=1
     GHL_AUTH_TIMINGS=$((timings / 20)) cargo test -p ghl-auth --features break-rules --test doors over_http_too || failed=1
     cargo test -p ghl-auth --features break-rules --test canaries || failed=1
-    cargo test -p ghl-auth --features break-rules --test gateway -- paths:: smuggling:: || failed=1
+    cargo test -p ghl-auth --features break-rules --test gateway -- --nocapture paths:: smuggling:: pressure:: turns:: || failed=1
 fi
 
 printf '\n%-58s %7s %5s %9s\n' 'what was done' 'times' 'lost' 'took'

@@ -53,7 +53,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const CLOSED_FOR: u64 = 5;
 
 /// How often it is looked whose calls of the day will be used up.
-const FORESEE_EVERY: Duration = Duration::from_secs(60);
+const FORESEE_EVERY: Duration = Duration::from_secs(5);
 
 const LONGEST_TARGET: usize = 8 * 1024;
 

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sandbox::RateLimit;
+use tokens::NoticeKind;
 use tokens::records::{Reach, Verb};
 
 use crate::caller::{Caller, Way};
-use crate::house::{House, empty_home};
+use crate::house::{House, block_on, empty_home, until};
 use crate::support::Home;
 
 const CALLERS: usize = 20;
@@ -136,6 +137,14 @@ fn when_the_day_is_spent_nobody_is_kept_waiting_and_people_are_told() {
     assert_eq!((last.status, last.json()["code"].as_str()), (429, Some("daily_quota_spent")));
     let seconds: u64 = last.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1..=86_400).contains(&seconds), "until midnight: {seconds}");
+    let told = || block_on(house.records.notices(10)).expect("records");
+    until(|| told().iter().any(|(notice, _)| notice.kind == NoticeKind::Quota));
+    let told = told();
+    let (notice, _) = told.iter().find(|(notice, _)| notice.kind == NoticeKind::Quota).expect("it is told");
+    assert!(
+        notice.said.as_deref().is_some_and(|said| said.contains("Of 12 calls a day 0 are left")),
+        "{notice:?}"
+    );
     assert_eq!(house.home.sandbox.counts().rate_limited, 0);
     house.end();
 }
