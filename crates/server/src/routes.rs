@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokens::records::{KeyId, Verb};
 
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
@@ -183,8 +183,13 @@ fn is_exposed(request: &Parts) -> bool {
         matches!(name.as_str(), "access_token" | "api_key" | "apikey" | "key" | "token" | "authorization")
             || value.starts_with("ghlk_")
     });
-    let cookies = request.headers.get_all(http::header::COOKIE);
-    in_query || cookies.iter().any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
+    in_query || is_in_cookie(&request.headers)
+}
+
+/// Whether a key stands in a cookie.
+pub(crate) fn is_in_cookie(headers: &HeaderMap) -> bool {
+    let mut cookies = headers.get_all(http::header::COOKIE).iter();
+    cookies.any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
 }
 
 /// Whether whoever brings no key where it belongs has put it into a form.

@@ -58,13 +58,13 @@ pub(crate) struct Stopped;
 
 /// A tally of what passes, and of how long the caller took for it.
 #[derive(Debug, Default)]
-struct Tally {
-    bytes: u64,
-    waited: Duration,
+pub(crate) struct Tally {
+    pub(crate) bytes: u64,
+    pub(crate) waited: Duration,
 }
 
 impl Tally {
-    fn is_too_slow(&self) -> bool {
+    pub(crate) fn is_too_slow(&self) -> bool {
         self.waited > MEASURED_AFTER && self.bytes < self.waited.as_secs() * LEAST_A_SECOND
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::budget::Forecast;
 use super::headers::{Fate, fate, goes_back};
+use super::pace::Tally;
 use super::refusals::{Hint, LONGEST_REFUSAL, is_looked_into};
 use super::stream::is_repeatable;
 use super::{ANSWERS_WITHIN, Admitted, Asked, KEPT_BODY, Verdict};
@@ -28,10 +29,6 @@ const KEPT_ANSWER: u64 = 64 * 1024;
 
 /// HighLevel goes on with its answer within this time.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(60);
-
-/// A caller has to take so much each second, over time.
-const MEASURED_AFTER: Duration = Duration::from_secs(30);
-const LEAST_A_SECOND: u64 = 1024;
 
 /// A plain request, as it stands in what was read.
 pub(crate) struct Errand<'a> {
@@ -441,7 +438,7 @@ impl Front {
         if !body.is_empty() {
             write_piece(stream, body, is_chunked).await?;
         }
-        let (mut passed, mut waited) = (body.len() as u64, Duration::ZERO);
+        let mut tally = Tally { bytes: body.len() as u64, waited: Duration::ZERO };
         loop {
             let part = bell.within(GOES_ON_WITHIN, pin!(line.part())).await?;
             let part = part
@@ -449,10 +446,10 @@ impl Front {
                 .ok()?;
             let Some(part) = part else { break };
             let began = Instant::now();
-            passed += part.len() as u64;
+            tally.bytes += part.len() as u64;
             write_piece(stream, &line.bytes()[part], is_chunked).await?;
-            waited += began.elapsed();
-            if waited > MEASURED_AFTER && passed < waited.as_secs() * LEAST_A_SECOND {
+            tally.waited += began.elapsed();
+            if tally.is_too_slow() {
                 return None;
             }
         }

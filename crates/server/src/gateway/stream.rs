@@ -25,6 +25,7 @@ use super::{ANSWERS_WITHIN, Admitted, Asked, KEPT_BODY, PREFIX, QUOTA, Verdict};
 use crate::auth::{Source, Unknown};
 use crate::error::Problem;
 use crate::front::{Answer, Front, RequestId};
+use crate::routes::is_in_cookie;
 
 /// A short body has to be whole within this time.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl Front {
         for (name, value) in &parts.headers {
             asked.note(name.as_str(), value.as_bytes());
         }
-        if brings_key_in_cookie(&parts.headers) {
+        if is_in_cookie(&parts.headers) {
             return Err(Problem::unknown(speech, Unknown::Exposed));
         }
         let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
@@ -302,11 +303,6 @@ fn address(base: &ApiBase, target: &str) -> Option<Uri> {
 /// Whether a request may be sent again when nobody knows whether it was acted on (RFC 9110, 9.2.2).
 pub(crate) fn is_repeatable(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
-}
-
-fn brings_key_in_cookie(headers: &HeaderMap) -> bool {
-    let mut cookies = headers.get_all(http::header::COOKIE).iter();
-    cookies.any(|cookie| cookie.as_bytes().windows(5).any(|part| part == b"ghlk_"))
 }
 
 fn told_by(headers: &HeaderMap) -> Told {
