@@ -1,6 +1,7 @@
 //! One HTTP client: where HighLevel is, how it is spoken to, and how long it may take.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ impl Dialect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiBase {
     origin: String,
+    /// Where its host and port stand.
+    authority: Range<usize>,
 }
 
 /// Why a text is no base address.
@@ -88,7 +91,10 @@ impl FromStr for ApiBase {
             Some("http") => return Err(InvalidBase::ClearText),
             _ => return Err(InvalidBase::NoUrl),
         }
-        Ok(Self { origin: text.trim_end_matches('/').to_owned() })
+        let origin = text.trim_end_matches('/').to_owned();
+        let host_at = origin.find("://").ok_or(InvalidBase::NoUrl)? + "://".len();
+        let path_at = origin[host_at..].find('/').map_or(origin.len(), |at| host_at + at);
+        Ok(Self { origin, authority: host_at..path_at })
     }
 }
 
@@ -105,8 +111,7 @@ impl ApiBase {
     /// Host and port as they stand in the address, and the path that comes before every other, without
     /// a slash at its end.
     pub fn host_and_path(&self) -> (&str, &str) {
-        let behind = self.origin.split_once("://").map_or("", |(_, behind)| behind);
-        behind.split_at(behind.find('/').unwrap_or(behind.len()))
+        (&self.origin[self.authority.clone()], &self.origin[self.authority.end..])
     }
 
     /// Host and port to connect to.

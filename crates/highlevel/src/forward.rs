@@ -18,6 +18,7 @@ use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::client::CONNECT_WITHIN;
+use crate::field::whole_number;
 use crate::line::Broken;
 
 /// A connection that nobody used for so long is closed.
@@ -94,7 +95,7 @@ fn doubt<T>(answer: &Response<T>) -> Option<&'static str> {
     let mut lengths = answer.headers().get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes);
     let mut codings = answer.headers().get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
     let (length, coding) = (lengths.next(), codings.next());
-    if lengths.next().is_some() || length.is_some_and(|length| !is_number(length)) {
+    if lengths.next().is_some() || length.is_some_and(|length| whole_number(length).is_none()) {
         return Some("its length is no number");
     }
     if codings.next().is_some() || coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
@@ -108,8 +109,4 @@ fn may_be_followed<T>(answer: &Response<T>) -> bool {
     let length = answer.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     let is_told = length || answer.headers().contains_key(TRANSFER_ENCODING);
     answer.status() == StatusCode::NO_CONTENT && is_told
-}
-
-fn is_number(digits: &[u8]) -> bool {
-    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }

@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::CONNECT_WITHIN;
+use crate::field::{is_field, whole_number};
 
 /// What is read from the system in one go.
 const READ: usize = 16 * 1024;
@@ -66,10 +67,10 @@ impl Lines {
     }
 
     /// A connection that was used before and is still good, the last one first.
-    pub fn at_hand(&self) -> Option<Line> {
+    pub fn at_hand(&self, now: Instant) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut line) = idle.pop() {
-            if line.used_at.elapsed() < IDLE_WITHIN && line.is_silent() {
+            if now.saturating_duration_since(line.used_at) < IDLE_WITHIN && line.is_silent() {
                 return Some(line);
             }
         }
@@ -107,11 +108,11 @@ impl Lines {
     }
 
     /// Keeps a connection for later, if its exchange ended as it should and HighLevel keeps it, too.
-    pub fn put_back(&self, mut line: Line) {
+    pub fn put_back(&self, mut line: Line, now: Instant) {
         if !line.is_kept || line.rest != Rest::Nothing || line.at != line.read.len() {
             return;
         }
-        (line.was_used, line.used_at) = (true, Instant::now());
+        (line.was_used, line.used_at) = (true, now);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE {
             idle.push(line);
@@ -164,6 +165,8 @@ pub struct Head<'a> {
     pub reason: &'a str,
     /// Names and values, in their order.
     pub headers: &'a [httparse::Header<'a>],
+    /// All of it, as it came.
+    pub bytes: &'a [u8],
     /// How long its body is.
     pub length: Length,
     /// Whether it has no body by its nature: to `HEAD`, or 204, or 304.
@@ -186,18 +189,9 @@ impl Line {
         Pin::new(&mut self.stream).poll_read(&mut nobody, &mut byte).is_pending()
     }
 
-    /// Sends a request, in two parts.
-    pub async fn send(&mut self, head: &[u8], body: &[u8]) -> Result<(), Broken> {
-        let mut both = [IoSlice::new(head), IoSlice::new(body)];
-        let mut parts = if body.is_empty() { &mut both[..1] } else { &mut both[..] };
-        while !parts.is_empty() {
-            let written = self.stream.write_vectored(parts).await.map_err(Broken::Lost)?;
-            if written == 0 {
-                return Err(Broken::Lost(io::ErrorKind::WriteZero.into()));
-            }
-            IoSlice::advance_slices(&mut parts, written);
-        }
-        self.stream.flush().await.map_err(Broken::Lost)
+    /// Sends a request, in some parts.
+    pub async fn send<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Broken> {
+        write_parts(&mut self.stream, parts).await.map_err(Broken::Lost)
     }
 
     /// Waits for the head of the answer and lets it be read. What informs of an answer to come (1xx) is
@@ -351,6 +345,22 @@ impl Line {
     }
 }
 
+/// Writes all parts, as far as possible with one call to the system.
+pub async fn write_parts<const N: usize>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    parts: [&[u8]; N],
+) -> io::Result<()> {
+    let mut parts = &mut parts.map(IoSlice::new)[..];
+    while !parts.is_empty() {
+        let written = stream.write_vectored(parts).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut parts, written);
+    }
+    stream.flush().await
+}
+
 /// What there is of an answer's head.
 enum Seen<T> {
     Part,
@@ -384,6 +394,7 @@ fn look<T>(
         status,
         reason: answer.reason.unwrap_or_default(),
         headers: answer.headers,
+        bytes: &bytes[..length],
         length: match framing.rest {
             Rest::Nothing => Length::Known(0),
             Rest::Bytes(length) => Length::Known(length),
@@ -425,20 +436,21 @@ fn framing(answer: &httparse::Response<'_, '_>, to_head: bool) -> Result<Framing
     let (mut length, mut is_chunked) = (None, false);
     let mut is_kept = answer.version == Some(1);
     for header in answer.headers.iter() {
+        let is = |known: &str| is_field(header.name, known);
         match header.name.len() {
-            14 if header.name.eq_ignore_ascii_case("content-length") => {
+            14 if is("content-length") => {
                 let told = whole_number(header.value).ok_or(Broken::Odd("its length is no number"))?;
                 if length.replace(told).is_some() {
                     return Err(Broken::Odd("its length is told twice"));
                 }
             }
-            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+            17 if is("transfer-encoding") => {
                 if is_chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Broken::Odd("it is encoded in a way that nobody asked for"));
                 }
                 is_chunked = true;
             }
-            10 if header.name.eq_ignore_ascii_case("connection") => {
+            10 if is("connection") => {
                 is_kept &= header.value.eq_ignore_ascii_case(b"keep-alive");
             }
             _ => {}
@@ -458,11 +470,6 @@ fn framing(answer: &httparse::Response<'_, '_>, to_head: bool) -> Result<Framing
     let may_follow = answer.code == Some(204) && (is_chunked || length.is_some_and(|length| length > 0));
     is_kept &= rest != Rest::UntilClose && !may_follow;
     Ok(Framing { rest, is_kept, is_bodiless })
-}
-
-fn whole_number(digits: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(digits).ok()?;
-    text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 enum Stream {
@@ -554,7 +561,7 @@ mod tests {
         });
         let lines = Lines::new("127.0.0.1".to_owned(), port, None);
         let mut line = lines.connect().await?;
-        line.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"").await?;
+        line.send([b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"]).await?;
         let status = line.head(to_head, |head| head.status).await?;
         let mut body = Vec::new();
         while let Some(part) = line.part().await? {
@@ -676,18 +683,18 @@ mod tests {
             Lines::new("127.0.0.1".to_owned(), listener.local_addr().expect("an address").port(), None);
         let mut line = lines.connect().await.expect("a connection");
         let (mut stream, _) = listener.accept().await.expect("a caller");
-        line.send(b"GET / HTTP/1.1\r\n\r\n", b"").await.expect("sent");
+        line.send([b"GET / HTTP/1.1\r\n\r\n"]).await.expect("sent");
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("sent");
         line.head(false, |_| ()).await.expect("an answer");
-        lines.put_back(line);
-        let line = lines.at_hand().expect("it is still good");
+        lines.put_back(line, Instant::now());
+        let line = lines.at_hand(Instant::now()).expect("it is still good");
         assert!(line.was_used());
-        lines.put_back(line);
+        lines.put_back(line, Instant::now());
         drop(stream);
         // Until the system has told of it.
         while lines.idle.lock().expect("nobody panics with it")[0].is_silent() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(lines.at_hand().is_none());
+        assert!(lines.at_hand(Instant::now()).is_none());
     }
 }

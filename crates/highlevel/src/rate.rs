@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use crate::field::{is_field, whole_number};
+
 /// The least is remembered for this long, and for twice as long at most: from one scrape to the next.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -67,43 +69,22 @@ pub struct Told {
 impl Told {
     /// Takes in a header, if it is one of these.
     pub fn note(&mut self, name: &str, value: &[u8]) {
-        const PREFIX: &str = "x-ratelimit-";
-        // This looks at each header of each answer that passes: most are told apart by a letter.
-        match name.as_bytes().first() {
-            Some(b'x' | b'X') => {}
-            Some(b'r' | b'R') if name.eq_ignore_ascii_case("retry-after") => {
-                self.retry_after = number(value).map(Duration::from_secs);
-                return;
+        // This looks at each header of each answer that passes: most are told apart by their length.
+        let is = |known: &str| is_field(name, known);
+        let number = || whole_number(value.trim_ascii());
+        match name.len() {
+            11 if is("retry-after") => self.retry_after = number().map(Duration::from_secs),
+            15 if is("x-ratelimit-max") => self.limit = number(),
+            21 if is("x-ratelimit-remaining") => self.remaining = number(),
+            23 if is("x-ratelimit-limit-daily") => self.daily_limit = number(),
+            23 if is("x-ratelimit-daily-reset") => self.daily_reset = number().map(Duration::from_millis),
+            27 if is("x-ratelimit-daily-remaining") => self.daily_remaining = number(),
+            33 if is("x-ratelimit-interval-milliseconds") => {
+                self.interval = number().map(Duration::from_millis);
             }
-            _ => return,
-        }
-        let Some((prefix, rest)) = name.split_at_checked(PREFIX.len()) else { return };
-        if !prefix.eq_ignore_ascii_case(PREFIX) {
-            return;
-        }
-        let is = |known: &str| rest.eq_ignore_ascii_case(known);
-        match rest.len() {
-            3 if is("max") => self.limit = number(value),
-            9 if is("remaining") => self.remaining = number(value),
-            21 if is("interval-milliseconds") => self.interval = number(value).map(Duration::from_millis),
-            11 if is("limit-daily") => self.daily_limit = number(value),
-            15 if is("daily-remaining") => self.daily_remaining = number(value),
-            11 if is("daily-reset") => self.daily_reset = number(value).map(Duration::from_millis),
             _ => {}
         }
     }
-}
-
-/// A whole number in a header, with blanks around it.
-fn number(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii();
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
-        number.checked_mul(10)?.checked_add(digit.into())
-    })
 }
 
 /// Remembers it.

@@ -17,9 +17,13 @@ const OF_APRIL: [&str; 8] = [
 /// The value of the `Version` header for a path: that of its service's own document, else `otherwise`.
 /// Under `v3` all services have the same.
 pub fn version_of(path: &str, otherwise: Dialect) -> &'static str {
-    let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let path = path.strip_prefix('/').unwrap_or(path).as_bytes();
+    let is_of_april = |service: &&str| {
+        path.strip_prefix(service.as_bytes())
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?')))
+    };
     match otherwise {
-        Dialect::Dated if OF_APRIL.contains(&service) => "2021-04-15",
+        Dialect::Dated if OF_APRIL.iter().any(is_of_april) => "2021-04-15",
         other => other.header(),
     }
 }
@@ -36,6 +40,7 @@ mod tests {
         check("/contacts/abc", Dialect::Dated, "2021-07-28");
         check("/calendars/events", Dialect::Dated, "2021-04-15");
         check("/calendars", Dialect::Dated, "2021-04-15");
+        check("/calendars?x=y", Dialect::Dated, "2021-04-15");
         check("/calendarsx", Dialect::Dated, "2021-07-28");
         check("/conversations/", Dialect::V3, "v3");
         check("/", Dialect::Dated, "2021-07-28");

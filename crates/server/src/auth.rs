@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tokens::records::{KeyId, KeyRecord, KeyUse, Reach, Verb};
 use tokens::{InstallationId, Timestamp};
+use zeroize::Zeroizing;
 
 use crate::key;
 
@@ -134,6 +135,10 @@ impl Caller {
     }
 }
 
+/// The key that was good on a connection before, and whose it was. Most connections bring one key only.
+#[derive(Default)]
+pub(crate) struct Before(Option<(Zeroizing<Vec<u8>>, Arc<KnownKey>)>);
+
 /// The keys as they were last read.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
@@ -176,9 +181,22 @@ impl Keys {
         Ok(caller)
     }
 
-    /// The caller behind a key that is good. Nothing is counted or noted.
-    pub(crate) fn good(&self, authorization: &[u8], now: Timestamp) -> Option<Caller> {
-        let caller = self.holder(bearer(authorization)?)?;
+    /// The caller behind a key that is good. Nothing is counted or noted. A key that was good before is told
+    /// by itself, as long as no key has changed, and not by its hash.
+    pub(crate) fn good(&self, authorization: &[u8], before: &mut Before, now: Timestamp) -> Option<Caller> {
+        let text = bearer(authorization)?;
+        let known = self.known.load();
+        let key = known.get(key::public_part(text)?);
+        let caller = match (&before.0, key) {
+            (Some((same, of)), Some(key)) if Arc::ptr_eq(of, key) && are_equal(same, text) => {
+                Caller { key: key.clone() }
+            }
+            _ => {
+                let caller = self.holder(text)?;
+                before.0 = Some((Zeroizing::new(text.to_vec()), caller.key.clone()));
+                caller
+            }
+        };
         caller.is_good(now).ok()?;
         Some(caller)
     }
@@ -202,7 +220,7 @@ impl Keys {
         let known = self.known.load();
         let key = known.get(key::public_part(text)?);
         let expected = key.map_or(&[0; 32], |key| &key.record.hash);
-        verify_slices_are_equal(&key::hash(text), expected).ok()?;
+        are_equal(&key::hash(text), expected).then_some(())?;
         key.map(|key| Caller { key: key.clone() })
     }
 
@@ -216,6 +234,11 @@ impl Keys {
         });
         used.collect()
     }
+}
+
+/// In a time that does not tell where they differ.
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    verify_slices_are_equal(one, other).is_ok()
 }
 
 /// What stands behind `Bearer `, whose case does not matter (RFC 9110, 11.1).
@@ -313,6 +336,29 @@ mod tests {
         assert_eq!(ask(&header(key.expose()), at(3)), Err(Unknown::Revoked));
         keys.replace(Vec::new());
         assert_eq!(ask(&header(key.expose()), at(3)), Err(Unknown::WrongKey));
+    }
+
+    #[test]
+    fn a_key_that_was_good_before_is_good_until_it_ends_or_changes() {
+        let key = ApiKey::generate();
+        let keys = Keys::default();
+        let ask = |before: &mut Before, value: &[u8], now| keys.good(value, before, now).is_some();
+        keys.replace(vec![record(&key, Reach::All)]);
+        let before = &mut Before::default();
+        let value = header(key.expose());
+        let mut other = value.clone();
+        let last = other.last_mut().expect("a key");
+        *last = if *last == b'A' { b'B' } else { b'A' };
+        assert!(ask(before, &value, at(1)) && ask(before, &value, at(2)));
+        assert!(!ask(before, &other, at(3)), "whatever was good before");
+        assert!(ask(before, &value, at(4)));
+        assert!(!ask(before, &value, at(1000)), "its life has ended");
+        keys.replace(vec![KeyRecord { revoked_at: Some(at(5)), ..record(&key, Reach::All) }]);
+        assert!(!ask(before, &value, at(6)), "it was revoked");
+        keys.replace(vec![KeyRecord { hash: [7; 32], ..record(&key, Reach::All) }]);
+        assert!(!ask(before, &value, at(6)), "another has its name");
+        keys.replace(Vec::new());
+        assert!(!ask(before, &value, at(6)), "it is known no more");
     }
 
     #[test]

@@ -192,10 +192,11 @@ pub(crate) struct AsOf(u64);
 
 /// The path of an installation's token.
 pub(crate) fn path_of(id: &InstallationId) -> String {
-    match id {
-        InstallationId::Location(id) => format!("/v1/locations/{id}/token"),
-        InstallationId::Company(id) => format!("/v1/companies/{id}/token"),
-    }
+    let (kind, id) = match id {
+        InstallationId::Location(id) => ("/v1/locations/", id.as_str()),
+        InstallationId::Company(id) => ("/v1/companies/", id.as_str()),
+    };
+    [kind, id, "/token"].concat()
 }
 
 impl Copies {

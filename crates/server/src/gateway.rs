@@ -23,12 +23,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use highlevel::{Client, Protocol, Told};
+use highlevel::{Client, Protocol, Told, is_field};
 use http::{HeaderName, HeaderValue, StatusCode};
 use papaya::HashMap;
 use tokens::records::Verb;
 use tokens::store::Listing;
-use tokens::{AccessToken, InstallationId, KeeperError, Served};
+use tokens::{AccessToken, InstallationId, KeeperError, Served, Timestamp};
 use tokio::time::Instant;
 
 use crate::api::tokens::{copy_for, keep_copy};
@@ -100,7 +100,7 @@ pub(crate) struct Gateway {
     /// Those of a token that is nobody's in particular.
     turns_of_nobody: OnceLock<Arc<Turns>>,
     /// The only installation there is, as of when the copies were last looked through.
-    only: Mutex<Option<(AsOf, Vec<InstallationId>)>>,
+    only: Mutex<Option<(AsOf, Arc<[InstallationId]>)>>,
     jitter: RandomState,
 }
 
@@ -121,13 +121,9 @@ impl<'a> Asked<'a> {
     /// Takes in what a header says of it.
     pub(crate) fn note(&mut self, name: &str, value: &'a [u8]) {
         match name.len() {
-            13 if name.eq_ignore_ascii_case("x-location-id") => {
-                self.named.location = self.named.location.and(value)
-            }
-            12 if name.eq_ignore_ascii_case("x-company-id") => {
-                self.named.company = self.named.company.and(value)
-            }
-            6 if name.eq_ignore_ascii_case("prefer") => self.prefer = Some(value),
+            13 if is_field(name, "x-location-id") => self.named.location = self.named.location.and(value),
+            12 if is_field(name, "x-company-id") => self.named.company = self.named.company.and(value),
+            6 if is_field(name, "prefer") => self.prefer = Some(value),
             _ => {}
         }
     }
@@ -141,6 +137,8 @@ pub(crate) struct Admitted {
     bearer: Bearer,
     turns: Arc<Turns>,
     turn: Option<Turn>,
+    /// When it came to that turn.
+    turn_at: Instant,
     deadline: Instant,
     tries: u32,
     was_renewed: bool,
@@ -163,8 +161,8 @@ impl Admitted {
     }
 
     /// HighLevel answered, and told this of its limits.
-    fn answered(&mut self, told: &Told) -> Option<Forecast> {
-        self.turn.take().and_then(|turn| turn.answered(told))
+    fn answered(&mut self, told: &Told, at: Instant) -> Option<Forecast> {
+        self.turn.take().and_then(|turn| turn.answered(told, at))
     }
 }
 
@@ -251,6 +249,7 @@ impl Front {
         caller: Caller,
         asked: &Asked<'_>,
         request_id: &RequestId,
+        now: Timestamp,
     ) -> Result<Admitted, Problem> {
         let began = Instant::now();
         let speech = self.house.speech.as_ref();
@@ -284,11 +283,10 @@ impl Front {
             .ok_or_else(|| problem(StatusCode::SERVICE_UNAVAILABLE, "too_many_at_once").later(1))?;
         let bearer = match (&settings.private, &id) {
             (Some((token, _)), _) => Bearer::Private(token.clone()),
-            (None, Some(id)) => Bearer::Kept(copy_for(self, id).await?),
+            (None, Some(id)) => Bearer::Kept(copy_for(self, id, now).await?),
             (None, None) => return Err(problem(StatusCode::NOT_FOUND, "not_found")),
         };
         if let Bearer::Kept(copy) = &bearer {
-            let now = self.house.clock.now();
             let (how, records) = (self.house.audit, self.house.records.as_ref());
             let noted = self.audit.note(how, records, &caller, copy, request_id.as_str(), now).await;
             noted.map_err(|error| Problem::store(speech, &error))?;
@@ -302,12 +300,13 @@ impl Front {
             id,
             bearer,
             turn: None,
+            turn_at: began,
             deadline: began + waits_for.min(WAITS_AT_MOST),
             tries: 0,
             was_renewed: false,
             request_id: request_id.clone(),
         };
-        self.take_turn(&mut admitted).await?;
+        self.take_turn(&mut admitted, began).await?;
         Ok(admitted)
     }
 
@@ -325,7 +324,7 @@ impl Front {
             (Ok(Whom::TheOnlyOne), Some((_, id))) => Ok(id.clone()),
             (Ok(Whom::TheOnlyOne), None) => {
                 let ids = self.installations().await?;
-                match ids.as_slice() {
+                match &*ids {
                     [only] => Ok(Some(only.clone())),
                     several => Err(self.unclear(several)),
                 }
@@ -344,7 +343,7 @@ impl Front {
     }
 
     /// The first few installations there are, from memory as long as none has changed.
-    async fn installations(&self) -> Result<Vec<InstallationId>, Problem> {
+    async fn installations(&self) -> Result<Arc<[InstallationId]>, Problem> {
         let as_of = self.copies.as_of();
         if let Some((of, ids)) = &*held(&self.gateway.only)
             && *of == as_of
@@ -353,7 +352,7 @@ impl Front {
         }
         let overview = self.house.keeper.store().overview(&Listing::first(MOST_CHOICES)).await;
         let overview = overview.map_err(|error| Problem::store(self.house.speech.as_ref(), &error))?;
-        let ids: Vec<InstallationId> = overview.into_iter().map(|one| one.id).collect();
+        let ids: Arc<[InstallationId]> = overview.into_iter().map(|one| one.id).collect();
         *held(&self.gateway.only) = Some((as_of, ids.clone()));
         Ok(ids)
     }
@@ -376,24 +375,24 @@ impl Front {
     }
 
     /// Takes the next turn, or waits for it.
-    async fn take_turn(&self, admitted: &mut Admitted) -> Result<(), Problem> {
+    async fn take_turn(&self, admitted: &mut Admitted, now: Instant) -> Result<(), Problem> {
         let turns = &admitted.turns;
-        admitted.tries += 1;
+        (admitted.tries, admitted.turn_at) = (admitted.tries + 1, now);
         let turn = match self.house.gateway.budget {
             BudgetMode::Observe => {
-                let (turn, would_wait) = turns.without_waiting();
+                let (turn, would_wait) = turns.without_waiting(now);
                 if would_wait {
                     self.metrics.gateway.would_wait();
                 }
                 turn
             }
-            BudgetMode::Enforce => match turns.at_once() {
+            BudgetMode::Enforce => match turns.at_once(now) {
                 Some(turn) => turn,
                 None => {
-                    let began = Instant::now();
                     let key = &admitted.caller.key.record;
                     let waited = turns.wait(key.lane, &key.id, admitted.deadline).await;
-                    self.metrics.gateway.waited(began.elapsed());
+                    admitted.turn_at = Instant::now();
+                    self.metrics.gateway.waited(admitted.turn_at - now);
                     waited.map_err(|no_turn| self.no_turn(no_turn))?
                 }
             },
@@ -425,7 +424,7 @@ impl Front {
             Refusal::Token => match self.renew(admitted).await {
                 Err(hint) => Verdict::Pass(Some(hint)),
                 Ok(()) if !can_repeat => Verdict::Pass(Some(Hint::NotSentAgain)),
-                Ok(()) => match self.take_turn(admitted).await {
+                Ok(()) => match self.take_turn(admitted, Instant::now()).await {
                     Ok(()) => Verdict::Again,
                     Err(_) => Verdict::Pass(Some(Hint::NotSentAgain)),
                 },
@@ -435,7 +434,7 @@ impl Front {
                 admitted.turns.close(told, jitter);
                 let waits = self.house.gateway.budget == BudgetMode::Enforce;
                 let may_wait = waits && can_repeat && admitted.tries < MOST_TRIES;
-                match may_wait && self.take_turn(admitted).await.is_ok() {
+                match may_wait && self.take_turn(admitted, Instant::now()).await.is_ok() {
                     true => Verdict::Again,
                     false => Verdict::Pass(Some(Hint::RateLimited)),
                 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use highlevel::Protocol;
+use highlevel::{Protocol, is_field, write_parts};
 use http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use tokens::Timestamp;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use crate::auth::Source;
+use crate::auth::{Before, Source};
 use crate::copies::OPENING;
 use crate::front::{Front, HEADER_WITHIN, MINIMUM_LIFE, REQUEST_ID, RequestId};
 use crate::gateway::{self, Carriage, Ended, Errand, PREFIX};
@@ -52,7 +52,7 @@ pub(crate) async fn converse(
     // It is set anew when it has rung, not for each question.
     let (mut patience, mut was_served) = (pin!(sleep(HEADER_WITHIN)), false);
     let mut read = Vec::with_capacity(LONGEST_HEAD);
-    let (mut head, mut carriage) = (Head::default(), Carriage::default());
+    let (mut head, mut carriage, mut before) = (Head::default(), Carriage::default(), Before::default());
     loop {
         let is_over = tokio::select! {
             biased;
@@ -77,10 +77,11 @@ pub(crate) async fn converse(
         }
         match asked(&read, &mut [const { MaybeUninit::uninit() }; MOST_HEADERS]) {
             Plain::Question(question) => {
-                was_served |= entrance.answer_question(&question, source, stream, &mut head).await?;
+                was_served |=
+                    entrance.answer_question(&question, source, stream, &mut head, &mut before).await?;
             }
             Plain::Errand(errand) => {
-                match entrance.carry(&errand, source, stream, &mut head, &mut carriage).await {
+                match entrance.carry(&errand, source, stream, (&mut head, &mut carriage, &mut before)).await {
                     Carried::Done => was_served = true,
                     Carried::Broken => return None,
                     Carried::NotPlain => return Some(read),
@@ -113,9 +114,10 @@ impl Entrance {
         source: Source,
         stream: &mut (impl AsyncWrite + Unpin),
         head: &mut Head,
+        before: &mut Before,
     ) -> Option<bool> {
         let at_hand = match self.way(question.path, question.authorization) {
-            Some((front, _, way)) => front.answer_plain(question, way.path, source, head),
+            Some((front, _, way)) => front.answer_plain(question, way.path, source, head, before),
             None => None,
         };
         let (rest, is_good) = match at_hand {
@@ -126,7 +128,7 @@ impl Entrance {
                 (head.write_of(self.first().house.clock.now(), answer).await?, is_good)
             }
         };
-        write(stream, &head.text, &rest).await.ok()?;
+        write_parts(stream, [&head.text, &rest]).await.ok()?;
         Some(is_good)
     }
 
@@ -136,8 +138,7 @@ impl Entrance {
         errand: &Errand<'_>,
         source: Source,
         stream: &mut (impl AsyncWrite + Unpin),
-        head: &mut Head,
-        carriage: &mut Carriage,
+        (head, carriage, before): (&mut Head, &mut Carriage, &mut Before),
     ) -> Carried {
         let Some((front, behind, way)) = self.way(errand.target, errand.authorization) else {
             return Carried::NotPlain;
@@ -148,18 +149,21 @@ impl Entrance {
         let is_let_in = source == Source::Unix || hosts::check_one(errand.host, &front.house.hosts).is_ok();
         let is_plain = front.house.gateway.protocol == Protocol::Http1 && !self.has_closed();
         let now = front.house.clock.now();
-        let Some(caller) = front.keys.good(errand.authorization, now).filter(|_| is_let_in && is_plain)
-        else {
+        if !is_let_in || !is_plain {
+            return Carried::NotPlain;
+        }
+        let Some(caller) = front.keys.good(errand.authorization, before, now) else {
             return Carried::NotPlain;
         };
-        let carried = front.carry_plain(errand, target, (caller, source), &behind.lines, carriage, stream);
+        caller.note_use(source, now);
+        let carried = front.carry_plain(errand, target, (caller, now), &behind.lines, carriage, stream);
         let carried = pin!(carried).instrument(front.span()).await;
         match carried {
             Ok(Ended::Well) => Carried::Done,
             Ok(Ended::Badly) => Carried::Broken,
             Err(answer) => {
                 let Some(rest) = head.write_of(now, answer).await else { return Carried::Broken };
-                match write(stream, &head.text, &rest).await {
+                match write_parts(stream, [&head.text, &rest]).await {
                     Ok(()) => Carried::Done,
                     Err(_) => Carried::Broken,
                 }
@@ -177,6 +181,7 @@ impl Front {
         path: &str,
         source: Source,
         head: &mut Head,
+        before: &mut Before,
     ) -> Option<Bytes> {
         if source != Source::Unix {
             hosts::check_one(question.host, &self.house.hosts).ok()?;
@@ -186,7 +191,7 @@ impl Front {
         }
         let now = self.house.clock.now();
         let copy = self.copies.at(path).filter(|copy| copy.is_good(now, MINIMUM_LIFE))?;
-        let caller = self.keys.good(question.authorization, now)?;
+        let caller = self.keys.good(question.authorization, before, now)?;
         caller.may_for(Verb::Token, copy.id()).ok()?;
         caller.note_use(source, now);
         self.audit.count(&caller, &copy, now);
@@ -239,7 +244,7 @@ fn asked<'a>(read: &'a [u8], headers: &'a mut [MaybeUninit<httparse::Header<'a>>
     let (method, path, version) = (request.method, request.path, request.version);
     let headers: &'a [httparse::Header<'a>] = request.headers;
     if is_for_gateway(path.unwrap_or_default()) {
-        return match Errand::of((method, path, version), headers, behind, head.len()) {
+        return match Errand::of((method, path, version), headers, (head, behind)) {
             gateway::Plain::Whole(errand) => Plain::Errand(errand),
             gateway::Plain::Part(length) => Plain::Part(length),
             gateway::Plain::Odd => Plain::Odd,
@@ -265,9 +270,9 @@ fn question<'a>(first_line: FirstLine<'a>, headers: &[httparse::Header<'a>]) -> 
     let (mut host, mut authorization, mut request_id) = (None, None, None);
     for header in headers {
         let once = match header.name {
-            name if name.eq_ignore_ascii_case("host") => host.replace(header.value),
-            name if name.eq_ignore_ascii_case("authorization") => authorization.replace(header.value),
-            name if name.eq_ignore_ascii_case("x-request-id") => request_id.replace(header.value),
+            name if is_field(name, "host") => host.replace(header.value),
+            name if is_field(name, "authorization") => authorization.replace(header.value),
+            name if is_field(name, "x-request-id") => request_id.replace(header.value),
             name if makes_no_difference(name, header.value) => None,
             _ => return None,
         };
@@ -289,7 +294,7 @@ fn makes_no_difference(name: &str, value: &[u8]) -> bool {
         "sec-fetch-mode",
         "user-agent",
     ];
-    let is = |known: &&str| name.eq_ignore_ascii_case(known);
+    let is = |known: &&str| is_field(name, known);
     IDLE.iter().any(is) || (is(&"connection") && value.eq_ignore_ascii_case(b"keep-alive"))
 }
 
@@ -350,24 +355,6 @@ fn http_date(second: i64) -> String {
     let at = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     // It fails before the year 0 only.
     printer.timestamp_to_rfc9110_string(&at).unwrap_or_default()
-}
-
-/// Writes both parts, as far as possible with one call to the system.
-pub(crate) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    head: &[u8],
-    rest: &[u8],
-) -> io::Result<()> {
-    let mut both = [IoSlice::new(head), IoSlice::new(rest)];
-    let mut parts = &mut both[..];
-    while !parts.is_empty() {
-        let written = stream.write_vectored(parts).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut parts, written);
-    }
-    stream.flush().await
 }
 
 /// A stream of which some was read already.

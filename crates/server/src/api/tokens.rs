@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 use tokens::records::Verb;
-use tokens::{InstallationId, KeeperError, Served, StoreError};
+use tokens::{InstallationId, KeeperError, Served, StoreError, Timestamp};
 use upkeep::Said;
 
 use super::{InPath, bad, id_in_path, json, json_answer, query};
@@ -59,7 +59,7 @@ async fn token(
     };
     may(front, caller, id)?;
     let is_plain = raw_query.is_none();
-    let (copy, was_at_hand) = found(front, id, minimum_life, is_plain).await?;
+    let (copy, was_at_hand) = found(front, id, minimum_life, is_plain, front.house.clock.now()).await?;
     let answer = hand_out(front, caller, request, &copy).await?;
     if was_at_hand {
         front.metrics.token_from_memory();
@@ -68,8 +68,12 @@ async fn token(
 }
 
 /// A token to be sent on in somebody's name.
-pub(crate) async fn copy_for(front: &Front, id: &InstallationId) -> Result<Arc<Copy>, Problem> {
-    found(front, id, MINIMUM_LIFE, true).await.map(|(copy, _)| copy)
+pub(crate) async fn copy_for(
+    front: &Front,
+    id: &InstallationId,
+    now: Timestamp,
+) -> Result<Arc<Copy>, Problem> {
+    found(front, id, MINIMUM_LIFE, true, now).await.map(|(copy, _)| copy)
 }
 
 /// A token, and whether it was at hand. Whoever says how long it has to live is answered from the store.
@@ -78,6 +82,7 @@ async fn found(
     id: &InstallationId,
     minimum_life: Duration,
     from_memory: bool,
+    now: Timestamp,
 ) -> Result<(Arc<Copy>, bool), Problem> {
     if front.is_cut_off()
         && let Some(copy) = copy_in_an_outage(front, id)
@@ -85,7 +90,7 @@ async fn found(
         return Ok((copy, false));
     }
     let at_hand = from_memory.then(|| front.copies.at(&path_of(id))).flatten();
-    if let Some(copy) = at_hand.filter(|copy| copy.is_good(front.house.clock.now(), minimum_life)) {
+    if let Some(copy) = at_hand.filter(|copy| copy.is_good(now, minimum_life)) {
         return Ok((copy, true));
     }
     let as_of = front.copies.as_of();

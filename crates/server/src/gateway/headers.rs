@@ -1,5 +1,10 @@
 //! Which headers pass, and which stay: between the caller and us, and between us and HighLevel.
 
+use std::ops::Range;
+
+use highlevel::is_field;
+use httparse::Header;
+
 /// What becomes of a caller's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -15,7 +20,7 @@ pub(crate) enum Fate {
 
 /// What becomes of a header of a request.
 pub(crate) fn fate(name: &str) -> Fate {
-    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    let is = |known: &str| is_field(name, known);
     let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
     // What reads `x_forwarded_for` as `x-forwarded-for` is never far.
     if name.bytes().any(|c| c == b'_') {
@@ -55,7 +60,7 @@ pub(crate) fn fate(name: &str) -> Fate {
 /// Whether a header of HighLevel's answer goes on to the caller: all but those about our connection, and
 /// those by which we speak ourselves.
 pub(crate) fn goes_back(name: &str) -> bool {
-    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    let is = |known: &str| is_field(name, known);
     !match name.as_bytes().first().map(u8::to_ascii_lowercase) {
         Some(b'c') => is("connection") || is("content-length"),
         Some(b'g') => is("ghl-auth-hint") || is("ghl-auth-quota"),
@@ -64,6 +69,58 @@ pub(crate) fn goes_back(name: &str) -> bool {
         Some(b't') => is("te") || is("trailer") || is("transfer-encoding"),
         Some(b'u') => is("upgrade"),
         _ => false,
+    }
+}
+
+/// Copies lines of a head. Those that stand side by side are copied in one go, as they came.
+pub(crate) struct Copying<'a> {
+    head: &'a [u8],
+    run: Range<usize>,
+}
+
+impl<'a> Copying<'a> {
+    pub(crate) fn of(head: &'a [u8]) -> Self {
+        Self { head, run: 0..0 }
+    }
+
+    /// One more header, which stands in the head.
+    pub(crate) fn copy(&mut self, header: &Header<'_>, into: &mut Vec<u8>) {
+        match self.line_of(header) {
+            Some(line) if line.start == self.run.end => self.run.end = line.end,
+            Some(line) => {
+                self.flush(into);
+                self.run = line;
+            }
+            None => {
+                self.flush(into);
+                write_header(into, header.name, header.value);
+            }
+        }
+    }
+
+    /// There is no other.
+    pub(crate) fn end(mut self, into: &mut Vec<u8>) {
+        self.flush(into);
+    }
+
+    fn flush(&mut self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.head[std::mem::take(&mut self.run)]);
+    }
+
+    /// Where a header's line lies, if it is written as we would write it: blanks and ends of lines are read in
+    /// more than one way.
+    fn line_of(&self, header: &Header<'_>) -> Option<Range<usize>> {
+        let start = header.name.as_ptr().addr().checked_sub(self.head.as_ptr().addr())?;
+        let colon = start + header.name.len();
+        let end = colon + 2 + header.value.len() + 2;
+        let rest = self.head.get(colon..end)?;
+        (rest.starts_with(b": ") && rest.ends_with(b"\r\n")).then_some(start..end)
+    }
+}
+
+pub(crate) fn write_header(into: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        into.extend_from_slice(part);
     }
 }
 
@@ -139,6 +196,33 @@ mod tests {
         {
             assert!(!goes_back(stays), "{stays}");
         }
+    }
+
+    /// The lines of a head but those called `x`, as they are copied.
+    fn copied(head: &str) -> String {
+        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut request = httparse::Request::new(&mut headers);
+        let length = request.parse(head.as_bytes()).expect("a head").unwrap();
+        let mut copying = Copying::of(&head.as_bytes()[..length]);
+        let mut into = Vec::new();
+        for header in request.headers.iter().filter(|header| header.name != "x") {
+            copying.copy(header, &mut into);
+        }
+        copying.end(&mut into);
+        String::from_utf8(into).expect("text")
+    }
+
+    #[test]
+    fn lines_are_copied_as_they_came_and_the_odd_ones_as_we_write_them() {
+        let check = |lines: &str, expected: &str| {
+            assert_eq!(copied(&format!("GET / HTTP/1.1\r\n{lines}\r\n")), expected, "{lines:?}");
+        };
+        check("a: 1\r\nB: 2\r\nc: 3\r\n", "a: 1\r\nB: 2\r\nc: 3\r\n");
+        check("x: 0\r\na: 1\r\nx: 2\r\nb: 3\r\nx: 4\r\n", "a: 1\r\nb: 3\r\n");
+        check("a:1\r\nb:  2\r\nc: 3 \r\nd:\t4\r\n", "a: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\n");
+        check("a: 1\nb: 2\r\nc:\r\nd: \r\ne:\n", "a: 1\r\nb: 2\r\nc: \r\nd: \r\ne: \r\n");
+        check("", "");
+        check("x: 1\r\n", "");
     }
 
     #[test]

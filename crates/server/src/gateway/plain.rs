@@ -9,18 +9,19 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::response::IntoResponse as _;
-use highlevel::{Broken, Head, Length, Line, Lines, Told, version_of};
-use http::{Method, Response, StatusCode};
+use highlevel::{Broken, Head, Length, Line, Lines, Told, is_field, version_of, whole_number, write_parts};
+use http::{Response, StatusCode};
+use tokens::Timestamp;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::budget::Forecast;
-use super::headers::{Fate, fate, goes_back};
+use super::headers::{Copying, Fate, fate, goes_back, write_header};
 use super::pace::Tally;
 use super::refusals::{Hint, LONGEST_REFUSAL, is_looked_into};
 use super::stream::is_repeatable;
 use super::{ANSWERS_WITHIN, Admitted, Asked, KEPT_BODY, Verdict};
-use crate::auth::{Caller, Source};
+use crate::auth::Caller;
 use crate::error::Problem;
 use crate::front::{Answer, Front, REQUEST_ID, RequestId};
 
@@ -37,6 +38,7 @@ pub(crate) struct Errand<'a> {
     pub(crate) host: &'a [u8],
     pub(crate) authorization: &'a [u8],
     pub(crate) request_id: Option<&'a [u8]>,
+    head: &'a [u8],
     headers: &'a [httparse::Header<'a>],
     body: &'a [u8],
     /// Whether a length was told, be it none.
@@ -57,8 +59,7 @@ impl<'a> Errand<'a> {
     pub(crate) fn of(
         (method, target, version): (Option<&'a str>, Option<&'a str>, Option<u8>),
         headers: &'a [httparse::Header<'a>],
-        behind: &'a [u8],
-        head: usize,
+        (head, behind): (&'a [u8], &'a [u8]),
     ) -> Plain<'a> {
         let (Some(method), Some(target), Some(1)) = (method, target, version) else {
             return Plain::Odd;
@@ -69,7 +70,7 @@ impl<'a> Errand<'a> {
         let (mut host, mut authorization, mut request_id, mut length) = (None, None, None, None);
         for header in headers {
             let (name, value) = (header.name, header.value);
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let is = |known: &str| is_field(name, known);
             let once = match name.len() {
                 4 if is("host") => host.replace(value),
                 13 if is("authorization") => authorization.replace(value),
@@ -92,14 +93,14 @@ impl<'a> Errand<'a> {
         let (Some(host), Some(authorization)) = (host, authorization) else { return Plain::Odd };
         let told = match length {
             None => 0,
-            Some(digits) => match short_length(digits) {
-                Some(length) => length,
-                None => return Plain::Odd,
+            Some(digits) => match whole_number(digits) {
+                Some(length) if length <= KEPT_BODY as u64 => length as usize,
+                _ => return Plain::Odd,
             },
         };
         match behind.len() {
             there if there == told => {}
-            there if there < told => return Plain::Part(head + told),
+            there if there < told => return Plain::Part(head.len() + told),
             _ => return Plain::Odd,
         }
         let has_length = length.is_some();
@@ -109,6 +110,7 @@ impl<'a> Errand<'a> {
             host,
             authorization,
             request_id,
+            head,
             headers,
             body: behind,
             has_length,
@@ -116,18 +118,11 @@ impl<'a> Errand<'a> {
     }
 }
 
-/// A length that fits what is kept, in plain digits.
-fn short_length(digits: &[u8]) -> Option<usize> {
-    let text = std::str::from_utf8(digits).ok()?;
-    let is_plain = (1..=6).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
-    let length: usize = is_plain.then(|| text.parse().ok())??;
-    (length <= KEPT_BODY).then_some(length)
-}
-
 /// What one connection of a caller's uses for each of its requests.
 pub(crate) struct Carriage {
-    /// The request to HighLevel: its head.
+    /// The request to HighLevel: its head, without the token, and where that belongs.
     request: Vec<u8>,
+    token_at: usize,
     /// The answer's head.
     head: Vec<u8>,
     /// The answer's body, or where it was read.
@@ -137,7 +132,7 @@ pub(crate) struct Carriage {
 
 impl Default for Carriage {
     fn default() -> Self {
-        Self { request: Vec::new(), head: Vec::new(), body: Vec::new(), bell: Bell::new() }
+        Self { request: Vec::new(), token_at: 0, head: Vec::new(), body: Vec::new(), bell: Bell::new() }
     }
 }
 
@@ -178,6 +173,8 @@ struct Taken {
     has_request_id: bool,
     is_bodiless: bool,
     length: Length,
+    /// When its head had come.
+    at: Instant,
 }
 
 /// How a plain request ended.
@@ -202,36 +199,27 @@ impl Front {
         &self,
         errand: &Errand<'_>,
         target: &str,
-        (caller, source): (Caller, Source),
+        (caller, now): (Caller, Timestamp),
         lines: &Lines,
         carriage: &mut Carriage,
         stream: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Ended, Answer> {
-        caller.note_use(source, self.house.clock.now());
         let id = self.request_id(errand.request_id);
         let mut asked = Asked::new(errand.method, target);
         for header in errand.headers {
             asked.note(header.name, header.value);
         }
-        let path = target.split('?').next().unwrap_or_default();
-        let method = errand.method.parse::<Method>().unwrap_or_default();
-        let mut admitted = match self.admit_errand(caller, &asked, &id).await {
-            Ok(admitted) => admitted,
-            Err(problem) => return Err(self.turned_back(problem, &method, path, &id)),
-        };
+        let turned_back = |problem| self.turned_back(problem, errand.method, target, &id);
+        let mut admitted = self.admit_errand(caller, &asked, &id, now).await.map_err(turned_back)?;
         let ended = self.exchange(errand, target, &mut admitted, &id, lines, carriage, stream).await;
-        match ended {
-            Ok((status, ended)) => {
-                self.note_carried(&method, path, status, &id);
-                Ok(ended)
-            }
-            Err(problem) => Err(self.turned_back(problem, &method, path, &id)),
-        }
+        let (status, ended) = ended.map_err(turned_back)?;
+        self.note_carried(errand.method, target, status, &id);
+        Ok(ended)
     }
 
-    fn turned_back(&self, problem: Problem, method: &Method, path: &str, id: &RequestId) -> Answer {
+    fn turned_back(&self, problem: Problem, method: &str, target: &str, id: &RequestId) -> Answer {
         let mut answer: Response<_> = problem.into_response();
-        self.note_carried(method, path, answer.status(), id);
+        self.note_carried(method, target, answer.status(), id);
         crate::front::name_request(&mut answer, id);
         answer
     }
@@ -248,9 +236,9 @@ impl Front {
         stream: &mut (impl AsyncWrite + Unpin),
     ) -> Result<(StatusCode, Ended), Problem> {
         loop {
-            self.write_request(errand, target, admitted, &mut carriage.request);
-            let (line, taken) = self.asked_and_answered(errand, lines, carriage).await?;
-            let forecast = admitted.answered(&taken.told);
+            self.write_request(errand, target, carriage);
+            let (line, taken) = self.asked_and_answered(errand, admitted, lines, carriage).await?;
+            let forecast = admitted.answered(&taken.told, taken.at);
             let body = self.take_body(line, &taken, lines, carriage).await?;
             let mut hint = None;
             if let Body::Whole(range) = &body
@@ -269,8 +257,9 @@ impl Front {
         }
     }
 
-    /// The head of the request as HighLevel gets it.
-    fn write_request(&self, errand: &Errand<'_>, target: &str, admitted: &Admitted, request: &mut Vec<u8>) {
+    /// The head of the request as HighLevel gets it, but for the token.
+    fn write_request(&self, errand: &Errand<'_>, target: &str, carriage: &mut Carriage) {
+        let Carriage { request, token_at, .. } = carriage;
         let client = &self.house.gateway.client;
         let (host, path) = client.base().host_and_path();
         request.clear();
@@ -279,17 +268,18 @@ impl Front {
         {
             request.extend_from_slice(part.as_bytes());
         }
-        request.extend_from_slice(admitted.token());
+        *token_at = request.len();
         request.extend_from_slice(b"\r\n");
-        let mut has_version = false;
+        let (mut has_version, mut copying) = (false, Copying::of(errand.head));
         for header in errand.headers {
             match fate(header.name) {
                 Fate::Stays | Fate::Lists => continue,
                 Fate::Version => has_version = true,
                 Fate::Passes => {}
             }
-            write_header(request, header.name, header.value);
+            copying.copy(header, request);
         }
+        copying.end(request);
         if !has_version {
             write_header(request, "version", version_of(target, client.dialect()).as_bytes());
         }
@@ -305,18 +295,20 @@ impl Front {
     async fn asked_and_answered(
         &self,
         errand: &Errand<'_>,
+        admitted: &Admitted,
         lines: &Lines,
         carriage: &mut Carriage,
     ) -> Result<(Line, Taken), Problem> {
-        let mut line = match lines.at_hand() {
+        let mut line = match lines.at_hand(admitted.turn_at) {
             Some(line) => line,
             None => lines.connect().await.map_err(|error| self.broken(&error))?,
         };
-        let Carriage { request, head, bell, .. } = carriage;
+        let Carriage { request, token_at, head, bell, .. } = carriage;
+        let (before_token, behind_token) = request.split_at(*token_at);
         loop {
             let is_to_head = errand.method == "HEAD";
             let asking = async {
-                line.send(request, errand.body).await?;
+                line.send([before_token, admitted.token(), behind_token, errand.body]).await?;
                 line.head(is_to_head, |answer| begin_head(answer, head)).await
             };
             let answered = bell.within(ANSWERS_WITHIN, pin!(asking)).await;
@@ -342,7 +334,7 @@ impl Front {
         let Carriage { body, bell, .. } = carriage;
         if let Some(range) = line.rest_at_hand() {
             line.swap(body);
-            lines.put_back(line);
+            lines.put_back(line, taken.at);
             return Ok(Body::Whole(range));
         }
         body.clear();
@@ -360,7 +352,7 @@ impl Front {
                 // What stands behind the body has no place in front of it.
                 None if !line.trailers().is_empty() => return Ok(Body::Begun(line)),
                 None => {
-                    lines.put_back(line);
+                    lines.put_back(line, taken.at);
                     return Ok(Body::Whole(0..body.len()));
                 }
             }
@@ -411,9 +403,7 @@ impl Front {
         stream: &mut (impl AsyncWrite + Unpin),
     ) -> Ended {
         let done = match body {
-            Body::Whole(range) => {
-                crate::shortcut::write(stream, &carriage.head, &carriage.body[range]).await.is_ok()
-            }
+            Body::Whole(range) => write_parts(stream, [&carriage.head, &carriage.body[range]]).await.is_ok(),
             Body::Begun(line) => self.pass_on(line, taken, carriage, stream).await.is_some(),
         };
         // So much is not kept for the next.
@@ -470,18 +460,9 @@ fn trailers_back(lines: &[u8]) -> Vec<u8> {
 }
 
 async fn write_piece(stream: &mut (impl AsyncWrite + Unpin), piece: &[u8], is_chunked: bool) -> Option<()> {
-    if !is_chunked {
-        return crate::shortcut::write(stream, piece, b"").await.ok();
-    }
-    let size = format!("{:x}\r\n", piece.len());
-    crate::shortcut::write(stream, size.as_bytes(), piece).await.ok()?;
-    stream.write_all(b"\r\n").await.ok()
-}
-
-fn write_header(into: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        into.extend_from_slice(part);
-    }
+    let size = if is_chunked { format!("{:x}\r\n", piece.len()) } else { String::new() };
+    let end: &[u8] = if is_chunked { b"\r\n" } else { b"" };
+    write_parts(stream, [size.as_bytes(), piece, end]).await.ok()
 }
 
 /// Takes an answer's status and what goes back of its headers.
@@ -492,13 +473,14 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
         has_request_id: false,
         is_bodiless: answer.is_bodiless,
         length: answer.length,
+        at: Instant::now(),
     };
     head.clear();
     let mut digits = itoa::Buffer::new();
     for part in ["HTTP/1.1 ", digits.format(answer.status), " ", answer.reason, "\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    let of_connection = || answer.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("connection"));
+    let of_connection = || answer.headers.iter().filter(|it| is_field(it.name, "connection"));
     // That it is kept or closed says nothing of other headers, and hardly any says more.
     let lists_some = of_connection()
         .any(|it| !it.value.eq_ignore_ascii_case(b"keep-alive") && !it.value.eq_ignore_ascii_case(b"close"));
@@ -506,17 +488,17 @@ fn begin_head(answer: &Head<'_>, head: &mut Vec<u8>) -> Taken {
         let mut all = of_connection().flat_map(|header| super::headers::listed(header.value));
         all.any(|listed| listed.eq_ignore_ascii_case(name))
     };
+    let mut copying = Copying::of(answer.bytes);
     for header in answer.headers {
         taken.told.note(header.name, header.value);
-        if answer.is_bodiless && header.name.eq_ignore_ascii_case("content-length") {
-            write_header(head, "content-length", header.value);
+        // The length that such an answer tells is that of another.
+        let tells_of_another = answer.is_bodiless && is_field(header.name, "content-length");
+        if tells_of_another || (goes_back(header.name) && !(lists_some && is_listed(header.name))) {
+            taken.has_request_id |= is_field(header.name, REQUEST_ID.as_str());
+            copying.copy(header, head);
         }
-        if !goes_back(header.name) || (lists_some && is_listed(header.name)) {
-            continue;
-        }
-        taken.has_request_id |= header.name.eq_ignore_ascii_case(REQUEST_ID.as_str());
-        write_header(head, header.name, header.value);
     }
+    copying.end(head);
     taken
 }
 
@@ -530,15 +512,5 @@ mod tests {
             b"x-sum: 7\r\nContent-Length: 9\r\nghl-auth-hint: x\r\nTransfer-Encoding: chunked\r\netag: y\r\n";
         assert_eq!(trailers_back(lines), b"x-sum: 7\r\netag: y\r\n");
         assert_eq!(trailers_back(b""), b"");
-    }
-
-    #[test]
-    fn a_length_is_plain_digits_of_what_is_kept() {
-        for (digits, length) in [("0", Some(0)), ("12", Some(12)), ("65536", Some(65_536)), ("65537", None)] {
-            assert_eq!(short_length(digits.as_bytes()), length, "{digits}");
-        }
-        for odd in ["", "+5", "-1", "0x5", "5,5", "5 ", "1234567", "٥"] {
-            assert_eq!(short_length(odd.as_bytes()), None, "{odd}");
-        }
     }
 }

@@ -12,11 +12,11 @@ use bytes::{Bytes, BytesMut};
 use highlevel::{ApiBase, Broken, Forwarder, Told, version_of};
 use http::header::{AUTHORIZATION, CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::headers::{Fate, fate, goes_back, listed};
 use super::pace::{Report, Sending, Stopped, Taking, Trouble};
@@ -56,7 +56,7 @@ impl Drop for Noting<'_> {
     fn drop(&mut self) {
         let path = self.parts.uri.path();
         let path = path.strip_prefix(PREFIX).unwrap_or(path);
-        self.front.note_carried(&self.parts.method, path, self.status, self.id);
+        self.front.note_carried(self.parts.method.as_str(), path, self.status, self.id);
     }
 }
 
@@ -113,7 +113,7 @@ impl Front {
             return Err(self.troubled(Trouble::TooLong));
         }
         // What may not pass is told so before its body is waited for.
-        let mut admitted = self.admit_errand(caller, &asked, id).await?;
+        let mut admitted = self.admit_errand(caller, &asked, id, now).await?;
         let luggage = self.pack(body, longest).await?;
         let report = Report::default();
         let (kept, mut coming) = match luggage {
@@ -136,7 +136,7 @@ impl Front {
             };
             let (mut head, body) = answer.into_parts();
             let told = told_by(&head.headers);
-            let forecast = admitted.answered(&told);
+            let forecast = admitted.answered(&told, Instant::now());
             clean(&mut head.headers);
             if let Some(quota) = self.quota(forecast) {
                 head.headers.insert(QUOTA, quota);
@@ -286,10 +286,11 @@ impl Front {
     }
 
     /// Counts and logs a request that was carried, or turned away.
-    pub(crate) fn note_carried(&self, method: &Method, path: &str, status: StatusCode, id: &RequestId) {
+    pub(crate) fn note_carried(&self, method: &str, target: &str, status: StatusCode, id: &RequestId) {
         self.metrics.gateway.answered(status.as_u16());
         // The query may hold someone's e-mail address or name.
-        tracing::debug!(request_id = id.as_str(), %method, path, status = status.as_u16(), "carried");
+        let path = || target.split('?').next();
+        tracing::debug!(request_id = id.as_str(), method, path = path(), status = status.as_u16(), "carried");
     }
 }
 

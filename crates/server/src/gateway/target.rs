@@ -12,6 +12,17 @@ pub(crate) struct Target<'a> {
     path: &'a str,
 }
 
+/// Which bytes stand in a target: what can be seen, but for what some take for the end of it or for a slash.
+const GOOD: [bool; 256] = {
+    let mut good = [false; 256];
+    let mut c = b'!';
+    while c <= b'~' {
+        good[c as usize] = !matches!(c, b'#' | b'\\' | b'"' | b'<' | b'>');
+        c += 1;
+    }
+    good
+};
+
 /// Characters that look like a dot, a slash or a backslash, and become one when a text is normalised
 /// (Unicode NFKC).
 const LOOK_ALIKE: [char; 12] = [
@@ -22,19 +33,21 @@ const LOOK_ALIKE: [char; 12] = [
 impl<'a> Target<'a> {
     /// Takes what stands behind `/gateway`, if it is in no doubt.
     pub(crate) fn parse(whole: &'a str) -> Option<Self> {
-        if !whole.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'#' | b'\\' | b'"' | b'<' | b'>')) {
+        if !whole.bytes().all(|c| GOOD[usize::from(c)]) {
             return None;
         }
         let length = whole.bytes().position(|c| c == b'?').unwrap_or(whole.len());
         let path = &whole[..length];
+        if is_plain(path) {
+            return Some(Self { whole, path });
+        }
         let mut parts = path.strip_prefix('/')?.as_bytes().split(|c| *c == b'/').peekable();
         while let Some(part) = parts.next() {
             let is_good = match part {
                 // Only behind the last slash.
                 b"" => parts.peek().is_none(),
                 b"." | b".." => false,
-                // A plain part has nothing to be decoded, and most are plain.
-                part => !part.iter().any(|c| matches!(c, b'%' | b';')) || is_one_thing(part),
+                part => is_one_thing(part),
             };
             if !is_good {
                 return None;
@@ -52,6 +65,17 @@ impl<'a> Target<'a> {
     pub(crate) fn query(self) -> Option<&'a str> {
         self.whole.get(self.path.len() + 1..)
     }
+}
+
+/// Whether there is nothing to be decoded in a path, and no part of it is nothing or a dot: so are most.
+fn is_plain(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    let mut before = b'/';
+    rest.bytes().all(|c| {
+        let is_odd = matches!(c, b'%' | b';' | b'.') || (c == b'/' && before == b'/');
+        before = c;
+        !is_odd
+    })
 }
 
 /// Whether it means the same to whoever decodes it, once or twice, and whatever else they make of it.

@@ -80,21 +80,21 @@ impl Turns {
     }
 
     /// A turn at once, whatever is left. Whether one would have had to wait for it.
-    pub(crate) fn without_waiting(self: &Arc<Self>) -> (Turn, bool) {
+    pub(crate) fn without_waiting(self: &Arc<Self>, now: Instant) -> (Turn, bool) {
         let mut state = held(&self.state);
-        let would_wait = state.budget.room(Instant::now()) != Room::Free;
+        let would_wait = state.budget.room(now) != Room::Free;
         state.budget.send();
         drop(state);
         (Turn { turns: self.clone(), is_answered: false }, would_wait)
     }
 
     /// A turn at once, if there is one and nobody waits for it.
-    pub(crate) fn at_once(self: &Arc<Self>) -> Option<Turn> {
+    pub(crate) fn at_once(self: &Arc<Self>, now: Instant) -> Option<Turn> {
         if self.shared.is_some() {
             return None;
         }
         let mut state = held(&self.state);
-        if !state.waiting.is_empty() || state.budget.room(Instant::now()) != Room::Free {
+        if !state.waiting.is_empty() || state.budget.room(now) != Room::Free {
             return None;
         }
         state.budget.send();
@@ -162,9 +162,9 @@ impl Turns {
 
 impl Turn {
     /// HighLevel answered. When the day's calls will be used up, if they will.
-    pub(crate) fn answered(mut self, told: &Told) -> Option<Forecast> {
+    pub(crate) fn answered(mut self, told: &Told, now: Instant) -> Option<Forecast> {
         self.is_answered = true;
-        let (mut state, now) = (held(&self.turns.state), Instant::now());
+        let mut state = held(&self.turns.state);
         state.budget.answered(now);
         state.budget.learn(told, now);
         state.budget.forecast(now)
@@ -359,9 +359,9 @@ mod tests {
         let (turns, key) = (Turns::new(limits, None), KeyId("k".to_owned()));
         let began = Instant::now();
         for _ in 0..2 {
-            turns.at_once().expect("there are two").answered(&Told::default());
+            turns.at_once(Instant::now()).expect("there are two").answered(&Told::default(), Instant::now());
         }
-        assert!(turns.at_once().is_none());
+        assert!(turns.at_once(Instant::now()).is_none());
         let soon = began + Duration::from_secs(5);
         let late = turns.wait(Lane::Interactive, &key, soon).await.err();
         assert_eq!(late, Some(NoTurn::TooLate(Duration::from_millis(5100))));
@@ -369,7 +369,7 @@ mod tests {
             turns.wait(Lane::Interactive, &key, began + Duration::from_secs(30)).await.expect("a turn");
         let waited = began.elapsed();
         assert!((10_000..10_500).contains(&waited.as_millis()), "{waited:?}");
-        turn.answered(&Told { daily_remaining: Some(0), ..Told::default() });
+        turn.answered(&Told { daily_remaining: Some(0), ..Told::default() }, Instant::now());
         let spent = turns.wait(Lane::Interactive, &key, began + Duration::from_secs(60)).await.err();
         assert_eq!(spent, Some(NoTurn::DayIsSpent(None)));
     }
@@ -378,7 +378,7 @@ mod tests {
     async fn who_goes_away_takes_no_turn_along() {
         let limits = Limits { calls: 1, interval: Duration::from_secs(10), daily: 1000 };
         let (turns, key) = (Turns::new(limits, None), KeyId("k".to_owned()));
-        drop(turns.at_once().expect("there is one"));
+        drop(turns.at_once(Instant::now()).expect("there is one"));
         let gone = tokio::spawn({
             let (turns, key) = (turns.clone(), key.clone());
             async move { turns.wait(Lane::Interactive, &key, Instant::now() + Duration::from_secs(60)).await }
