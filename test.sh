@@ -59,6 +59,9 @@ tests/api.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 say "HighLevel's own SDKs, through the gateway"
 tests/sdks.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
+say "what the gateway asks of the system"
+tests/gateway_cost.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+
 say "the scripts that people deploy"
 tests/deploy.sh
 
