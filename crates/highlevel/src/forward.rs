@@ -24,6 +24,11 @@ use crate::line::Broken;
 /// A connection that nobody used for so long is closed.
 const IDLE_WITHIN: Duration = Duration::from_secs(30);
 
+/// What HighLevel may send of one answer in HTTP/2 before its caller has taken it; and how many callers who take
+/// nothing the one connection has room for, until each is given up.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const SLOW_CALLERS: u32 = 128;
+
 /// In which version of HTTP HighLevel is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -61,6 +66,8 @@ where
             .http1_max_headers(128)
             .http1_max_buf_size(64 * 1024)
             .http2_max_header_list_size(64 * 1024)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(STREAM_WINDOW * SLOW_CALLERS)
             // Of what was never begun only.
             .retry_canceled_requests(true)
             .build(connector);
@@ -70,9 +77,14 @@ where
     /// Passes a request on; its address is whole.
     pub async fn pass(&self, mut request: Request<B>) -> Result<Response<Incoming>, Broken> {
         let connection = capture_connection(&mut request);
-        let answer = self.client.request(request).await.map_err(|error| match error.is_connect() {
-            true => Broken::Unreachable(std::io::Error::other(error)),
-            false => Broken::Lost(std::io::Error::other(error)),
+        let answer = self.client.request(request).await.map_err(|error| {
+            let (is_connect, is_refused) = (error.is_connect(), is_refused(&error));
+            let error = std::io::Error::other(error);
+            match (is_connect, is_refused) {
+                (true, _) => Broken::Unreachable(error),
+                (false, true) => Broken::Refused(error),
+                (false, false) => Broken::Lost(error),
+            }
         })?;
         let doubt = doubt(&answer);
         if (doubt.is_some() || may_be_followed(&answer))
@@ -85,6 +97,18 @@ where
             None => Ok(answer),
         }
     }
+}
+
+/// Whether HighLevel refused to begin with a request.
+fn is_refused(error: &legacy::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Why it is not certain where an answer ends (RFC 9112, 6.3): the library is more lenient than we are.

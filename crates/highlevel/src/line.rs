@@ -45,6 +45,9 @@ pub enum Broken {
     /// No connection, and so nothing was sent.
     #[error("HighLevel can't be reached")]
     Unreachable(#[source] io::Error),
+    /// HighLevel refused to begin with it, and so did nothing (RFC 9113, 8.7).
+    #[error("HighLevel did not begin with the request")]
+    Refused(#[source] io::Error),
     /// The connection ended before its time.
     #[error("the connection to HighLevel broke")]
     Lost(#[source] io::Error),

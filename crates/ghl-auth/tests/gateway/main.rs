@@ -14,6 +14,7 @@ mod attack;
 mod caller;
 mod clients;
 mod headers;
+mod http2;
 mod paths;
 mod pressure;
 mod smuggling;

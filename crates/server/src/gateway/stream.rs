@@ -227,7 +227,8 @@ impl Front {
         Ok(request)
     }
 
-    /// Sends it. Where a connection broke without an answer, what may be repeated by its nature is, once.
+    /// Sends it. What HighLevel did not begin with is sent once more; so is, where a connection broke without an
+    /// answer, what may be repeated by its nature.
     async fn pass(
         &self,
         carrier: &Carrier,
@@ -235,7 +236,7 @@ impl Front {
         kept: Option<&Bytes>,
         parts: &Parts,
     ) -> Result<Response<Incoming>, Problem> {
-        let again = kept.filter(|_| is_repeatable(parts.method.as_str())).map(|body| {
+        let again = kept.map(|body| {
             let mut again = Request::new(Outgoing::Left(Full::new(body.clone())));
             *again.method_mut() = request.method().clone();
             *again.uri_mut() = request.uri().clone();
@@ -243,9 +244,15 @@ impl Front {
             again
         });
         let exchange = async {
-            match (carrier.pass(request).await, again) {
-                (Err(Broken::Lost(_)), Some(again)) => carrier.pass(again).await,
-                (other, _) => other,
+            let passed = carrier.pass(request).await;
+            let may_repeat = match &passed {
+                Err(Broken::Refused(_)) => true,
+                Err(Broken::Lost(_)) => is_repeatable(parts.method.as_str()),
+                _ => false,
+            };
+            match again.filter(|_| may_repeat) {
+                Some(again) => carrier.pass(again).await,
+                None => passed,
             }
         };
         // A long body takes its time, and its pace is watched; the answer's begins behind it.
@@ -267,7 +274,7 @@ impl Front {
         tracing::warn!(%error, why, "a request did not pass the gateway");
         let code = match error {
             Broken::Unreachable(_) => "highlevel_unreachable",
-            Broken::Lost(_) | Broken::Odd(_) => "highlevel_odd_answer",
+            Broken::Lost(_) | Broken::Refused(_) | Broken::Odd(_) => "highlevel_odd_answer",
         };
         Problem::new(self.house.speech.as_ref(), StatusCode::BAD_GATEWAY, code)
     }
