@@ -1,10 +1,14 @@
 //! What the program says, in English and in Brazilian Portuguese.
 //!
-//! The sentences stand in `locales/`, in Mozilla's Fluent, one file for each language; only the one
-//! in use is parsed. A test keeps the two files complete.
+//! The sentences stand in `locales/`, in Mozilla's Fluent, one file for each language. Each is parsed when it is
+//! said for the first time: a command says a few of a thousand. A test keeps the two files complete.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource};
+use fluent_syntax::ast::{Entry, Message};
 use unic_langid::LanguageIdentifier;
 
 pub(crate) use fluent_bundle::FluentValue as Arg;
@@ -41,6 +45,58 @@ impl Lang {
     }
 }
 
+/// A sentence as it stands in its file, and as it is understood.
+struct Sentence {
+    source: &'static str,
+    parsed: OnceLock<Option<Message<&'static str>>>,
+}
+
+impl Sentence {
+    /// Finds one of a language's.
+    fn find(lang: Lang, name: &str) -> Option<&'static Message<&'static str>> {
+        static ENGLISH: OnceLock<HashMap<&str, Sentence>> = OnceLock::new();
+        static PORTUGUESE: OnceLock<HashMap<&str, Sentence>> = OnceLock::new();
+        let all = match lang {
+            Lang::En => &ENGLISH,
+            Lang::PtBr => &PORTUGUESE,
+        };
+        let sentence = all.get_or_init(|| Self::all_in(lang.sentences())).get(name)?;
+        let parse = || match fluent_syntax::parser::parse_runtime(sentence.source) {
+            Ok(resource) | Err((resource, _)) => resource.body.into_iter().find_map(|entry| match entry {
+                Entry::Message(message) => Some(message),
+                _ => None,
+            }),
+        };
+        sentence.parsed.get_or_init(parse).as_ref()
+    }
+
+    /// All sentences of a file: each begins with its name and goes on with lines that do not begin with a letter.
+    fn all_in(file: &'static str) -> HashMap<&'static str, Self> {
+        let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_alphabetic() || c == '#');
+        let mut all = HashMap::new();
+        let (mut rest, mut at) = (file, 0);
+        for line in file.split_inclusive('\n') {
+            if begins(line) {
+                let source;
+                (source, rest) = rest.split_at(at);
+                Self::add(source, &mut all);
+                at = 0;
+            }
+            at += line.len();
+        }
+        Self::add(rest, &mut all);
+        all
+    }
+
+    fn add(source: &'static str, all: &mut HashMap<&'static str, Self>) {
+        if let Some((name, _)) = source.split_once('=')
+            && !source.starts_with('#')
+        {
+            all.insert(name.trim_end(), Self { source, parsed: OnceLock::new() });
+        }
+    }
+}
+
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -58,11 +114,6 @@ impl Text {
         let id: LanguageIdentifier = lang.tag().parse().expect("the tag of a language");
         let mut bundle = FluentBundle::new_concurrent(vec![id]);
         bundle.set_use_isolating(false);
-        // A broken line loses that sentence only; the test sees it.
-        let sentences = match FluentResource::try_new(lang.sentences().to_owned()) {
-            Ok(sentences) | Err((sentences, _)) => sentences,
-        };
-        bundle.add_resource_overriding(sentences);
         Self { lang, app: None, bundle }
     }
 
@@ -85,10 +136,10 @@ impl Text {
             Some((name, attribute)) => (name, Some(attribute)),
             None => (key, None),
         };
-        let message = self.bundle.get_message(name)?;
+        let message = Sentence::find(self.lang, name)?;
         let pattern = match attribute {
-            Some(attribute) => message.get_attribute(attribute)?.value(),
-            None => message.value()?,
+            Some(attribute) => &message.attributes.iter().find(|one| one.id.name == attribute)?.value,
+            None => message.value.as_ref()?,
         };
         let arguments: FluentArgs<'_> =
             arguments.iter().map(|(name, value)| (*name, value.clone())).collect();
@@ -144,7 +195,7 @@ mod tests {
         let mut name = String::new();
         let mut place = String::new();
         for line in lang.sentences().lines() {
-            let is_text = line.starts_with(' ');
+            let is_text = line.starts_with([' ', '}']);
             if line.starts_with('#') || line.trim().is_empty() {
                 continue;
             }
@@ -192,6 +243,19 @@ mod tests {
             if let Err((_, errors)) = FluentResource::try_new(lang.sentences().to_owned()) {
                 panic!("{lang:?}: {errors:?}");
             }
+        }
+    }
+
+    #[test]
+    fn each_sentence_is_found_by_its_name_alone() {
+        for lang in [Lang::En, Lang::PtBr] {
+            for key in inventory(lang).keys() {
+                let (name, attribute) = key.split_once('.').unwrap_or((key, ""));
+                let message = Sentence::find(lang, name).unwrap_or_else(|| panic!("{lang:?}: {name}"));
+                let has = message.attributes.iter().any(|one| one.id.name == attribute);
+                assert!(attribute.is_empty() || has, "{lang:?}: {key}");
+            }
+            assert!(Sentence::find(lang, "no-such-sentence").is_none());
         }
     }
 
