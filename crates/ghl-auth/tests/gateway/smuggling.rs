@@ -1,9 +1,9 @@
 //! Requests that hide another one: sent directly, through nginx and through HAProxy.
 //!
-//! Each case is written out in a table. Its path, and that of what it hides, say which case it is, so that
+//! Each case is written out in a table, or is an odd spelling of a line from one. Its path, and that of what it hides, say which case it is, so that
 //! what arrived can be compared with what the service says it carried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -121,58 +121,135 @@ const CHUNKS: [&str; 30] = [
     "5\r\nhello\r\n0 \r\n\r\n",
 ];
 
-/// One case: what is sent, with `@` for its number, and how many requests it may be at most.
+/// A line that tells of a body, of a connection or of a caller, and how it is oddly spelled: `NAME` and `VALUE`.
+const LINES: [(&str, &str); 6] = [
+    ("Content-Length", "5"),
+    ("Transfer-Encoding", "chunked"),
+    ("Connection", "close"),
+    ("Host", "localhost"),
+    ("Expect", "100-continue"),
+    ("Authorization", "Bearer other"),
+];
+const SPELLINGS: [&str; 8] = [
+    "NAME : VALUE",
+    " NAME: VALUE",
+    "NAME\0: VALUE",
+    "NAME: VALUE\0",
+    "NAME:\r\n VALUE",
+    "NAME: VALUE\rX: x",
+    "X: x\nNAME: VALUE",
+    "NAME VALUE",
+];
+
+/// One case: its name, and what is sent.
 struct Case {
+    name: String,
     bytes: Vec<u8>,
-    most: usize,
 }
 
-fn cases(key: &str) -> Vec<Case> {
-    let mut cases = Vec::new();
-    let mut add = |text: String, most: usize| {
-        let number = cases.len();
-        let text = text.replace('@', &format!("{number}n")).replace("KEY", &format!("Authorization: {key}"));
-        cases.push(Case { bytes: text.into_bytes(), most });
-    };
-    let hidden = "GET /gateway/contacts/hidden@ HTTP/1.1\r\nHost: localhost\r\nKEY\r\n\r\n";
-    let head =
-        |method: &str| format!("{method} /gateway/contacts/case@ HTTP/1.1\r\nHost: localhost\r\nKEY\r\n");
+/// All cases; the paths of each, of what it asks for and of what it hides, have its number.
+struct Cases {
+    authorization: String,
+    all: Vec<Case>,
+}
+
+impl Cases {
+    /// Of three digits, so that a body is as long in each case; the letter ends what is a number.
+    fn number(number: usize) -> String {
+        format!("{number:03}n")
+    }
+
+    /// The head of the next case's request, but for its last line, which is empty.
+    fn head(&self, method: &str) -> String {
+        let (number, authorization) = (Self::number(self.all.len()), &self.authorization);
+        format!("{method} /gateway/contacts/case{number} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n")
+    }
+
+    /// What the next case hides: a request that would be served.
+    fn hidden(&self) -> String {
+        let (number, authorization) = (Self::number(self.all.len()), &self.authorization);
+        format!("GET /gateway/contacts/hidden{number} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n\r\n")
+    }
+
+    fn add(&mut self, name: String, text: String) {
+        self.all.push(Case { name, bytes: text.into_bytes() });
+    }
+
+    /// A request with these lines and this body, and the hidden one right behind it.
+    fn add_headers(&mut self, name: &str, method: &str, lines: &str, body: &str) {
+        let text = format!("{}{lines}\r\n{body}{}", self.head(method), self.hidden());
+        self.add(format!("{name}, {method}"), text);
+    }
+}
+
+fn cases(authorization: &str) -> Vec<Case> {
+    let mut cases = Cases { authorization: authorization.to_owned(), all: Vec::new() };
     for coding in CODINGS {
-        // CL.TE: to who counts, the body is all of it; to who reads chunks, it ends before what it hides.
-        let body = format!("0\r\n\r\n{hidden}");
-        let length = body.len() + key.len() + "Authorization: ".len() - "KEY".len();
-        add(format!("{}Content-Length: {length}\r\n{coding}\r\n\r\n{body}", head("POST")), 2);
-        // TE.CL, in the other order: to who counts, four bytes.
-        let chunk = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
-        add(format!("{}{coding}\r\nContent-Length: 4\r\n\r\n{chunk}", head("POST")), 2);
-        // TE.TE: only chunks, however they are told.
-        add(format!("{}{coding}\r\n\r\n0\r\n\r\n{hidden}", head("POST")), 2);
-        // HTTP/1.0 knows none.
-        let old = head("POST").replace("HTTP/1.1", "HTTP/1.0");
-        add(format!("{old}{coding}\r\n\r\n0\r\n\r\n{hidden}"), 2);
+        // To who counts, the body is all of it; to who reads chunks, it ends before what it hides.
+        let body = format!("0\r\n\r\n{}", cases.hidden());
+        let head = cases.head("POST");
+        cases.add(
+            format!("CL.TE {coding:?}"),
+            format!("{head}Content-Length: {}\r\n{coding}\r\n\r\n{body}", body.len()),
+        );
+        // In the other order: to who counts, the body is the chunk's size and what it hides comes behind.
+        let hidden = cases.hidden();
+        let size = format!("{:x}\r\n", hidden.len());
+        let head = cases.head("POST");
+        cases.add(
+            format!("TE.CL {coding:?}"),
+            format!("{head}{coding}\r\nContent-Length: {}\r\n\r\n{size}{hidden}\r\n0\r\n\r\n", size.len()),
+        );
+        cases.add_headers(&format!("TE.TE {coding:?}"), "POST", &format!("{coding}\r\n"), "0\r\n\r\n");
+        // HTTP/1.0 knows no chunks.
+        let old = cases.head("POST").replace("HTTP/1.1", "HTTP/1.0");
+        let hidden = cases.hidden();
+        cases.add(format!("HTTP/1.0 with TE {coding:?}"), format!("{old}{coding}\r\n\r\n0\r\n\r\n{hidden}"));
     }
     for length in LENGTHS {
-        add(format!("{}Content-Length: {length}\r\n\r\nhello{hidden}", head("POST")), 2);
-        // CL.0: who takes a GET for one without a body.
-        add(format!("{}Content-Length: {length}\r\n\r\nhello{hidden}", head("GET")), 2);
+        // The second is for who takes a GET for one without a body.
+        for method in ["POST", "GET"] {
+            let line = format!("Content-Length: {length}\r\n");
+            cases.add_headers(&format!("length {length:?}"), method, &line, "hello");
+        }
     }
     for chunks in CHUNKS {
-        add(format!("{}Transfer-Encoding: chunked\r\n\r\n{chunks}{hidden}", head("POST")), 2);
+        cases.add_headers(&format!("chunks {chunks:?}"), "POST", "Transfer-Encoding: chunked\r\n", chunks);
     }
-    let mut whole =
-        |method: &str, lines: &str, body: &str| add(format!("{}{lines}\r\n{body}", head(method)), 2);
+    for (line, value) in LINES {
+        for spelling in SPELLINGS {
+            let line = spelling.replace("NAME", line).replace("VALUE", value);
+            for method in ["GET", "DELETE"] {
+                cases.add_headers(
+                    &format!("{line:?}"),
+                    method,
+                    &format!("{line}\r\n"),
+                    "5\r\nhello\r\n0\r\n\r\n",
+                );
+            }
+        }
+    }
     for method in ["GET", "POST", "OPTIONS", "HEAD", "DELETE", "PATCH"] {
-        whole(method, "", hidden);
-        whole(method, "Content-Length: 0\r\n", hidden);
-        whole(method, "Expect: 100-continue\r\nContent-Length: 5\r\n", &format!("hello{hidden}"));
-        whole(method, "Expect: 100-continue\r\nContent-Length: 0\r\n", hidden);
-        whole(method, "Expect: other\r\nContent-Length: 5\r\n", &format!("hello{hidden}"));
-        whole(method, "Connection: Upgrade\r\nUpgrade: websocket\r\n", hidden);
-        whole(method, "Connection: Upgrade\r\nUpgrade: h2c\r\n", hidden);
-        whole(method, "Connection: close\r\n", hidden);
-        whole(method, "Connection: close\r\nContent-Length: 5\r\n", &format!("hello{hidden}"));
+        for (name, lines, body) in [
+            ("pipelined", "", ""),
+            ("no body", "Content-Length: 0\r\n", ""),
+            ("expected", "Expect: 100-continue\r\nContent-Length: 5\r\n", "hello"),
+            ("nothing expected", "Expect: 100-continue\r\nContent-Length: 0\r\n", ""),
+            ("expected otherwise", "Expect: other\r\nContent-Length: 5\r\n", "hello"),
+            ("to WebSocket", "Connection: Upgrade\r\nUpgrade: websocket\r\n", ""),
+            ("to HTTP/2", "Connection: Upgrade\r\nUpgrade: h2c\r\n", ""),
+            ("closed", "Connection: close\r\n", ""),
+            ("closed with a body", "Connection: close\r\nContent-Length: 5\r\n", "hello"),
+        ] {
+            cases.add_headers(name, method, lines, body);
+        }
     }
-    // First lines and ends of lines.
+    add_first_lines(&mut cases);
+    cases.all
+}
+
+/// First lines and ends of lines.
+fn add_first_lines(cases: &mut Cases) {
     for (from, to) in [
         ("\r\n", "\n"),
         ("\r\n", "\r"),
@@ -184,20 +261,36 @@ fn cases(key: &str) -> Vec<Case> {
         (" HTTP/1.1", " HTTP/1.2"),
         (" HTTP/1.1", " HTTP/0.9"),
         (" HTTP/1.1", " http/1.1"),
-        (" HTTP/1.1", " HTTP/1.1\r\nGET /gateway/contacts/hidden@ HTTP/1.1"),
+        (" HTTP/1.1", " HTTP/1.1\r\nHIDDEN"),
         ("Host:", "\r\nHost:"),
         ("Host:", "Host: other\r\nHost:"),
-        ("GET", "\r\nGET"),
-        ("GET", "\r\n\r\n\r\nGET"),
-        ("GET", "\0GET"),
-        ("GET", "get"),
-        ("GET", "G\0ET"),
-        ("GET", "GET\0"),
+        ("GET ", "\r\nGET "),
+        ("GET ", "\r\n\r\n\r\nGET "),
+        ("GET ", "\0GET "),
+        ("GET ", "get "),
+        ("GET ", "G\0ET "),
+        ("GET ", "GET\0 "),
         ("localhost", "localhost\0"),
     ] {
-        add(format!("{}\r\n", head("GET")).replacen(from, to, 9), 2);
+        let hidden = cases.hidden();
+        let hidden = hidden.split("\r\n").next().unwrap_or_default();
+        let text = format!("{}\r\n", cases.head("GET")).replace(from, &to.replace("HIDDEN", hidden));
+        cases.add(format!("{from:?} as {to:?}"), text);
     }
-    cases
+}
+
+/// There are as many as we say: each has a name of its own, and no two send the same.
+fn are_distinct(cases: &[Case]) {
+    assert!(cases.len() >= 300, "{}", cases.len());
+    let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+    assert_eq!(names.len(), cases.len(), "two have one name");
+    let mut sent = BTreeMap::new();
+    for (number, case) in cases.iter().enumerate() {
+        let text = String::from_utf8_lossy(&case.bytes).replace(&Cases::number(number), "");
+        if let Some(other) = sent.insert(text, &case.name) {
+            panic!("{} sends what {other} does", case.name);
+        }
+    }
 }
 
 /// A program in front of the service that is ended with the story.
@@ -258,8 +351,8 @@ fn what_hides_in_a_request_arrives_nowhere_that_we_have_not_logged() {
              backend b\n http-reuse always\n http-request set-header Host localhost\n server s {service}\n"
         )
     });
-    let cases = cases(&format!("Bearer {}", siege.key));
-    assert!(cases.len() >= 300, "{}", cases.len());
+    let cases = cases(&siege.bearer());
+    are_distinct(&cases);
     let fronts = [
         ("nobody", Some(siege.house.private.clone())),
         ("nginx", nginx.as_ref().map(|front| front.address.clone())),
@@ -270,7 +363,7 @@ fn what_hides_in_a_request_arrives_nowhere_that_we_have_not_logged() {
         let Some(address) = address else { continue };
         let next = AtomicUsize::new(0);
         std::thread::scope(|threads| {
-            for _ in 0..24 {
+            for _ in 0..48 {
                 threads.spawn(|| {
                     while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let mut line = Line::to(&address);
@@ -291,18 +384,14 @@ fn what_hides_in_a_request_arrives_nowhere_that_we_have_not_logged() {
             *counts.entry(line.clone()).or_default() += 1;
         }
         logged_before = logged.len();
-        let mut of_case = vec![0; cases.len()];
+        let mut once = BTreeSet::new();
         for one in &arrived {
             let count = counts.entry((one.method.clone(), one.target.clone())).or_default();
             *count -= 1;
             assert!(*count >= 0, "behind {name}, nobody logged {one:?}");
-            let number = one.target.trim_end_matches('n').rsplit(|c: char| !c.is_ascii_digit()).next();
-            let number: usize = number.and_then(|digits| digits.parse().ok()).expect("a case's number");
-            of_case[number] += 1;
-        }
-        for (case, count) in cases.iter().zip(of_case) {
-            let text = String::from_utf8_lossy(&case.bytes);
-            assert!(count <= case.most, "behind {name}: {count} requests of {text:?}");
+            let case =
+                case_of(&cases, one).unwrap_or_else(|| panic!("behind {name}, nobody asked for {one:?}"));
+            assert!(once.insert(&one.target), "behind {name}, twice: {one:?} of {}", case.name);
         }
         assert!(arrived.len() > 50, "behind {name}, some are sound: {}", arrived.len());
         if name == "nobody" {
@@ -313,14 +402,21 @@ fn what_hides_in_a_request_arrives_nowhere_that_we_have_not_logged() {
     siege.end();
 }
 
+/// Which case asked for it, openly or hidden.
+fn case_of<'a>(cases: &'a [Case], one: &crate::upstream::Seen) -> Option<&'a Case> {
+    let path = one.target.strip_prefix("/contacts/")?;
+    let digits = path.strip_prefix("case").or_else(|| path.strip_prefix("hidden"))?.strip_suffix('n')?;
+    cases.get(digits.parse::<usize>().ok()?)
+}
+
 /// Where two headers tell of the body, what follows the first request is not read.
 fn no_hidden_one_behind_two_framings(cases: &[Case], arrived: &[crate::upstream::Seen]) {
     for (number, case) in cases.iter().enumerate() {
         let text = String::from_utf8_lossy(&case.bytes).to_ascii_lowercase();
         let head = text.split("\r\n\r\n").next().unwrap_or_default();
         if head.contains("content-length:") && head.contains("\r\ntransfer-encoding:") {
-            let hidden = format!("/contacts/hidden{number}n");
-            assert!(!arrived.iter().any(|one| one.target == hidden), "{text:?}");
+            let hidden = format!("/contacts/hidden{}", Cases::number(number));
+            assert!(!arrived.iter().any(|one| one.target == hidden), "{}: {text:?}", case.name);
         }
     }
 }
