@@ -27,7 +27,8 @@ need() {
 }
 need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
-    docker-compose=docker-compose pgbouncer=pgbouncer faketime=faketime nginx=nginx-core haproxy=haproxy
+    docker-compose=docker-compose pgbouncer=pgbouncer faketime=faketime nginx=nginx-core haproxy=haproxy \
+    chromium=chromium
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
 # PostgreSQL's package would make a database of its own and start it; the tests start theirs.
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
@@ -61,6 +62,9 @@ tests/sdks.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 say "what the gateway asks of the system"
 tests/gateway_cost.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+
+say "the dashboard, in a browser"
+tests/dashboard.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 say "the scripts that people deploy"
 tests/deploy.sh

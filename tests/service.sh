@@ -28,15 +28,15 @@ clean_up() {
 }
 trap clean_up EXIT
 
-awaited() { # FILE PATTERN: what stands there once it does
+awaited() { # FILE PATTERN: the last word of what stands there once it does
     local found
     for _ in {1..200}; do
-        found=$(sed -n "s|.*$2.*|\\1|p" "$1" | head -n 1)
+        found=$(grep -oE "$2" "$1" | head -n 1 || true)
         [ -z "$found" ] || break
         sleep 0.1
     done
     [ -n "$found" ] || { cat "$1" >&2; return 1; }
-    echo "$found"
+    echo "${found##* }"
 }
 
 be_connected() {
@@ -44,7 +44,7 @@ be_connected() {
     touch sandbox.log serve.log
     "$program" sandbox --listen 127.0.0.1:0 > sandbox.log 2>&1 &
     sandbox_process=$!
-    sandbox=$(awaited sandbox.log '\(http://127[0-9.:]*\)')
+    sandbox=$(awaited sandbox.log 'http://127[0-9.:]*')
     curl -fsS "$sandbox/_sandbox/limits" -d '{"enforced":false}' > limits.log
     curl -fsS "$sandbox/_sandbox/env" > .env
     {
@@ -64,5 +64,5 @@ be_connected() {
 serve() {
     env "$@" "$program" serve > serve.log 2>&1 &
     service_process=$!
-    service=$(awaited serve.log 'ask here: \(http://[0-9.:]*\)')
+    service=$(awaited serve.log '(ask here|pedem aqui): http://[0-9.:]*')
 }

@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Schedule(ScheduleArgs),
     Serve(ServeArgs),
     Keys(KeysArgs),
+    Dashboard(DashboardArgs),
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
@@ -141,6 +142,13 @@ pub(crate) struct RefreshArgs {
     pub(crate) which: Which,
     #[arg(long, conflicts_with = "which")]
     pub(crate) all: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `dashboard`
+#[derive(Debug, Args)]
+pub(crate) struct DashboardArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -468,6 +476,7 @@ impl Command {
             | Self::Migrate(_)
             | Self::RotateAll(_)
             | Self::Keys(_)
+            | Self::Dashboard(_)
             | Self::Installs(_)
             | Self::Maintenance(_)
             | Self::Notify(_)
@@ -516,6 +525,7 @@ impl Command {
                 MaintenanceAction::List(args) => args.json,
                 MaintenanceAction::End(args) => args.json,
             },
+            Self::Dashboard(args) => args.json,
             Self::Notify(args) => args.json,
             Self::RotateKey(args) => args.json,
             Self::Serve(_)

@@ -1,5 +1,7 @@
 //! The words of the service: what the libraries need to say, in the language of whoever runs it.
 
+use std::time::Duration;
+
 use tokens::{KeeperError, Timestamp};
 use upkeep::{CheckError, Said, Speech, Warning};
 
@@ -26,6 +28,10 @@ impl Speech for Text {
     fn warning(&self, warning: &Warning) -> Said {
         let (detail, code) = explain::warning(self, warning);
         Said { code, detail, action: String::new(), needs_person: false }
+    }
+
+    fn span(&self, span: Duration) -> String {
+        output::span(span)
     }
 
     fn moment(&self, at: Timestamp) -> String {

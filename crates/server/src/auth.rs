@@ -201,6 +201,16 @@ impl Keys {
         Some(caller)
     }
 
+    /// Whether a key of this public part is good for something everywhere.
+    pub(crate) fn is_good(&self, id: &KeyId, verb: Verb, now: Timestamp) -> bool {
+        let known = self.known.load();
+        let key = <&[u8; key::ID]>::try_from(id.0.as_bytes()).ok().and_then(|id| known.get(id));
+        key.is_some_and(|key| {
+            let caller = Caller { key: key.clone() };
+            caller.is_good(now).is_ok() && caller.may(verb).is_ok() && caller.reaches_all().is_ok()
+        })
+    }
+
     /// Whether it may be a key that was made a moment ago: it has a key's form and checksum, and is not
     /// known here. From where too many wrong keys come, nothing is looked up.
     pub(crate) fn may_be_new(&self, authorization: Option<&[u8]>, source: Source, now: Timestamp) -> bool {

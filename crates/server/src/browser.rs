@@ -126,7 +126,7 @@ pub(crate) async fn start(State(front): State<Arc<Front>>, body: Body) -> Respon
 }
 
 /// Sends the browser to HighLevel with a `state`, and gives it a cookie to come back with.
-async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
+pub(crate) async fn send_off(front: &Front, consent: &ConsentPage) -> Response {
     let (state, cookie) = (random(), random());
     let expires_at = front.house.clock.now() + WITHIN;
     let visit = Visit {
@@ -262,7 +262,7 @@ fn unavailable(front: &Front, error: &tokens::StoreError) -> Response {
 }
 
 /// The parameters of a query or a form; none when one comes twice.
-fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
+pub(crate) fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> {
     let mut found = HashMap::new();
     for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
         if found.insert(name.into_owned(), value.into_owned()).is_some() {
@@ -302,7 +302,7 @@ fn cookie_name(front: &Front, secure: bool) -> String {
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(';')).find_map(|pair| {
         let (found, value) = pair.trim().split_once('=')?;
@@ -311,14 +311,14 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// `scheme://host:port` of an address.
-fn origin(address: &str) -> String {
+pub(crate) fn origin(address: &str) -> String {
     let uri: Option<Uri> = address.parse().ok();
     let parts = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
     parts.map(|(scheme, authority)| format!("{scheme}://{authority}")).unwrap_or_default()
 }
 
 /// 256 random bits, as text for a URL.
-fn random() -> String {
+pub(crate) fn random() -> String {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
     URL_SAFE_NO_PAD.encode(bytes)
@@ -326,7 +326,7 @@ fn random() -> String {
 
 /// What is kept of secrets that a browser carries; the first part says what they are for, so that one
 /// can't be used in another's place.
-fn sealed(parts: &[&str]) -> [u8; 32] {
+pub(crate) fn sealed(parts: &[&str]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, parts.join(".").as_bytes()).as_ref());
     hash

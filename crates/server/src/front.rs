@@ -418,10 +418,20 @@ impl Front {
         if more.is_some() {
             return Err(Unknown::NoKey);
         }
-        if self.keys.may_be_new(first, source, now) {
+        self.caller_by(first, source, now).await
+    }
+
+    /// Who asks with this value of an `Authorization` header.
+    pub(crate) async fn caller_by(
+        &self,
+        authorization: Option<&[u8]>,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<Caller, Unknown> {
+        if self.keys.may_be_new(authorization, source, now) {
             self.learn_keys_or_warn().await;
         }
-        self.keys.caller(first, source, now)
+        self.keys.caller(authorization, source, now)
     }
 
     async fn answer_by_route(

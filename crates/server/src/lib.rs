@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod browser;
 mod copies;
+mod dashboard;
 mod error;
 mod front;
 mod gateway;
@@ -27,6 +28,7 @@ mod webhooks;
 
 mod hosts;
 
+pub use dashboard::invite;
 pub use front::Front;
 pub use gateway::{BudgetMode, GatewaySettings, Limits};
 pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};

@@ -30,7 +30,8 @@ pub(crate) fn document() -> Value {
 }
 
 fn is_api(entry: &Entry) -> bool {
-    !entry.path.starts_with("/oauth/") || entry.path == "/oauth/links"
+    let is_page = entry.door == Door::Session || matches!(entry.path, "/sign-in" | "/assets/{name}");
+    !is_page && (!entry.path.starts_with("/oauth/") || entry.path == "/oauth/links")
 }
 
 /// What an operation is about, what it takes, and what it answers when all is well.
@@ -177,7 +178,7 @@ fn operation(entry: &Entry) -> Value {
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     match entry.door {
-        Door::Open => {}
+        Door::Open | Door::Session => {}
         Door::Key(_) => operation["security"] = json!([{ "key": [] }]),
         // On the same machine it may be left out.
         Door::KeyOrLocal(_) => operation["security"] = json!([{}, { "key": [] }]),

@@ -15,6 +15,7 @@ use tokens::records::{KeyId, Verb};
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
 use crate::auth::{Source, Unknown};
 use crate::browser;
+use crate::dashboard;
 use crate::error::Problem;
 use crate::front::Front;
 use crate::webhooks;
@@ -34,6 +35,8 @@ pub enum Door {
     Key(Verb),
     /// Whoever holds this verb, or is on this machine.
     KeyOrLocal(Verb),
+    /// Whoever is signed in to the dashboard; who is not goes there.
+    Session,
 }
 
 /// A door of the house.
@@ -94,6 +97,21 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", CALLBACK, Door::Open), get(browser::callback)),
         (entry("POST", CALLBACK, Door::Open), post(browser::confirm)),
         (entry("POST", WEBHOOKS, Door::Open), post(webhooks::highlevel)),
+        (entry("GET", "/assets/{name}", Door::Open), get(dashboard::asset)),
+        (entry("GET", "/sign-in", Door::Open), get(dashboard::sign_in)),
+        (entry("POST", "/sign-in", Door::Open), post(dashboard::begin_session)),
+        (entry("POST", "/sign-out", Door::Session), post(dashboard::sign_out)),
+        (entry("GET", "/", Door::Session), get(dashboard::overview)),
+        (entry("GET", "/live", Door::Session), get(dashboard::live)),
+        (entry("GET", "/installations", Door::Session), get(dashboard::installations)),
+        (entry("GET", "/installations/{kind}/{id}", Door::Session), get(dashboard::installation)),
+        (entry("GET", "/forget/{kind}/{id}", Door::Session), get(dashboard::confirm_forget)),
+        (entry("POST", "/installations/{kind}/{id}/{action}", Door::Session), post(dashboard::act)),
+        (entry("GET", "/notices", Door::Session), get(dashboard::notices)),
+        (entry("GET", "/keys", Door::Session), get(dashboard::keys)),
+        (entry("POST", "/keys/{id}/revoke", Door::Session), post(dashboard::revoke_key)),
+        (entry("GET", "/connect", Door::Session), get(dashboard::connect_page)),
+        (entry("POST", "/connect", Door::Session), post(dashboard::connect)),
     ]
 }
 
@@ -135,6 +153,14 @@ async fn guarded(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    if entry.door == Door::Session {
+        let mut response = match dashboard::guard(&front, &mut parts, body).await {
+            Ok(body) => next.run(Request::from_parts(parts, body)).await,
+            Err(response) => response,
+        };
+        response.extensions_mut().insert(Route(entry.path));
+        return response;
+    }
     let mut response = match pass(&front, entry.door, &parts).await {
         Ok(None) => next.run(Request::from_parts(parts, body)).await,
         Ok(Some(caller)) => {
@@ -160,7 +186,7 @@ async fn pass(front: &Front, door: Door, request: &Parts) -> Result<Option<crate
         return Err(Problem::unknown(speech, Unknown::Exposed));
     }
     let verb = match door {
-        Door::Open => return Ok(None),
+        Door::Open | Door::Session => return Ok(None),
         Door::Key(verb) => verb,
         Door::KeyOrLocal(_) if source.is_local() && !request.headers.contains_key("authorization") => {
             return Ok(None);

@@ -27,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{Instrument as _, warn};
 
 use crate::auth::Source;
+use crate::dashboard::Stopping;
 use crate::front::{Answer, Front, HEADER_WITHIN, Stream};
 use crate::gateway::Carrier;
 use crate::house::{Audit, Face, Listener};
@@ -279,8 +280,10 @@ impl Entrance {
             }
             _ => Vec::new(),
         };
-        let service = service_fn(move |request: Request<Incoming>| {
+        let stopping = Stopping(stop.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let entrance = self.clone();
+            request.extensions_mut().insert(stopping.clone());
             async move { Ok::<_, Infallible>(entrance.answer(request.map(Body::new), source, face).await) }
         });
         let connection = http1::Builder::new()

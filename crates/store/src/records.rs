@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line, Maintenance,
-    QueuedEvent, Verb, Visit,
+    QueuedEvent, Session, Verb, Visit,
 };
 use tokens::{Allowed, CheckRecord, Lane, Notice, Records, Standing, StoreError, Timestamp};
 
@@ -29,11 +29,12 @@ use crate::sqlite::database::{Failure, refuse_other_than};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/records/001_records.sql"),
     include_str!("migrations/records/002_habits.sql"),
     include_str!("migrations/records/003_events.sql"),
     include_str!("migrations/records/004_gateway.sql"),
+    include_str!("migrations/records/005_dashboard.sql"),
 ];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -274,6 +275,30 @@ impl Records for SqliteRecords {
     async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError> {
         let state = *state;
         self.write(move |rows| rows::take_visit(rows, state, now)).await
+    }
+
+    async fn open_session(&self, session: &Session) -> Result<(), StoreError> {
+        let session = session.clone();
+        self.write(move |rows| rows::open_session(rows, &session)).await
+    }
+
+    async fn session(&self, cookie: &[u8; 32]) -> Result<Option<Session>, StoreError> {
+        let cookie = *cookie;
+        self.read(move |rows| rows::session(rows, cookie)).await
+    }
+
+    async fn use_session(&self, cookie: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
+        let cookie = *cookie;
+        self.write(move |rows| rows::use_session(rows, cookie, now)).await
+    }
+
+    async fn end_sessions(&self, cookie: Option<&[u8; 32]>) -> Result<(), StoreError> {
+        let cookie = cookie.copied();
+        self.write(move |rows| rows::end_sessions(rows, cookie)).await
+    }
+
+    async fn troubled(&self, limit: usize) -> Result<Vec<Standing>, StoreError> {
+        self.read(move |rows| rows::troubled(rows, limit)).await
     }
 
     async fn queue_event(&self, event: &QueuedEvent) -> Result<bool, StoreError> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sample::{new_key, sealed_by};
 use store::StoreUrl;
 use tokens::records::{
-    AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Verb, Visit,
+    AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Session, Verb, Visit,
 };
 use tokens::store::Mark;
 use tokens::{
@@ -140,6 +140,8 @@ stories! {
     who_took_what_is_summed_up_where_it_is_counted,
     what_a_key_usually_does_is_told_from_what_is_new,
     the_history_of_checks_is_newest_first_and_forgotten_in_time,
+    who_is_signed_in_stays_so_until_they_are_signed_out,
+    who_does_not_stand_well_comes_first_and_last_befallen_first,
     of_many_who_want_a_visit_or_a_turn_one_gets_it,
     what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived,
     of_many_who_deliver_each_gets_its_own,
@@ -293,6 +295,64 @@ async fn of_many_who_want_a_visit_or_a_turn_one_gets_it(place: Shelf) {
     assert!(handles[1].take_turn("check l1", at(50), at(99)).await.expect("a look"), "its time is up");
     handles[0].open_visit(&visit).await.expect("room");
     assert_eq!(handles[0].take_visit(&[1; 32], at(100)).await.expect("a look"), None, "too late");
+}
+
+async fn who_is_signed_in_stays_so_until_they_are_signed_out(place: Shelf) {
+    let (one, other) = (place.records().await, place.records().await);
+    let session = |number, key: Option<&str>| Session {
+        cookie: [number; 32],
+        key: key.map(|key| KeyId(key.to_owned())),
+        began_at: at(10),
+        used_at: at(10),
+    };
+    for session in [session(1, Some("k1")), session(2, None), session(3, None)] {
+        one.open_session(&session).await.expect("room");
+    }
+    assert_eq!(other.session(&[1; 32]).await.expect("a look"), Some(session(1, Some("k1"))));
+    assert_eq!(other.session(&[9; 32]).await.expect("a look"), None);
+    other.use_session(&[2; 32], at(20)).await.expect("noted");
+    let used = Session { used_at: at(20), ..session(2, None) };
+    assert_eq!(one.session(&[2; 32]).await.expect("a look"), Some(used));
+    one.end_sessions(Some(&[1; 32])).await.expect("ended");
+    assert_eq!(other.session(&[1; 32]).await.expect("a look"), None);
+    one.forget(at(15), at(15)).await.expect("forgotten");
+    assert_eq!(one.session(&[3; 32]).await.expect("a look"), None, "nobody used it since");
+    assert!(one.session(&[2; 32]).await.expect("a look").is_some());
+    one.end_sessions(None).await.expect("ended");
+    assert_eq!(other.session(&[2; 32]).await.expect("a look"), None);
+}
+
+async fn who_does_not_stand_well_comes_first_and_last_befallen_first(place: Shelf) {
+    let records = place.records().await;
+    let standing = |id: &str, health, since| Standing {
+        subject: Subject::Installation(location(id)),
+        revision: 1,
+        health,
+        since: at(since),
+        failures: 1,
+        code: None,
+        said: None,
+        told: health,
+        told_at: None,
+        changes: Vec::new(),
+    };
+    for (id, health, since) in [
+        ("l1", Health::Operational, 9),
+        ("l2", Health::Down, 3),
+        ("l3", Health::NeedsPerson, 7),
+        ("l4", Health::Degraded, 5),
+    ] {
+        assert!(records.tell(&standing(id, health, since), None, &[]).await.expect("room"));
+    }
+    let troubled = |limit| {
+        let records = records.clone();
+        async move {
+            let found = records.troubled(limit).await.expect("a look");
+            found.into_iter().map(|standing| standing.since).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(troubled(9).await, [at(7), at(5), at(3)]);
+    assert_eq!(troubled(2).await, [at(7), at(5)]);
 }
 
 async fn what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived(place: Shelf) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::health::LastCheck;
+use crate::health::{Health, LastCheck};
 use crate::token_set::TokenSet;
 
 /// An id that can't be one of HighLevel's.
@@ -216,6 +216,17 @@ impl Overview {
     /// How long the access token still lives; zero when it has died.
     pub fn remaining(&self, now: Timestamp) -> Duration {
         now.until(self.expires_at)
+    }
+
+    /// How it is: its connection first, its last check second; none where it was never checked.
+    pub fn health(&self, now: Timestamp) -> Option<Health> {
+        match &self.connection {
+            Connection::Broken(_) => Some(Health::NeedsPerson),
+            Connection::Suspended { .. } => Some(Health::Suspended),
+            Connection::Uncertain { .. } if self.remaining(now).is_zero() => Some(Health::Down),
+            Connection::Uncertain { .. } => Some(Health::Degraded),
+            Connection::Connected => self.last_check.as_ref().map(|check| check.health),
+        }
     }
 
     /// How long it was to live when it was issued.

@@ -97,6 +97,21 @@ pub trait Records: Send + Sync {
     /// Visits that expired by `now` are not found.
     async fn take_visit(&self, state: &[u8; 32], now: Timestamp) -> Result<Option<Visit>, StoreError>;
 
+    /// Remembers someone who signed in to the dashboard.
+    async fn open_session(&self, session: &Session) -> Result<(), StoreError>;
+
+    /// Who is signed in with a cookie of this hash, be it that the session is over.
+    async fn session(&self, cookie: &[u8; 32]) -> Result<Option<Session>, StoreError>;
+
+    /// Notes that a session was used. Not worth a disk flush.
+    async fn use_session(&self, cookie: &[u8; 32], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Ends a session, or all of them when none is named.
+    async fn end_sessions(&self, cookie: Option<&[u8; 32]>) -> Result<(), StoreError>;
+
+    /// The subjects that do not stand well, what befell last first, at most `limit`.
+    async fn troubled(&self, limit: usize) -> Result<Vec<Standing>, StoreError>;
+
     /// Puts an event of HighLevel's into the queue. Durable when it returns. `false` when one of the same
     /// id came within 7 days.
     async fn queue_event(&self, _event: &QueuedEvent) -> Result<bool, StoreError> {
@@ -154,7 +169,7 @@ pub trait Records: Send + Sync {
         Err(no_lines())
     }
 
-    /// Forgets checks, delivered notices, visits, turns and audit lines from before these instants.
+    /// Forgets checks, delivered notices, visits, sessions, turns and audit lines from before these instants.
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
 }
 
@@ -380,6 +395,32 @@ pub struct Maintenance {
     pub until: Timestamp,
     /// Why, in a person's words.
     pub reason: String,
+}
+
+/// Someone who is signed in to the dashboard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// SHA-256 of the cookie that the browser keeps.
+    pub cookie: [u8; 32],
+    /// The key that it was begun with; none where that was a link from the terminal.
+    pub key: Option<KeyId>,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it was used last.
+    pub used_at: Timestamp,
+}
+
+impl Session {
+    /// A session that nobody uses for so long is over.
+    pub const IDLE: Duration = Duration::from_secs(30 * 60);
+
+    /// And so is one that began so long ago, whoever uses it.
+    pub const WHOLE: Duration = Duration::from_secs(12 * 60 * 60);
+
+    /// Whether it goes on. A clock that was set back to before its beginning ends it.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        now >= self.began_at && now < self.began_at + Self::WHOLE && now < self.used_at + Self::IDLE
+    }
 }
 
 /// A browser that was sent to HighLevel's consent page.

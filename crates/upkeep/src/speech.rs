@@ -1,5 +1,7 @@
 //! What is said to people: the sentences are the binary's, in the language of whoever runs it.
 
+use std::time::Duration;
+
 use tokens::{KeeperError, Timestamp};
 
 use crate::check::{CheckError, Warning};
@@ -17,6 +19,9 @@ pub trait Speech: Send + Sync {
 
     /// What needs attention though it works.
     fn warning(&self, warning: &Warning) -> Said;
+
+    /// A span of time, in its two largest units.
+    fn span(&self, span: Duration) -> String;
 
     /// An instant, for a sentence.
     fn moment(&self, at: Timestamp) -> String;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sandbox::{Sandbox, UserType};
 use server::ApiKey;
+use tokens::Clock as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -20,7 +21,7 @@ use crate::output;
 use crate::service::{MayStayClosed, Service, Settings};
 use crate::shutdown::asked_to_stop;
 use crate::text::Text;
-use crate::wiring::{Context, random_text};
+use crate::wiring::{Context, SystemClock, random_text};
 
 /// The workflow of the sandbox takes a second to send its message and remove the tag.
 const WORKFLOW_WITHIN: Duration = Duration::from_secs(20);
@@ -71,6 +72,14 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
         return Err(trouble(error));
     }
     if !args.once {
+        if let Some(address) = sockets.private_address() {
+            let records = inside.open_records().await?;
+            let link = server::invite(records.as_ref(), None, SystemClock.now()).await;
+            let (path, _) = link.map_err(|error| inside.store_error(&error))?;
+            output::answer("");
+            output::answer(&text.say("demo-dashboard", &[]));
+            output::answer(&format!("  http://{address}{path}"));
+        }
         output::answer("");
         output::answer(&text.say("demo-goes-on", &[]));
         asked_to_stop().await;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod dashboard;
 mod demo;
 mod exec;
 mod export;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::RotateAll(args) => rotate_all::run(&args, context).await,
         Command::Schedule(args) => schedule::run(args.action, context),
         Command::Serve(args) => serve::run(&args, context).await,
+        Command::Dashboard(args) => dashboard::run(&args, context).await,
         Command::Keys(args) => keys::run(args.action, context).await,
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,

@@ -238,17 +238,6 @@ fn summary(text: &Text, counts: &Counts) -> String {
     format!("{}: {}", kinds.join(", "), states.join(", "))
 }
 
-/// How an installation is, by its connection first and its last check second.
-fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
-    match &installation.connection {
-        Connection::Broken(_) => Some(Health::NeedsPerson),
-        Connection::Suspended { .. } => Some(Health::Suspended),
-        Connection::Uncertain { .. } if installation.remaining(now).is_zero() => Some(Health::Down),
-        Connection::Uncertain { .. } => Some(Health::Degraded),
-        Connection::Connected => installation.last_check.as_ref().map(|check| check.health),
-    }
-}
-
 fn table(context: &Context, lines: &[Line], now: Timestamp) -> Table {
     let text = &context.text;
     let mut table = Table::new();
@@ -266,7 +255,7 @@ fn table(context: &Context, lines: &[Line], now: Timestamp) -> Table {
         };
         table.add_row([
             Cell::new(format!("{indent}{}", named(text, installation))),
-            health_cell(text, health(installation, now)),
+            health_cell(text, installation.health(now)),
             Cell::new(token_life(text, installation, now)),
             Cell::new(installation.version.generation),
             Cell::new(match &installation.last_check {
@@ -335,7 +324,7 @@ fn document(context: &Context, installation: &Overview, wanted: &Wanted, now: Ti
         "company_id": installation.company.as_ref().map(tokens::CompanyId::as_str),
         "name": installation.name,
         "state": Stand::of(installation).as_str(),
-        "health": health(installation, now).map(Health::as_str),
+        "health": installation.health(now).map(Health::as_str),
         "generation": installation.version.generation,
         "issued_at": rfc3339(installation.issued_at),
         "expires_at": rfc3339(installation.expires_at),

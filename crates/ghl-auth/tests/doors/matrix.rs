@@ -73,8 +73,17 @@ fn welcome(entry: &Entry) -> u16 {
         ("POST", "/v1/maintenances" | "/oauth/links") => 201,
         // A page, but no link, no code in the address.
         ("GET" | "POST", "/oauth/start" | "/oauth/callback") => 400,
+        ("GET", "/sign-in" | "/assets/{name}") => 200,
+        // No browser says that it comes from our own page.
+        ("POST", "/sign-in") => 403,
         other => panic!("a route that this test does not know: {other:?}"),
     }
+}
+
+/// A path with all that belongs into it.
+fn filled(path: &str, id: &str) -> String {
+    let path = path.replace("{kind}", "location").replace("{id}", id);
+    path.replace("{action}", "check").replace("{name}", "dashboard.css")
 }
 
 /// The body that a route wants.
@@ -132,6 +141,8 @@ fn expected(listener: Listener, method: &str, path: &str, holds: Holds) -> Vec<u
         Door::Open => vec![welcome(&entry)],
         Door::KeyOrLocal(_) if holds == Holds::Nothing => vec![200],
         Door::Key(_) | Door::KeyOrLocal(_) => known,
+        // No key opens it: whoever only looks is shown where to sign in.
+        Door::Session => vec![if entry.method == "GET" { 303 } else { 403 }],
     }
 }
 
@@ -179,12 +190,12 @@ fn every_door_opens_for_whom_the_table_says_and_for_nobody_else() {
                     let entry = entry_for(method, path);
                     let wanted = entry.map_or(Verb::Admin, |entry| match entry.door {
                         Door::Key(verb) | Door::KeyOrLocal(verb) => verb,
-                        Door::Open => Verb::Admin,
+                        Door::Open | Door::Session => Verb::Admin,
                     });
                     let key = of_verb[usize::from(wanted == Verb::Admin)].as_deref().map(bearer);
                     let headers: Vec<_> = key.iter().map(|key| ("Authorization", key.as_str())).collect();
                     let id = if method == "DELETE" { SPARE } else { house.home.location() };
-                    let target = path.replace("{kind}", "location").replace("{id}", id);
+                    let target = filled(path, id);
                     let body = entry.map(|entry| body(&entry, id)).unwrap_or_default();
                     requests.push(request(method, &target, &headers, &body));
                     asked.push((method, *path));
@@ -194,7 +205,11 @@ fn every_door_opens_for_whom_the_table_says_and_for_nobody_else() {
                 let expected = expected(listener, method, path, *holds);
                 let what = format!("{listener:?}: {method} {path} with {holds:?}");
                 assert!(expected.contains(&answer.status), "{what}: {} {}", answer.status, answer.body);
+                // Whoever comes to a page without a session is not asked for a key.
+                let is_page = entry_for(method, path)
+                    .is_some_and(|entry| entry.door == Door::Session || entry.path == "/sign-in");
                 let code = match (holds, answer.status) {
+                    _ if is_page => "",
                     (Holds::ARevokedKey, 401) => "key_revoked",
                     (Holds::AnExpiredKey, 401) => "key_expired",
                     (Holds::AnotherVerb, 403) => "wrong_verb",
@@ -240,7 +255,7 @@ fn without_a_key_nothing_is_changed_whoever_one_says_one_is() {
     let mut doors = 0;
     for entry in entries() {
         let id = house.home.location();
-        let path = entry.path.replace("{kind}", "location").replace("{id}", id);
+        let path = filled(entry.path, id);
         let mut bodies = vec![body(&entry, id), String::new(), "{}".into()];
         bodies.extend(
             ["link=made-up", "code=made-up", "code=", "state=made-up&code=made-up"].map(String::from),
@@ -267,7 +282,7 @@ fn without_a_key_nothing_is_changed_whoever_one_says_one_is() {
         ours.map(|(_, answer)| answer.status).collect::<BTreeSet<u16>>()
     };
     for entry in entries().iter().filter(|entry| matches!(entry.door, Door::Key(_))) {
-        let path = entry.path.replace("{kind}", "location").replace("{id}", house.home.location());
+        let path = filled(entry.path, house.home.location());
         let statuses = passed(&path);
         assert!(statuses.is_subset(&BTreeSet::from([401, 405])), "{path}: {statuses:?}");
     }

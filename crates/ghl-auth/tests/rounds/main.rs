@@ -101,6 +101,10 @@ impl Clock for ABitAhead {
 struct Plain;
 
 impl Speech for Plain {
+    fn span(&self, span: Duration) -> String {
+        format!("{span:?}")
+    }
+
     fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
         arguments.iter().fold(key.to_owned(), |said, (name, value)| format!("{said} {name}={value}"))
     }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokens::records::{Reach, Verb};
 use tokens::store::{Listing, Order, Stand};
-use tokens::{CompanyId, Connection, Drift, Health, KeeperError, Overview, Timestamp};
+use tokens::{CompanyId, Drift, Health, KeeperError, Overview, Timestamp};
 
 use super::pages::{self, cursor, place};
 use super::{InPath, bad, document, id_in_path, query};
@@ -35,7 +35,7 @@ pub(crate) async fn list(
 }
 
 /// Which installations a query asks for.
-fn asked(front: &Front, raw: Option<&str>) -> Result<Listing, Problem> {
+pub(crate) fn asked(front: &Front, raw: Option<&str>) -> Result<Listing, Problem> {
     let bad = || bad(front, "bad_query");
     let names = ["limit", "after", "company", "state", "q", "sort"];
     let [limit, after, company, state, text, sort] = query(front, raw, names)?;
@@ -118,17 +118,6 @@ pub(crate) async fn restore(
     }
 }
 
-/// How an installation is: its connection first, its last check second.
-fn health(installation: &Overview, now: Timestamp) -> Option<Health> {
-    match &installation.connection {
-        Connection::Broken(_) => Some(Health::NeedsPerson),
-        Connection::Suspended { .. } => Some(Health::Suspended),
-        Connection::Uncertain { .. } if installation.remaining(now).is_zero() => Some(Health::Down),
-        Connection::Uncertain { .. } => Some(Health::Degraded),
-        Connection::Connected => installation.last_check.as_ref().map(|check| check.health),
-    }
-}
-
 /// How its scopes differ from those that the app wants.
 fn drift(front: &Front, installation: &Overview) -> Drift {
     let wanted = front.house.consent.as_ref().and_then(|consent| consent.scopes.as_deref());
@@ -145,7 +134,7 @@ fn described(front: &Front, installation: &Overview, now: Timestamp) -> Value {
         "company_id": company.as_ref().map(CompanyId::as_str),
         "name": name,
         "state": Stand::of(installation).as_str(),
-        "health": health(installation, now).map(Health::as_str),
+        "health": installation.health(now).map(Health::as_str),
         "generation": version.generation,
         "scope": scopes,
         "missing_scopes": missing,

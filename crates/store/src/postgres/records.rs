@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Line,
-    Maintenance, Permits, QueuedEvent, Reach, Visit,
+    Maintenance, Permits, QueuedEvent, Reach, Session, Visit,
 };
 use tokens::{CheckRecord, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
 use tokio_postgres::Row;
@@ -24,9 +24,10 @@ use super::pool::{Failure, Pool, Transaction, Values};
 use crate::records::{EVENTS_KNOWN_FOR, json, lines_of, millis, parts};
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/postgres/records/001_records.sql"),
     include_str!("../migrations/postgres/records/002_gateway.sql"),
+    include_str!("../migrations/postgres/records/003_dashboard.sql"),
 ];
 
 /// What these tables are called among the parts of the schema.
@@ -288,6 +289,7 @@ impl PostgresRecords {
             "DELETE FROM @.notices WHERE at < $1
                  AND NOT EXISTS (SELECT FROM @.deliveries WHERE deliveries.notice = notices.notice)",
             "DELETE FROM @.visits WHERE expires_at < $1",
+            "DELETE FROM @.sessions WHERE used_at < $1",
             "DELETE FROM @.turns WHERE until_at < $1",
             "DELETE FROM @.events WHERE done_at IS NOT NULL AND received_at < $1",
             "DELETE FROM @.maintenances WHERE until_at < $1",
@@ -536,6 +538,49 @@ impl Records for PostgresRecords {
         let taken =
             self.take(sql, &[bytes(&state.as_slice()), number(&now.as_millis())], rows::visit).await?;
         Ok(taken.into_iter().next())
+    }
+
+    async fn open_session(&self, session: &Session) -> Result<(), StoreError> {
+        let key = session.key.as_ref().map(|key| key.0.as_str());
+        self.change(
+            "INSERT INTO @.sessions (cookie, key, began_at, used_at) VALUES ($1, $2, $3, $4)",
+            &[
+                bytes(&session.cookie.as_slice()),
+                text(&key),
+                number(&session.began_at.as_millis()),
+                number(&session.used_at.as_millis()),
+            ],
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn session(&self, cookie: &[u8; 32]) -> Result<Option<Session>, StoreError> {
+        let sql = "SELECT * FROM @.sessions WHERE cookie = $1";
+        let found = self.find(sql, &[bytes(&cookie.as_slice())], rows::session).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn use_session(&self, cookie: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE @.sessions SET used_at = $2 WHERE cookie = $1";
+        self.change(sql, &[bytes(&cookie.as_slice()), number(&now.as_millis())]).await.map(drop)
+    }
+
+    async fn end_sessions(&self, cookie: Option<&[u8; 32]>) -> Result<(), StoreError> {
+        let ended = match cookie {
+            Some(cookie) => {
+                self.change("DELETE FROM @.sessions WHERE cookie = $1", &[bytes(&cookie.as_slice())]).await
+            }
+            None => self.change("DELETE FROM @.sessions", &[]).await,
+        };
+        ended.map(drop)
+    }
+
+    async fn troubled(&self, limit: usize) -> Result<Vec<Standing>, StoreError> {
+        let sql = "SELECT * FROM @.standings WHERE health <> 'operational'
+             ORDER BY since DESC, kind, id LIMIT $1";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.find(sql, &[number(&limit)], rows::standing).await
     }
 
     async fn queue_event(&self, event: &QueuedEvent) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
-    Maintenance, QueuedEvent, Reach, Visit,
+    Maintenance, QueuedEvent, Reach, Session, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
@@ -238,23 +238,31 @@ pub(super) fn checks(rows: &Transaction<'_>, query: &CheckQuery) -> Done<Vec<Che
 
 pub(super) fn standings(rows: &Transaction<'_>) -> Done<Vec<Standing>> {
     let mut statement = rows.prepare_cached("SELECT * FROM standings ORDER BY kind DESC, id")?;
-    let found = statement.query_map([], |row| {
-        let changes: String = row.get("changes")?;
-        let changes: Vec<i64> = from_json(&changes)?;
-        Ok(Standing {
-            subject: subject(row)?,
-            revision: row.get("revision")?,
-            health: word(row, "health", Health::from_word)?,
-            since: at(row, "since")?,
-            failures: row.get("failures")?,
-            code: row.get("code")?,
-            said: row.get("said")?,
-            told: word(row, "told", Health::from_word)?,
-            told_at: maybe_at(row, "told_at")?,
-            changes: changes.into_iter().map(Timestamp::from_millis).collect(),
-        })
-    })?;
-    found.collect()
+    statement.query_map([], standing)?.collect()
+}
+
+pub(super) fn troubled(rows: &Transaction<'_>, limit: usize) -> Done<Vec<Standing>> {
+    let mut statement = rows.prepare_cached(
+        "SELECT * FROM standings WHERE health <> 'operational' ORDER BY since DESC, kind, id LIMIT ?1",
+    )?;
+    statement.query_map([limit], standing)?.collect()
+}
+
+fn standing(row: &Row<'_>) -> Done<Standing> {
+    let changes: String = row.get("changes")?;
+    let changes: Vec<i64> = from_json(&changes)?;
+    Ok(Standing {
+        subject: subject(row)?,
+        revision: row.get("revision")?,
+        health: word(row, "health", Health::from_word)?,
+        since: at(row, "since")?,
+        failures: row.get("failures")?,
+        code: row.get("code")?,
+        said: row.get("said")?,
+        told: word(row, "told", Health::from_word)?,
+        told_at: maybe_at(row, "told_at")?,
+        changes: changes.into_iter().map(Timestamp::from_millis).collect(),
+    })
 }
 
 pub(super) fn tell(
@@ -448,6 +456,37 @@ pub(super) fn take_visit(rows: &Transaction<'_>, state: [u8; 32], now: Timestamp
         .optional()
 }
 
+pub(super) fn open_session(rows: &Transaction<'_>, session: &Session) -> Done<()> {
+    let key = session.key.as_ref().map(|key| &key.0);
+    rows.prepare_cached("INSERT INTO sessions (cookie, key, began_at, used_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((session.cookie, key, session.began_at.as_millis(), session.used_at.as_millis()))
+        .map(drop)
+}
+
+pub(super) fn session(rows: &Transaction<'_>, cookie: [u8; 32]) -> Done<Option<Session>> {
+    rows.prepare_cached("SELECT * FROM sessions WHERE cookie = ?1")?
+        .query_row([cookie], |row| {
+            let key: Option<String> = row.get("key")?;
+            Ok(Session {
+                cookie: row.get("cookie")?,
+                key: key.map(KeyId),
+                began_at: at(row, "began_at")?,
+                used_at: at(row, "used_at")?,
+            })
+        })
+        .optional()
+}
+
+pub(super) fn use_session(rows: &Transaction<'_>, cookie: [u8; 32], now: Timestamp) -> Done<()> {
+    rows.prepare_cached("UPDATE sessions SET used_at = ?2 WHERE cookie = ?1")?
+        .execute((cookie, now.as_millis()))
+        .map(drop)
+}
+
+pub(super) fn end_sessions(rows: &Transaction<'_>, cookie: Option<[u8; 32]>) -> Done<()> {
+    rows.prepare_cached("DELETE FROM sessions WHERE ?1 IS NULL OR cookie = ?1")?.execute([cookie]).map(drop)
+}
+
 pub(super) fn queue_event(rows: &Transaction<'_>, event: &QueuedEvent) -> Done<bool> {
     let queued = rows
         .prepare_cached(
@@ -550,6 +589,7 @@ pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Ti
         [before],
     )?;
     rows.execute("DELETE FROM visits WHERE expires_at < ?1", [before])?;
+    rows.execute("DELETE FROM sessions WHERE used_at < ?1", [before])?;
     rows.execute("DELETE FROM turns WHERE until_at < ?1", [before])?;
     rows.execute("DELETE FROM events WHERE done_at IS NOT NULL AND received_at < ?1", [before])?;
     rows.execute("DELETE FROM maintenances WHERE until_at < ?1", [before])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokens::records::{
     AuditLine, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Permits, QueuedEvent,
-    Reach, Visit,
+    Reach, Session, Visit,
 };
 use tokens::{
     CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError, Subject,
@@ -157,6 +157,16 @@ pub(super) fn visit(row: &Row) -> Done<Visit> {
         state: digest(row, "state")?,
         browser: digest(row, "browser")?,
         expires_at: at(row, "expires_at")?,
+    })
+}
+
+pub(super) fn session(row: &Row) -> Done<Session> {
+    let key: Option<String> = get(row, "key")?;
+    Ok(Session {
+        cookie: digest(row, "cookie")?,
+        key: key.map(KeyId),
+        began_at: at(row, "began_at")?,
+        used_at: at(row, "used_at")?,
     })
 }
 

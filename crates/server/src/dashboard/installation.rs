@@ -1,0 +1,143 @@
+//! One installation: how long its token lives, what its checks found, and what can be done.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use tokens::records::CheckQuery;
+use tokens::{CompanyId, Drift, InstallationId, KeeperError, Overview, Subject};
+
+use super::chart::{Chart, chart};
+use super::frame::{Frame, Life, Place, Sign, When, kind_word};
+use super::notices::Told;
+use super::overview::Checked;
+use super::session::Viewer;
+use super::shown;
+use crate::api::{InPath, id_in_path};
+use crate::browser::parameters;
+use crate::error::Problem;
+use crate::front::Front;
+
+/// So many checks are drawn, and so many of them written out.
+const DRAWN: usize = 90;
+const WRITTEN: usize = 10;
+
+/// Notices of one installation are looked for among so many.
+const NOTICES: usize = 200;
+
+#[derive(Template)]
+#[template(path = "installation.html")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    kind: &'static str,
+    kind_word: String,
+    id: String,
+    name: Option<String>,
+    company: Option<String>,
+    sign: Sign,
+    life: Life,
+    expires: When,
+    issued: When,
+    connected: When,
+    generation: u64,
+    scopes: Vec<String>,
+    missing: Vec<String>,
+    can_connect: bool,
+    chart: Option<Chart>,
+    checks: Vec<Checked>,
+    told: Vec<Told>,
+    unlisted: Option<When>,
+}
+
+/// Shows it; where it was removed, how to undo that.
+pub(crate) async fn page(
+    State(front): State<Arc<Front>>,
+    Extension(viewer): Extension<Viewer>,
+    InPath((kind, id)): InPath<(String, String)>,
+    RawQuery(raw): RawQuery,
+) -> Response {
+    let id = match id_in_path(&front, &kind, &id) {
+        Ok(id) => id,
+        Err(problem) => return problem.into_response(),
+    };
+    let done = parameters(raw.as_deref()).and_then(|mut found| found.remove("done"));
+    match front.house.keeper.load(&id).await {
+        Ok(it) => match read(&front, &viewer, &it.overview(), done.as_deref()).await {
+            Ok(page) => shown(StatusCode::OK, &page, None),
+            Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
+        },
+        Err(KeeperError::NotConnected(_)) => removed(&front, &viewer, &id).await,
+        Err(error) => Problem::keeper(&front.house, &error).into_response(),
+    }
+}
+
+async fn read<'a>(
+    front: &'a Front,
+    viewer: &Viewer,
+    it: &Overview,
+    done: Option<&str>,
+) -> Result<Page<'a>, tokens::StoreError> {
+    let mut frame = Frame::new(front, Some(viewer), Place::Installations);
+    let words = frame.words;
+    frame.done = match done {
+        Some("checked") => Some(words.say("dash-done-checked")),
+        Some("refreshed") => Some(words.say("dash-done-refreshed")),
+        Some("restored") => Some(words.say("dash-done-restored")),
+        _ => None,
+    };
+    let records = front.house.records.as_ref();
+    let query = CheckQuery { id: Some(it.id.clone()), before: None, limit: DRAWN };
+    let checks = records.checks(&query).await?;
+    let notices = records.notices(NOTICES).await?;
+    let is_about_it = |subject: &Subject| match subject {
+        Subject::Installation(id) | Subject::Checks(Some(id)) => *id == it.id,
+        _ => false,
+    };
+    let about = notices.iter().filter(|(notice, _)| is_about_it(&notice.subject));
+    let wanted = front.house.consent.as_ref().and_then(|consent| consent.scopes.as_deref());
+    let Drift { missing, .. } = Drift::of(&it.id, &it.scopes, wanted.unwrap_or_default());
+    Ok(Page {
+        kind: it.id.kind(),
+        kind_word: kind_word(&words, &it.id),
+        id: it.id.as_str().to_owned(),
+        name: it.name.clone(),
+        company: it.company.as_ref().map(CompanyId::as_str).map(str::to_owned),
+        sign: Sign::of(&words, it.health(words.now)),
+        life: Life::new(&words, it),
+        expires: When::new(&words, it.expires_at),
+        issued: When::new(&words, it.issued_at),
+        connected: When::new(&words, it.connected_at),
+        generation: it.version.generation,
+        scopes: it.scopes.split_whitespace().map(str::to_owned).collect(),
+        missing: missing.into_iter().map(|scope| scope.to_string()).collect(),
+        can_connect: front.house.consent.is_some(),
+        chart: chart(&words, &checks),
+        checks: checks.iter().take(WRITTEN).map(|check| Checked::new(&words, check)).collect(),
+        told: about.take(WRITTEN).map(|(notice, ways)| Told::new(&words, notice, ways)).collect(),
+        unlisted: it.unlisted_at.map(|at| When::new(&words, at)),
+        frame,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "removed.html")]
+struct Removed<'a> {
+    frame: Frame<'a>,
+    kind: &'static str,
+    id: String,
+    /// When it was; none where there never was such an installation, or it has been forgotten.
+    at: Option<When>,
+}
+
+async fn removed(front: &Front, viewer: &Viewer, id: &InstallationId) -> Response {
+    let frame = Frame::new(front, Some(viewer), Place::Installations);
+    let at = match front.house.keeper.store().removed_at(id).await {
+        Ok(at) => at.map(|at| When::new(&frame.words, at)),
+        Err(error) => return Problem::store(front.house.speech.as_ref(), &error).into_response(),
+    };
+    let status = if at.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    shown(status, &Removed { kind: id.kind(), id: id.as_str().to_owned(), at, frame }, None)
+}

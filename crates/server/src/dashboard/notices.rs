@@ -1,0 +1,89 @@
+//! What there was to tell, and whether it arrived.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use tokens::records::DeliveryState;
+use tokens::{Notice, Subject};
+
+use super::frame::{Frame, Place, Sign, When, Words};
+use super::session::Viewer;
+use super::shown;
+use crate::error::Problem;
+use crate::front::Front;
+
+const MOST: usize = 100;
+
+#[derive(Template)]
+#[template(path = "notices.html")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    told: Vec<Told>,
+}
+
+/// A notice, in a list.
+pub(super) struct Told {
+    pub(super) sign: Sign,
+    pub(super) kind: String,
+    pub(super) whose: String,
+    pub(super) path: Option<String>,
+    pub(super) what: Option<String>,
+    pub(super) at: When,
+    pub(super) ways: Vec<Way>,
+}
+
+/// How it is with one way to tell it.
+pub(super) struct Way {
+    pub(super) name: String,
+    pub(super) class: &'static str,
+    pub(super) told: String,
+}
+
+impl Told {
+    pub(super) fn new(words: &Words<'_>, notice: &Notice, ways: &[DeliveryState]) -> Self {
+        let (whose, path) = match &notice.subject {
+            Subject::Installation(id) | Subject::Checks(Some(id)) => {
+                let path = format!("/installations/{}/{}", id.kind(), id.as_str());
+                (id.as_str().to_owned(), Some(path))
+            }
+            Subject::Service => (words.say("dash-the-service"), None),
+            Subject::Checks(None) => (words.say("dash-the-checks"), None),
+        };
+        Self {
+            sign: Sign::of(words, Some(notice.health)),
+            kind: words.say(&format!("dash-notice-{}", notice.kind.as_str())),
+            whose,
+            path,
+            what: notice.said.clone(),
+            at: When::new(words, notice.at),
+            ways: ways.iter().map(|way| Way::new(words, way)).collect(),
+        }
+    }
+}
+
+impl Way {
+    fn new(words: &Words<'_>, state: &DeliveryState) -> Self {
+        let (class, told) = match (state.delivered_at, &state.said) {
+            (Some(at), _) => ("good", words.say_of("dash-way-arrived", "at", words.moment(at))),
+            (None, Some(said)) => ("bad", said.clone()),
+            (None, None) => ("late", words.say("dash-way-waits")),
+        };
+        Self { name: state.way.clone(), class, told }
+    }
+}
+
+/// Shows them.
+pub(crate) async fn page(State(front): State<Arc<Front>>, Extension(viewer): Extension<Viewer>) -> Response {
+    let frame = Frame::new(&front, Some(&viewer), Place::Notices);
+    match front.house.records.notices(MOST).await {
+        Ok(notices) => {
+            let told = notices.iter().map(|(notice, ways)| Told::new(&frame.words, notice, ways)).collect();
+            shown(StatusCode::OK, &Page { frame, told }, None)
+        }
+        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
+    }
+}
