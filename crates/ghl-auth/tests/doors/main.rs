@@ -10,6 +10,7 @@ mod support;
 mod bodies;
 mod browsers;
 mod crowds;
+mod dashboard;
 mod forms;
 mod house;
 mod isolation;
