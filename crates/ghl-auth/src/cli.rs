@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
+    Doctor(DoctorArgs),
     RotateKey(RotateKeyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
@@ -426,6 +427,17 @@ pub(crate) struct NotifyArgs {
     pub(crate) json: bool,
 }
 
+/// `doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[arg(long)]
+    pub(crate) notify: bool,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) report: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `sandbox`
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
@@ -472,7 +484,9 @@ impl Command {
             | Self::Maintenance(_)
             | Self::Notify(_)
             | Self::RotateKey(_) => true,
-            Self::Status(_)
+            // The doctor finds out by itself which, and says what is wrong with that, too.
+            Self::Doctor(_)
+            | Self::Status(_)
             | Self::Schedule(_)
             | Self::Serve(_)
             | Self::Sandbox(_)
@@ -517,6 +531,7 @@ impl Command {
                 MaintenanceAction::End(args) => args.json,
             },
             Self::Notify(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::RotateKey(args) => args.json,
             Self::Serve(_)
             | Self::Exec(_)

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod demo;
+mod doctor;
 mod exec;
 mod export;
 mod import;
@@ -59,6 +60,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,
         Command::Notify(args) => notify::run(&args, context).await,
+        Command::Doctor(args) => doctor::run(&args, context).await,
         Command::RotateKey(args) => rotate_key::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,

@@ -1,0 +1,560 @@
+//! Facts in, findings out: nothing in here looks at anything by itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use highlevel::Greeting;
+use tokens::store::Counts;
+use tokens::{Connection, Drift, InstallationId, LastCheck, Overview, Timestamp};
+
+use super::finding::{Area, Finding};
+use crate::exit::Exit;
+use crate::output::{moment, span};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A refresh sets a quarter of a MiB aside, and a database grows in pieces: less than this is none.
+const FULL: u64 = 16 * MIB;
+const SOON_FULL: u64 = 200 * MIB;
+
+/// A second on the way and the second that `Date` is cut to are nothing.
+const CLOCK_GOOD: u64 = 30;
+/// Beyond this, signatures, webhooks and certificates begin to be refused.
+const CLOCK_WRONG: u64 = 300;
+
+/// No flight lasts longer than this; whoever began it is gone.
+const LONGEST_FLIGHT: Duration = Duration::from_secs(60);
+
+/// An unused refresh token lives for a year. One that is refused earlier was used, or withdrawn.
+const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(360 * 86_400);
+
+/// What the token says of its end and what the reply said differ by a second, not by this.
+const SAME_END: Duration = Duration::from_secs(15 * 60);
+
+/// A file that is to be ours alone.
+#[derive(Clone, Debug)]
+pub(super) struct FileFacts {
+    pub(super) path: PathBuf,
+    pub(super) what: FileKind,
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    /// Its folder and the folder's mode, where others may put files of their own there.
+    pub(super) open_folder: Option<(PathBuf, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Settings,
+    Store,
+}
+
+/// Whether files are their owner's only, where `me` is who asks.
+pub(super) fn files(files: &[FileFacts], me: u32) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut folders: Vec<&PathBuf> = Vec::new();
+    for file in files {
+        let path = || ("path", file.path.display().to_string());
+        if file.mode & 0o077 != 0 {
+            let code = match file.what {
+                FileKind::Settings => "env_mode",
+                FileKind::Store => "store_mode",
+            };
+            let mode = ("mode", format!("{:04o}", file.mode & 0o7777));
+            found.push(Finding::warning(Area::Files, code, vec![path(), mode]));
+        }
+        if me != 0 && file.owner != me {
+            let owners = vec![path(), ("owner", file.owner.to_string()), ("me", me.to_string())];
+            found.push(match file.what {
+                FileKind::Settings => Finding::warning(Area::Files, "env_owner", owners),
+                FileKind::Store => Finding::failure(Area::Files, "store_owner", Exit::Usage, owners),
+            });
+        }
+        if let Some((folder, mode)) = &file.open_folder
+            && !folders.contains(&folder)
+        {
+            folders.push(folder);
+            let folder = ("path", folder.display().to_string());
+            let mode = ("mode", format!("{mode:04o}"));
+            found.push(Finding::warning(Area::Files, "folder_open", vec![folder, mode]));
+        }
+    }
+    if found.is_empty() {
+        found.push(Finding::good(Area::Files, "files_good", vec![]));
+    }
+    found
+}
+
+/// The settings beyond what makes them faulty.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SettingsFacts {
+    pub(super) env_file: Option<String>,
+    pub(super) bad_lines: Vec<usize>,
+    pub(super) cleaned: Vec<String>,
+    /// Names and values of what an example is easily left in; no secrets.
+    pub(super) plain: Vec<(String, String)>,
+    /// Names of secrets that hold an example's words.
+    pub(super) example_secrets: Vec<String>,
+    pub(super) client_id: Option<String>,
+}
+
+/// Whether a value is what the template, or a guide, has in its place.
+pub(super) fn is_placeholder(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    ["seu_", "sua_", "your_", "your-", "change_me", "changeme", "xxxx", "<"]
+        .iter()
+        .any(|start| value.starts_with(start))
+}
+
+/// Settings that can be read and are likely not meant.
+pub(super) fn settings(facts: &SettingsFacts) -> Vec<Finding> {
+    let area = Area::Configuration;
+    let mut found = Vec::new();
+    let path = || ("path", facts.env_file.clone().unwrap_or_else(|| ".env".to_owned()));
+    if !facts.bad_lines.is_empty() {
+        let lines = facts.bad_lines.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        found.push(Finding::warning(area, "env_lines", vec![path(), ("lines", lines)]));
+    }
+    if !facts.cleaned.is_empty() {
+        found.push(Finding::warning(area, "cleaned", vec![("names", facts.cleaned.join(", "))]));
+    }
+    let plain = facts.plain.iter().filter(|(_, value)| is_placeholder(value)).map(|(name, _)| name);
+    let examples: Vec<&str> = plain.chain(&facts.example_secrets).map(String::as_str).collect();
+    if !examples.is_empty() {
+        let names = ("names", examples.join(", "));
+        found.push(Finding::failure(area, "placeholder", Exit::Usage, vec![names]));
+    }
+    if let Some(id) = &facts.client_id
+        && !is_placeholder(id)
+        && !is_client_id(id)
+    {
+        found.push(Finding::warning(area, "client_id_shape", vec![]));
+    }
+    found
+}
+
+/// `<24 hex>-<suffix>`, as the marketplace shows it.
+fn is_client_id(id: &str) -> bool {
+    let Some((app, suffix)) = id.split_once('-') else { return false };
+    app.len() == 24 && app.bytes().all(|byte| byte.is_ascii_hexdigit()) && !suffix.is_empty()
+}
+
+/// With which keys the store is sealed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyFacts {
+    pub(super) has_current: bool,
+    pub(super) old: usize,
+    /// So many records still need one of the old keys.
+    pub(super) left: usize,
+}
+
+pub(super) fn key(facts: KeyFacts) -> Finding {
+    match facts {
+        KeyFacts { has_current: false, old: 1.., .. } => {
+            Finding::warning(Area::Key, "old_keys_alone", vec![])
+        }
+        KeyFacts { has_current: false, .. } => Finding::good(Area::Key, "key_none", vec![]),
+        KeyFacts { old: 0, .. } => Finding::good(Area::Key, "key_good", vec![]),
+        KeyFacts { left: 0, .. } => Finding::warning(Area::Key, "old_keys_idle", vec![]),
+        KeyFacts { left, .. } => {
+            Finding::warning(Area::Key, "old_keys_needed", vec![("count", left.to_string())])
+        }
+    }
+}
+
+/// The store, once it is open.
+#[derive(Clone, Debug)]
+pub(super) struct StoreFacts {
+    pub(super) place: String,
+    pub(super) free_bytes: Option<u64>,
+    /// Why another keeps these grants, if another does.
+    pub(super) standby: Option<String>,
+    pub(super) landings: usize,
+    pub(super) in_place: bool,
+}
+
+pub(super) fn store(facts: &StoreFacts) -> Vec<Finding> {
+    let area = Area::Store;
+    let place = || ("place", facts.place.clone());
+    let mut found = Vec::new();
+    if let Some(free) = facts.free_bytes.filter(|free| *free < SOON_FULL) {
+        let said = vec![place(), ("free", (free / MIB).to_string())];
+        found.push(match free < FULL {
+            true => Finding::failure(area, "disk_full", Exit::Unreachable, said),
+            false => Finding::warning(area, "disk_low", said),
+        });
+    }
+    if let Some(why) = &facts.standby {
+        found.push(Finding::warning(area, "standby", vec![place(), ("why", why.clone())]));
+    }
+    if facts.landings > 0 {
+        found.push(Finding::warning(area, "landings", vec![("count", facts.landings.to_string())]));
+    }
+    if facts.in_place {
+        found.push(Finding::warning(area, "in_place", vec![place()]));
+    }
+    if found.is_empty() {
+        found.push(Finding::good(area, "store_good", vec![place()]));
+    }
+    found
+}
+
+/// How far one comes on the way to HighLevel.
+#[derive(Clone, Debug)]
+pub(super) enum Reached {
+    NoName(String),
+    NoConnection(String),
+    /// A connection, and no answer by TLS.
+    NoTls(String),
+    NoAnswer(String),
+    Answered(Greeting),
+}
+
+pub(super) fn network(host: &str, is_loopback: bool, reached: &Reached) -> Finding {
+    let area = Area::Network;
+    let host = ("host", host.to_owned());
+    let why = |why: &str| ("why", why.to_owned());
+    let fail = |code, said| Finding::failure(area, code, Exit::Unreachable, said);
+    match reached {
+        Reached::NoName(said) => fail("dns", vec![host, why(said)]),
+        Reached::NoConnection(said) if is_loopback => fail("no_sandbox", vec![host, why(said)]),
+        Reached::NoConnection(said) => fail("no_connection", vec![host, why(said)]),
+        Reached::NoTls(said) if says_of_time(said) => fail("tls_time", vec![host, why(said)]),
+        Reached::NoTls(said) => fail("tls", vec![host, why(said)]),
+        Reached::NoAnswer(said) => fail("silent", vec![host, why(said)]),
+        Reached::Answered(Greeting { status: status @ 500.., .. }) => {
+            fail("highlevel_down", vec![host, ("status", status.to_string())])
+                .with_link(Some("https://status.gohighlevel.com".to_owned()))
+        }
+        Reached::Answered(_) => Finding::good(area, "network_good", vec![host]),
+    }
+}
+
+/// A certificate that is good at another time.
+fn says_of_time(said: &str) -> bool {
+    ["Expired", "expired", "NotValidYet", "not valid yet"].iter().any(|word| said.contains(word))
+}
+
+/// By how many seconds this clock is ahead of HighLevel's, if that is known.
+pub(super) fn clock(ahead: Option<i64>) -> Finding {
+    let Some(ahead) = ahead else { return Finding::good(Area::Clock, "clock_unknown", vec![]) };
+    let off = span(Duration::from_secs(ahead.unsigned_abs()));
+    let (behind_code, ahead_code) = ("clock_behind", "clock_ahead");
+    let code = if ahead < 0 { behind_code } else { ahead_code };
+    match ahead.unsigned_abs() {
+        0..=CLOCK_GOOD => Finding::good(Area::Clock, "clock_good", vec![]),
+        ..=CLOCK_WRONG => Finding::warning(Area::Clock, code, vec![("off", off)]),
+        _ => Finding::failure(Area::Clock, code, Exit::Failed, vec![("off", off)]),
+    }
+}
+
+/// What a token says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims {
+    pub(super) class: Option<String>,
+    pub(super) class_id: Option<String>,
+    pub(super) app: Option<String>,
+    pub(super) ends_at: Option<Timestamp>,
+}
+
+/// A grant as it rests, and what it is compared with.
+#[derive(Clone, Debug)]
+pub(super) struct GrantFacts {
+    pub(super) overview: Overview,
+    pub(super) claims: Claims,
+    /// The app of `GHL_CLIENT_ID`.
+    pub(super) app: Option<String>,
+    pub(super) wanted_scopes: String,
+    pub(super) needed_scopes: Vec<&'static str>,
+    /// Whether the template, or something like it, wrote the file after us.
+    pub(super) written_elsewhere: bool,
+    pub(super) link: Option<String>,
+}
+
+/// What can be said of a grant beyond the state that it is in, which is explained elsewhere.
+pub(super) fn grant(facts: &GrantFacts, now: Timestamp) -> Vec<Finding> {
+    let area = Area::Grant;
+    let GrantFacts { overview, claims, .. } = facts;
+    let fail = |code, exit, said| Finding::failure(area, code, exit, said);
+    let mut found = Vec::new();
+    if let Connection::Broken(broken) = &overview.connection
+        && is_used_by_another(&broken.said, overview.issued_at.until(broken.since))
+    {
+        let age = span(overview.issued_at.until(broken.since));
+        let said = vec![("since", moment(broken.since)), ("age", age)];
+        found.push(fail("another_program", Exit::Person, said).with_link(facts.link.clone()));
+    }
+    if facts.written_elsewhere {
+        found.push(Finding::warning(area, "written_elsewhere", vec![]));
+    }
+    if let Some(intent) = overview.intent
+        && now.since(intent.since) > LONGEST_FLIGHT
+    {
+        found.push(Finding::warning(area, "flight_left", vec![("since", moment(intent.since))]));
+    }
+    let (class, id) = (overview.id.user_type(), overview.id.as_str());
+    let other = |claim: &Option<String>, ours: &str| {
+        claim.as_deref().filter(|claim| !claim.is_empty() && *claim != ours).map(str::to_owned)
+    };
+    if let Some(says) = other(&claims.class, class) {
+        found.push(fail("claims_class", Exit::Usage, vec![("says", says), ("class", class.to_owned())]));
+    } else if let Some(says) = other(&claims.class_id, id) {
+        found.push(fail("claims_id", Exit::Usage, vec![("says", says), ("id", id.to_owned())]));
+    }
+    if let Some((says, app)) =
+        facts.app.as_ref().and_then(|app| Some((other(&claims.app, app)?, app.clone())))
+    {
+        found.push(fail("claims_app", Exit::Usage, vec![("says", says), ("app", app)]));
+    }
+    let ends_at = claims.ends_at.unwrap_or(overview.expires_at);
+    if ends_at.until(overview.expires_at) > SAME_END {
+        let said = vec![("says", moment(ends_at)), ("noted", moment(overview.expires_at))];
+        found.push(Finding::warning(area, "claims_end", said));
+    }
+    let is_connected = matches!(overview.connection, Connection::Connected);
+    if is_connected && overview.remaining(now).is_zero() {
+        found.push(fail("token_ended", Exit::Failed, vec![("at", moment(overview.expires_at))]));
+    }
+    found.extend(scopes(facts));
+    if found.is_empty() && is_connected {
+        let left = ("left", span(overview.remaining(now)));
+        let generation = ("generation", overview.version.generation.to_string());
+        found.push(Finding::good(area, "grant_good", vec![left, generation]));
+    }
+    found
+}
+
+/// Many grants, none of which is meant more than the others.
+pub(super) fn crowd(counts: &Counts) -> Finding {
+    let all = counts.locations + counts.companies;
+    let troubled = counts.broken + counts.suspended + counts.uncertain;
+    let said = vec![("all", all.to_string()), ("troubled", troubled.to_string())];
+    match (counts.broken, troubled) {
+        (0, 0) => Finding::good(Area::Grant, "crowd_good", said),
+        (0, _) => Finding::warning(Area::Grant, "crowd_troubled", said),
+        (_, _) => Finding::failure(Area::Grant, "crowd_troubled", Exit::Person, said),
+    }
+}
+
+/// Whether a refused refresh token was in its first year: nobody but someone who used it, or took the
+/// app away, can have ended it.
+fn is_used_by_another(said: &str, age: Duration) -> bool {
+    said.to_ascii_lowercase().contains("refresh token") && age < REFRESH_TOKEN_LIFE
+}
+
+fn scopes(facts: &GrantFacts) -> Option<Finding> {
+    let GrantFacts { overview: Overview { id, scopes, .. }, wanted_scopes, needed_scopes, link, .. } = facts;
+    let needed = Drift::of(id, scopes, &needed_scopes.join(" ")).missing;
+    let wanted = Drift::of(id, scopes, wanted_scopes).missing;
+    let (code, missing) = match (needed.is_empty(), wanted.is_empty()) {
+        (true, true) => return None,
+        (false, _) => ("scopes_needed", needed),
+        (true, false) => ("scopes_wanted", wanted),
+    };
+    let missing = vec![("scopes", missing.join(" "))];
+    Some(Finding::warning(Area::Grant, code, missing).with_link(link.clone()))
+}
+
+/// What came of adding the tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tagging {
+    /// No contact or no tag is configured.
+    NotConfigured,
+    /// It was added, and whether it was on the contact before and is now.
+    Added { was_there: bool, is_there: bool },
+}
+
+/// The tag, and the workflow as far as the tag tells of it.
+pub(super) fn tag(tagging: Tagging, tag: &str, contact: &str) -> Vec<Finding> {
+    let said = || vec![("tag", tag.to_owned()), ("contact", contact.to_owned())];
+    match tagging {
+        Tagging::NotConfigured => vec![Finding::good(Area::Tag, "tag_none", vec![])],
+        Tagging::Added { was_there, is_there } => vec![
+            match is_there {
+                true => Finding::good(Area::Tag, "tag_good", said()),
+                false => Finding::warning(Area::Tag, "tag_not_seen", said()),
+            },
+            match was_there {
+                true => Finding::warning(Area::Workflow, "tag_left", said()),
+                false => Finding::good(Area::Workflow, "workflow_unseen", vec![]),
+            },
+        ],
+    }
+}
+
+/// What runs the check, and when it did.
+#[derive(Clone, Debug)]
+pub(super) struct ScheduleFacts {
+    /// Our entry in the crontab, and whether it keeps the interval.
+    pub(super) cron: Option<bool>,
+    /// Our timer of systemd, and whether it runs.
+    pub(super) timer: Option<bool>,
+    pub(super) service_lives: bool,
+    pub(super) every_hours: u32,
+    pub(super) last_check: Option<LastCheck>,
+    pub(super) connected_at: Option<Timestamp>,
+    /// Lines of the crontab that are not ours and look like a check of the same grant.
+    pub(super) others: Vec<usize>,
+}
+
+pub(super) fn schedule(facts: &ScheduleFacts, now: Timestamp) -> Vec<Finding> {
+    let area = Area::Schedule;
+    let hours = || ("hours", facts.every_hours.to_string());
+    let mut found = Vec::new();
+    match (facts.cron, facts.timer, facts.service_lives) {
+        (None, None, false) => found.push(Finding::warning(area, "schedule_none", vec![hours()])),
+        (Some(_), Some(_), _) => found.push(Finding::warning(area, "schedule_twice", vec![])),
+        (Some(false), _, _) => found.push(Finding::warning(area, "schedule_differs", vec![hours()])),
+        (_, Some(false), _) => {
+            found.push(Finding::failure(area, "timer_stopped", Exit::Failed, vec![]));
+        }
+        _ => {}
+    }
+    let is_scheduled = facts.cron.is_some() || facts.timer.is_some() || facts.service_lives;
+    let patience = Duration::from_secs(u64::from(facts.every_hours) * 3600 + 3600);
+    let since = facts.last_check.as_ref().map(|check| check.at).or(facts.connected_at);
+    if let Some(since) = since.filter(|since| is_scheduled && now.since(*since) > patience) {
+        let said = vec![("at", moment(since)), hours()];
+        let code = if facts.last_check.is_some() { "schedule_late" } else { "schedule_never" };
+        found.push(Finding::failure(area, code, Exit::Failed, said));
+    }
+    if !facts.others.is_empty() {
+        let lines = facts.others.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        found.push(Finding::warning(area, "schedule_others", vec![("lines", lines)]));
+    }
+    if found.is_empty() {
+        found.push(Finding::good(area, "schedule_good", vec![]));
+    }
+    found
+}
+
+/// Which lines of a crontab seem to check with the same grant: the template's script, or this program
+/// with another folder's entry. Ours is told by its mark, and `folder` is whose.
+pub(super) fn others_in(crontab: &str, ours: Option<&str>, folder: &str) -> Vec<usize> {
+    let suspicious = |line: &str| {
+        let is_template =
+            line.contains("run_ghl_check") || (line.contains("python") && line.contains("auth_handler"));
+        let is_same = line.contains("ghl-auth") && line.contains(&format!("cd {folder} "));
+        !line.trim_start().starts_with('#') && ours != Some(line.trim_end()) && (is_template || is_same)
+    };
+    let lines = crontab.lines().enumerate();
+    lines.filter(|(_, line)| suspicious(line)).map(|(index, _)| index + 1).collect()
+}
+
+/// What our entry needs to run, with whether it is so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EntryFacts {
+    pub(super) program: Option<(String, bool)>,
+    pub(super) env_file: Option<(String, bool)>,
+    pub(super) log: Option<(String, bool)>,
+}
+
+pub(super) fn cron(facts: &EntryFacts) -> Vec<Finding> {
+    let area = Area::Cron;
+    let parts = [("cron_program", &facts.program), ("cron_env", &facts.env_file), ("cron_log", &facts.log)];
+    let broken = parts.into_iter().filter_map(|(code, part)| match part {
+        Some((path, false)) => Some(Finding::failure(area, code, Exit::Failed, vec![("path", path.clone())])),
+        _ => None,
+    });
+    let mut found: Vec<Finding> = broken.collect();
+    if found.is_empty() {
+        found.push(Finding::good(area, "cron_good", vec![]));
+    }
+    found
+}
+
+/// The words of an entry's command, as the shell takes them; of what `quote` writes, no more.
+pub(super) fn words(entry: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
+    let mut chars = entry.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => (quoted, any) = (!quoted, true),
+            // Behind cron, a percent sign has a backslash wherever it stands.
+            '\\' if !quoted || chars.peek() == Some(&'%') => word.extend(chars.next()),
+            c if c.is_whitespace() && !quoted => {
+                if any || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            c => word.push(c),
+        }
+    }
+    if any || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// Who has the address that the service would listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    Free,
+    /// A living service of ours.
+    Ours,
+    /// Someone who was not asked, because the service there speaks TLS.
+    Unasked,
+    Others,
+    NotAllowed,
+    /// The address is none of this machine's.
+    NotHere,
+}
+
+pub(super) fn ports(ports: &[(&'static str, String, Port)]) -> Vec<Finding> {
+    let area = Area::Ports;
+    let mut found = Vec::new();
+    for (name, address, port) in ports {
+        let said = || vec![("name", (*name).to_owned()), ("address", address.clone())];
+        match port {
+            Port::Others => found.push(Finding::warning(area, "port_taken", said())),
+            Port::NotAllowed => found.push(Finding::warning(area, "port_not_allowed", said())),
+            Port::NotHere => found.push(Finding::warning(area, "port_not_here", said())),
+            Port::Free | Port::Ours | Port::Unasked => {}
+        }
+    }
+    if found.is_empty() {
+        let lives = ports.iter().any(|(_, _, port)| *port == Port::Ours);
+        found.push(Finding::good(area, if lives { "service_lives" } else { "ports_free" }, vec![]));
+    }
+    found
+}
+
+/// How people are told, and whether the ways lead somewhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NoticeFacts {
+    pub(super) ways: Vec<(&'static str, Result<(), String>)>,
+    /// Whether a contact gets a tag, whose workflow tells someone.
+    pub(super) tags: bool,
+    /// Whether something was sent, or only a connection was tried.
+    pub(super) sent: bool,
+}
+
+pub(super) fn notices(facts: &NoticeFacts) -> Vec<Finding> {
+    let area = Area::Notices;
+    let mut found = Vec::new();
+    for (way, outcome) in &facts.ways {
+        if let Err(why) = outcome {
+            let said = vec![("way", (*way).to_owned()), ("why", why.clone())];
+            found.push(Finding::failure(area, "notice_lost", Exit::Failed, said));
+        }
+    }
+    if found.is_empty() {
+        let ways = facts.ways.iter().map(|(way, _)| *way).collect::<Vec<_>>().join(", ");
+        found.push(match (facts.ways.is_empty(), facts.tags, facts.sent) {
+            (true, true, _) => Finding::good(area, "notices_by_tag", vec![]),
+            (true, false, _) => Finding::warning(area, "notices_none", vec![]),
+            (false, _, true) => Finding::good(area, "notices_sent", vec![("ways", ways)]),
+            (false, _, false) => Finding::good(area, "notices_reached", vec![("ways", ways)]),
+        });
+    }
+    found
+}
+
+/// The scopes that the health check's calls need.
+pub(super) fn scopes_of_the_check(id: &InstallationId, contact: bool, tag: bool) -> Vec<&'static str> {
+    match (id, contact, tag) {
+        (InstallationId::Location(_), true, true) => vec!["contacts.readonly", "contacts.write"],
+        (InstallationId::Location(_), true, false) => vec!["contacts.readonly"],
+        _ => vec!["locations.readonly"],
+    }
+}
