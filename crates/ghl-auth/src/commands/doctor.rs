@@ -9,7 +9,6 @@ mod judge;
 mod machine;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use highlevel::{Api, Client, Failure};
 use nix::unistd::geteuid;
@@ -230,7 +229,7 @@ async fn grant(context: &Context, settings: &Settings, findings: &mut Vec<Findin
             return None;
         }
     };
-    keys(context, store_settings, settings.meant.as_ref(), &store, findings).await;
+    keys(context, store_settings, store.as_ref(), findings).await;
     look_at_store(context, store_settings, store.as_ref(), findings).await;
     let id = match context.which(store.as_ref(), None, settings.meant.as_ref()?).await {
         Ok(id) => id,
@@ -297,35 +296,12 @@ fn of_store_error(context: &Context, error: &StoreError) -> Finding {
     Finding::of_error(area, Level::Failure, context.store_error(error))
 }
 
-/// Whether any record still needs one of the old keys.
-async fn keys(
-    context: &Context,
-    settings: &StoreSettings,
-    meant: Option<&Meant>,
-    store: &Arc<dyn Store>,
-    findings: &mut Vec<Finding>,
-) {
+/// Whether any record still needs one of the old keys. Opening the store has seen to a token file.
+async fn keys(context: &Context, settings: &StoreSettings, store: &dyn Store, findings: &mut Vec<Finding>) {
     let Keys { current, old } = &settings.keys;
-    let left = match (&settings.url, current, old.is_empty()) {
-        (_, None, _) | (_, _, true) => Ok(0),
-        // It holds one envelope, which opens with the current key or does not.
-        (StoreUrl::File(_), Some(_), false) => {
-            let alone = Keys { current: current.clone(), old: Vec::new() };
-            let otherwise = match meant {
-                Some(Meant::Installation(id)) => Some(id),
-                _ => None,
-            };
-            let opened = store::connect(&settings.url, &alone, &settings.spool, otherwise).await;
-            match opened {
-                Ok(store) => match store.counts().await {
-                    Err(StoreError::WrongKey { .. }) => Ok(1),
-                    other => other.map(|_| 0),
-                },
-                Err(StoreError::WrongKey { .. }) => Ok(1),
-                Err(error) => Err(error),
-            }
-        }
-        (_, Some(_), false) => store.reseal(0).await,
+    let left = match current.is_some() && !old.is_empty() {
+        true => store.reseal(0).await,
+        false => Ok(0),
     };
     findings.push(match left {
         Ok(left) => judge::key(KeyFacts { has_current: current.is_some(), old: old.len(), left }),

@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use sandbox::{Fault as Trouble, FaultKind};
 
 use crate::patient::{
-    change_tokens, examined, healthy, healthy_in_sqlite, healthy_with, new_with, schedule, write_crontab,
-    wrong,
+    after_the_workflow, change_tokens, examined, healthy, healthy_in_sqlite, healthy_with, new_with,
+    schedule, write_crontab, wrong,
 };
 use crate::support::{BINARY, HOUR, Home, KEY, free_port, mode};
 
@@ -75,7 +75,7 @@ const SETTINGS: &[Fault] = &[
 ];
 
 const STORES: &[Fault] = &[
-    failure("wrong_key", 2, "GHL_AUTH_OLD_KEYS", || healthy_in_sqlite().set("GHL_AUTH_KEY", NEW_KEY)),
+    failure("wrong_key", 2, "Set the key", || healthy_in_sqlite().set("GHL_AUTH_KEY", NEW_KEY)),
     failure("key_missing", 2, "GHL_AUTH_KEY", || {
         let home = new_with(|_| {}).set("GHL_AUTH_KEY", KEY).log_in();
         home.set("GHL_AUTH_KEY", "")
@@ -85,10 +85,6 @@ const STORES: &[Fault] = &[
     }),
     warning("old_keys_needed", "ghl-auth rotate-key", || {
         healthy_in_sqlite().set("GHL_AUTH_KEY", NEW_KEY).set("GHL_AUTH_OLD_KEYS", KEY)
-    }),
-    warning("old_keys_needed", "next refresh", || {
-        let home = new_with(|_| {}).set("GHL_AUTH_KEY", KEY).log_in();
-        home.set("GHL_AUTH_KEY", NEW_KEY).set("GHL_AUTH_OLD_KEYS", KEY)
     }),
     failure("store_missing", 3, "ghl-auth login", || new_with(|_| {})),
     failure("store_is_folder", 2, "", || {
@@ -151,10 +147,12 @@ const GRANTS: &[Fault] = &[
         home.run(["refresh"]).ended(1);
         home
     }),
-    failure("invalid_client", 2, "", || {
+    warning("check_failed", "ghl-auth check", || {
         let home = healthy();
         home.sandbox.set_client_secret("00000000-0000-4000-8000-000000000000");
-        home.run(["refresh"]);
+        home.age(20 * HOUR, 20 * HOUR);
+        home.run(["check"]).good();
+        after_the_workflow(&home);
         home
     }),
     warning("written_elsewhere", "out of every crontab", || {
@@ -219,12 +217,11 @@ const SURROUNDINGS: &[Fault] = &[
     }),
     warning("schedule_differs", "ghl-auth schedule install", || healthy().set("RUN_INTERVAL_HOURS", "6")),
     failure("schedule_late", 1, "systemctl status cron", || {
-        let home = healthy();
+        let home = healthy_in_sqlite();
+        let database = rusqlite::Connection::open(home.path("ghl-auth.db")).expect("a database");
         let by = i64::try_from((20 * HOUR).as_millis()).expect("short");
-        change_tokens(&home, |file| {
-            let at = &mut file["ghl_auth"]["installation"]["last_check"]["at"];
-            *at = (at.as_i64().expect("an instant") - by).into();
-        });
+        let changed = database.execute("UPDATE installations SET checked_at = checked_at - ?", [by]);
+        assert_eq!(changed.expect("it is ours"), 1);
         home
     }),
     warning("schedule_others", "crontab -e", || {

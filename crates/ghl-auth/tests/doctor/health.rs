@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::patient::{examined, healthy, healthy_in_sqlite, names, new_with, wrong};
+use crate::patient::{after_the_workflow, examined, healthy, healthy_in_sqlite, names, new_with, wrong};
 use crate::search::Canaries;
 use crate::support::{ELSEWHERE, Home, KEY, Running};
 
@@ -33,13 +33,13 @@ fn nothing_is_wrong_with_a_private_integration_token() {
 fn an_examination_changes_nothing_but_the_tag() {
     for (home, store) in [(healthy(), "ghl_tokens.json"), (healthy_in_sqlite(), "ghl-auth.db")] {
         let before = (names(&home.path("")), std::fs::read(home.path(store)).expect("a store"));
-        let refreshes = home.sandbox.counts().refreshes();
+        let refreshes = home.sandbox.counts().refreshes;
         assert_eq!(home.sandbox.contact_tags(), Vec::<String>::new());
         examined(&home);
         let after = (names(&home.path("")), std::fs::read(home.path(store)).expect("a store"));
         assert_eq!(before.0, after.0);
         assert!(before.1 == after.1, "{store} was written");
-        assert_eq!(home.sandbox.counts().refreshes(), refreshes, "no token is refreshed");
+        assert_eq!(home.sandbox.counts().refreshes, refreshes, "no token is refreshed");
         assert_eq!(home.sandbox.contact_tags().len(), 1, "the tag went there and back");
     }
 }
@@ -56,8 +56,10 @@ fn a_store_that_is_not_there_is_not_made() {
 fn people_read_it_in_both_languages_and_without_colour() {
     let home = healthy();
     home.run(["doctor"]).good().answers("ok       clock: it agrees").answers("Nothing is wrong.");
+    after_the_workflow(&home);
     let home = home.set("GHL_AUTH_LANG", "pt-BR");
     home.run(["doctor"]).good().answers("ok       relógio: concorda").answers("Não há nada errado.");
+    after_the_workflow(&home);
     crate::support::mode(&home.path(".env"), 0o644);
     let run = home.run(["doctor"]).good();
     let run = run

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use highlevel::Greeting;
 use tokens::store::Counts;
-use tokens::{Connection, Drift, InstallationId, LastCheck, Overview, Timestamp};
+use tokens::{Connection, Drift, Health, InstallationId, LastCheck, Overview, Timestamp};
 
 use super::finding::{Area, Finding};
 use crate::exit::Exit;
@@ -416,6 +416,13 @@ pub(super) fn schedule(facts: &ScheduleFacts, now: Timestamp) -> Vec<Finding> {
         let said = vec![("at", moment(since)), hours()];
         let code = if facts.last_check.is_some() { "schedule_late" } else { "schedule_never" };
         found.push(Finding::failure(area, code, Exit::Failed, said));
+    }
+    if let Some(LastCheck { at, health, code, said }) = &facts.last_check
+        && *health != Health::Operational
+    {
+        let code = ("code", code.clone().unwrap_or_else(|| health.as_str().to_owned()));
+        let said = ("said", said.clone().unwrap_or_else(|| health.as_str().to_owned()));
+        found.push(Finding::warning(area, "check_failed", vec![("at", moment(*at)), code, said]));
     }
     if !facts.others.is_empty() {
         let lines = facts.others.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
