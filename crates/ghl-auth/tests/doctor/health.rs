@@ -143,8 +143,7 @@ fn no_secret_is_in_any_output_or_report() {
             }
         }
         for lang in ["en", "pt-BR"] {
-            let home = home.command(["doctor", "--report", &format!("report-{lang}")]);
-            let mut command = home;
+            let mut command = home.command(["doctor", "--report", &format!("report-{lang}")]);
             command.env("GHL_AUTH_LANG", lang);
             let run = Running::start(command).end();
             canaries.are_not_in("stdout", run.out.as_bytes());
@@ -153,9 +152,8 @@ fn no_secret_is_in_any_output_or_report() {
         }
         let json = home.run(["doctor", "--json"]);
         canaries.are_not_in("the document", json.out.as_bytes());
-        for lang in ["en", "pt-BR"] {
-            canaries.are_not_in("the report", home.read(&format!("report-{lang}")).as_bytes());
-        }
+        // The reports are among them.
+        assert!(canaries.are_not_under(&home.path(""), &["ghl_tokens.json"]) >= 4);
     }
 }
 

@@ -10,3 +10,4 @@ mod patient;
 mod search;
 #[path = "../commands/support.rs"]
 mod support;
+mod users;

@@ -28,7 +28,8 @@ const LONGEST_FLIGHT: Duration = Duration::from_secs(60);
 /// An unused refresh token lives for a year. One that is refused earlier was used, or withdrawn.
 const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(360 * 86_400);
 
-/// What the token says of its end and what the reply said differ by a second, not by this.
+/// A token that says that it ends so much sooner than is noted would be used when it is dead. What it says
+/// and what the reply said differ by a second.
 const SAME_END: Duration = Duration::from_secs(15 * 60);
 
 /// A file that is to be ours alone.
@@ -242,7 +243,7 @@ pub(super) fn clock(ahead: Option<i64>) -> Finding {
     let code = if ahead < 0 { behind_code } else { ahead_code };
     match ahead.unsigned_abs() {
         0..=CLOCK_GOOD => Finding::good(Area::Clock, "clock_good", vec![]),
-        ..=CLOCK_WRONG => Finding::warning(Area::Clock, code, vec![("off", off)]),
+        off_by if off_by <= CLOCK_WRONG => Finding::warning(Area::Clock, code, vec![("off", off)]),
         _ => Finding::failure(Area::Clock, code, Exit::Failed, vec![("off", off)]),
     }
 }
@@ -563,5 +564,417 @@ pub(super) fn scopes_of_the_check(id: &InstallationId, contact: bool, tag: bool)
         (InstallationId::Location(_), true, true) => vec!["contacts.readonly", "contacts.write"],
         (InstallationId::Location(_), true, false) => vec!["contacts.readonly"],
         _ => vec!["locations.readonly"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokens::store::{Listing, Order};
+    use tokens::{Broken, Intent};
+
+    use super::*;
+    use crate::text::{Lang, Text};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn codes(found: &[Finding]) -> Vec<&'static str> {
+        found.iter().map(|it| it.code).collect()
+    }
+
+    fn file(mode: u32, owner: u32) -> FileFacts {
+        FileFacts { path: "/x/.env".into(), what: FileKind::Settings, mode, owner, open_folder: None }
+    }
+
+    #[test]
+    fn a_file_is_its_owners_only_and_ours() {
+        let check = |it: FileFacts, me, expected: &[&str]| assert_eq!(codes(&files(&[it], me)), expected);
+        check(file(0o600, 7), 7, &["files_good"]);
+        check(file(0o400, 7), 7, &["files_good"]);
+        check(file(0o640, 7), 7, &["env_mode"]);
+        check(file(0o604, 8), 7, &["env_mode", "env_owner"]);
+        check(file(0o600, 8), 0, &["files_good"]);
+        let store = FileFacts { what: FileKind::Store, ..file(0o644, 8) };
+        let found = files(&[store], 7);
+        assert_eq!(codes(&found), ["store_mode", "store_owner"]);
+        assert_eq!(found.last().map(|it| it.exit), Some(Exit::Usage));
+        // A folder that two files share is told of once.
+        let open = FileFacts { open_folder: Some(("/x".into(), 0o777)), ..file(0o600, 7) };
+        assert_eq!(codes(&files(&[open.clone(), open], 7)), ["folder_open"]);
+    }
+
+    #[test]
+    fn an_examples_words_are_known_and_others_are_not() {
+        for example in ["SEU_CLIENT_ID", "your-client-id", "CHANGEME", "<client id>", "xxxxxxxx"] {
+            assert!(is_placeholder(example), "{example}");
+        }
+        for real in ["seutotal", "0123456789abcdef01234567-abcd1234", "x", "JARDINS"] {
+            assert!(!is_placeholder(real), "{real}");
+        }
+        for (id, good) in [
+            ("0123456789abcdef01234567-abcd1234", true),
+            ("0123456789abcdef01234567", false),
+            ("0123456789abcdef01234567-", false),
+            ("0123456789abcdef0123456-abcd1234", false),
+            ("0123456789abcdef0123456z-abcd1234", false),
+        ] {
+            assert_eq!(is_client_id(id), good, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_told_of_before_and_when_it_is_full() {
+        let check = |free: Option<u64>, expected: &str, exit: Exit| {
+            let facts = StoreFacts {
+                place: "ghl.db".into(),
+                free_bytes: free,
+                standby: None,
+                landings: 0,
+                in_place: false,
+            };
+            let found = store(&facts);
+            assert_eq!((codes(&found), found.first().map(|it| it.exit)), (vec![expected], Some(exit)));
+        };
+        check(None, "store_good", Exit::Good);
+        check(Some(SOON_FULL), "store_good", Exit::Good);
+        check(Some(SOON_FULL - 1), "disk_low", Exit::Good);
+        check(Some(FULL - 1), "disk_full", Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_store_tells_of_all_that_is_odd_about_it() {
+        let facts = StoreFacts {
+            place: "ghl.db".into(),
+            free_bytes: None,
+            standby: Some("moved".into()),
+            landings: 1,
+            in_place: true,
+        };
+        assert_eq!(codes(&store(&facts)), ["standby", "landings", "in_place"]);
+    }
+
+    #[test]
+    fn an_old_key_is_needed_or_not() {
+        let check = |has_current, old, left, expected: &str| {
+            assert_eq!(key(KeyFacts { has_current, old, left }).code, expected);
+        };
+        check(false, 0, 0, "key_none");
+        check(false, 1, 0, "old_keys_alone");
+        check(true, 0, 0, "key_good");
+        check(true, 1, 0, "old_keys_idle");
+        check(true, 1, 3, "old_keys_needed");
+    }
+
+    #[test]
+    fn a_clock_is_good_off_or_wrong() {
+        use super::super::finding::Level::{self, Failure, Good, Warning};
+        let check = |ahead: Option<i64>, expected: &str, level: Level| {
+            let found = clock(ahead);
+            assert_eq!((found.code, found.level), (expected, level), "{ahead:?}");
+        };
+        check(None, "clock_unknown", Good);
+        check(Some(0), "clock_good", Good);
+        check(Some(30), "clock_good", Good);
+        check(Some(-30), "clock_good", Good);
+        check(Some(31), "clock_ahead", Warning);
+        check(Some(-300), "clock_behind", Warning);
+        check(Some(301), "clock_ahead", Failure);
+        check(Some(i64::MIN), "clock_behind", Failure);
+    }
+
+    #[test]
+    fn the_way_to_highlevel_fails_in_ways_that_are_told_apart() {
+        let check = |loopback, reached: Reached, expected: &str| {
+            assert_eq!(network("host:443", loopback, &reached).code, expected);
+        };
+        let greeting = |status| Reached::Answered(Greeting { status, date: None });
+        check(false, Reached::NoName("x".into()), "dns");
+        check(false, Reached::NoConnection("x".into()), "no_connection");
+        check(true, Reached::NoConnection("x".into()), "no_sandbox");
+        check(false, Reached::NoTls("invalid peer certificate: UnknownIssuer".into()), "tls");
+        check(false, Reached::NoTls("invalid peer certificate: NotValidYet".into()), "tls_time");
+        check(false, Reached::NoTls("invalid peer certificate: certificate expired".into()), "tls_time");
+        check(false, Reached::NoAnswer("x".into()), "silent");
+        check(false, greeting(404), "network_good");
+        check(false, greeting(499), "network_good");
+        check(false, greeting(500), "highlevel_down");
+    }
+
+    fn grant_facts() -> GrantFacts {
+        let id = InstallationId::from_parts("location", "L1").expect("an id");
+        let overview = Overview {
+            issued_at: NOW - HOUR,
+            expires_at: NOW + HOUR,
+            connected_at: NOW - HOUR,
+            scopes: "contacts.readonly contacts.write".into(),
+            ..Listing::place(Order::Id, None, id)
+        };
+        GrantFacts {
+            overview,
+            claims: Claims {
+                class: Some("Location".into()),
+                class_id: Some("L1".into()),
+                app: Some("app1".into()),
+                ends_at: Some(NOW + HOUR),
+            },
+            app: Some("app1".into()),
+            wanted_scopes: String::new(),
+            needed_scopes: vec!["contacts.readonly", "contacts.write"],
+            written_elsewhere: false,
+            link: None,
+        }
+    }
+
+    #[track_caller]
+    fn check_grant(change: impl FnOnce(&mut GrantFacts), expected: &[&str]) {
+        let mut facts = grant_facts();
+        change(&mut facts);
+        assert_eq!(codes(&grant(&facts, NOW)), expected);
+    }
+
+    #[test]
+    fn a_grant_is_held_against_what_its_token_says() {
+        check_grant(|_| {}, &["grant_good"]);
+        check_grant(|it| it.claims = Claims::default(), &["grant_good"]);
+        check_grant(|it| it.claims.class = Some("Company".into()), &["claims_class"]);
+        check_grant(|it| it.claims.class_id = Some("L2".into()), &["claims_id"]);
+        check_grant(|it| it.claims.app = Some("app2".into()), &["claims_app"]);
+        check_grant(|it| it.app = None, &["grant_good"]);
+        check_grant(|it| it.claims.ends_at = Some(NOW + HOUR + SAME_END), &["grant_good"]);
+        check_grant(|it| it.claims.ends_at = Some(NOW + HOUR - SAME_END), &["grant_good"]);
+        // One that lives longer than is noted is refreshed a little early, and that is all.
+        check_grant(|it| it.claims.ends_at = Some(NOW + HOUR * 9), &["grant_good"]);
+        check_grant(|it| it.claims.ends_at = Some(NOW), &["claims_end"]);
+    }
+
+    #[test]
+    fn a_grants_life_its_flight_and_its_scopes_are_looked_at() {
+        check_grant(|it| it.overview.expires_at = NOW, &["token_ended"]);
+        let intent = |before| {
+            move |it: &mut GrantFacts| {
+                it.overview.intent = Some(Intent { since: NOW - before });
+            }
+        };
+        check_grant(intent(LONGEST_FLIGHT), &["grant_good"]);
+        check_grant(intent(LONGEST_FLIGHT + Duration::from_secs(1)), &["flight_left"]);
+        check_grant(|it| it.wanted_scopes = "calendars.readonly".into(), &["scopes_wanted"]);
+        check_grant(|it| it.overview.scopes = "contacts.readonly".into(), &["scopes_needed"]);
+        check_grant(|it| it.overview.scopes = String::new(), &["grant_good"]);
+        check_grant(|it| it.written_elsewhere = true, &["written_elsewhere"]);
+    }
+
+    #[test]
+    fn a_young_refresh_token_that_is_refused_was_used_by_another() {
+        let broken = |said: &str, after: Duration| {
+            let broken = Broken { since: NOW - HOUR + after, said: said.to_owned() };
+            move |it: &mut GrantFacts| it.overview.connection = Connection::Broken(broken)
+        };
+        const REFUSED: &str = "Invalid grant: refresh token is invalid";
+        check_grant(broken(REFUSED, HOUR), &["another_program"]);
+        check_grant(broken(REFUSED, REFRESH_TOKEN_LIFE), &[]);
+        check_grant(broken("uninstalled", HOUR), &[]);
+    }
+
+    #[test]
+    fn a_schedule_is_there_once_and_runs() {
+        let facts = ScheduleFacts {
+            cron: Some(true),
+            timer: None,
+            service_lives: false,
+            every_hours: 12,
+            last_check: None,
+            connected_at: Some(NOW - HOUR * 13),
+            others: vec![],
+        };
+        let check = |change: fn(&mut ScheduleFacts), expected: &[&str]| {
+            let mut facts = facts.clone();
+            change(&mut facts);
+            assert_eq!(codes(&schedule(&facts, NOW)), expected);
+        };
+        let last = |at| Some(LastCheck { at, health: Health::Operational, code: None, said: None });
+        check(|_| {}, &["schedule_good"]);
+        check(|it| it.cron = None, &["schedule_none"]);
+        check(|it| (it.cron, it.timer) = (None, Some(true)), &["schedule_good"]);
+        check(|it| (it.cron, it.timer) = (None, Some(false)), &["timer_stopped"]);
+        check(|it| (it.cron, it.service_lives) = (None, true), &["schedule_good"]);
+        check(|it| it.timer = Some(true), &["schedule_twice"]);
+        check(|it| it.cron = Some(false), &["schedule_differs"]);
+        check(|it| it.connected_at = Some(NOW - HOUR * 14), &["schedule_never"]);
+        check(|it| it.others = vec![3, 4], &["schedule_others"]);
+        // Who has no schedule at all is told that, and not that it is late.
+        check(|it| (it.cron, it.connected_at) = (None, Some(NOW - HOUR * 99)), &["schedule_none"]);
+        let mut late = facts.clone();
+        late.last_check = last(NOW - HOUR * 14);
+        assert_eq!(codes(&schedule(&late, NOW)), ["schedule_late"]);
+        late.last_check = last(NOW - HOUR * 13);
+        assert_eq!(codes(&schedule(&late, NOW)), ["schedule_good"]);
+        late.last_check = late.last_check.map(|check| LastCheck { health: Health::Down, ..check });
+        assert_eq!(codes(&schedule(&late, NOW)), ["check_failed"]);
+    }
+
+    #[test]
+    fn lines_that_check_the_same_grant_are_found_and_ours_is_not() {
+        let ours = "0 */12 * * * cd /opt/ghl && /usr/bin/ghl-auth --env-file /opt/ghl/.env check # ghl-auth /opt/ghl";
+        let check = |line: &str, expected: &[usize]| {
+            let crontab = format!("MAILTO=\"\"\n{line}\n{ours}\n");
+            assert_eq!(others_in(&crontab, Some(ours), "/opt/ghl"), expected, "{line}");
+        };
+        check("5 4 * * * /bin/true", &[]);
+        check("0 */12 * * * /opt/run_ghl_check.sh >> /var/log/x 2>&1", &[2]);
+        check("# 0 */12 * * * /opt/run_ghl_check.sh", &[]);
+        check("0 1 * * * cd /x && python3 src/auth_handler.py", &[2]);
+        check("0 1 * * * cd /opt/ghl && ghl-auth check", &[2]);
+        check("0 1 * * * cd /opt/ghl2 && ghl-auth check", &[]);
+    }
+
+    #[test]
+    fn an_entrys_words_are_what_the_shell_takes_them_for() {
+        let entry = "0 */12 * * * cd '/opt/a b\\%c' && /bin/ghl-auth --env-file '/o'\\''x/.env' check >> /l\\%og 2>&1";
+        let words = words(entry);
+        assert_eq!(
+            words.iter().skip(5).map(String::as_str).collect::<Vec<_>>(),
+            [
+                "cd",
+                "/opt/a b%c",
+                "&&",
+                "/bin/ghl-auth",
+                "--env-file",
+                "/o'x/.env",
+                "check",
+                ">>",
+                "/l%og",
+                "2>&1"
+            ]
+        );
+    }
+
+    #[test]
+    fn each_trouble_of_an_entry_is_told() {
+        let part = |good| Some(("/x".to_owned(), good));
+        let all = EntryFacts { program: part(false), env_file: part(false), log: part(false) };
+        assert_eq!(codes(&cron(&all)), ["cron_program", "cron_env", "cron_log"]);
+        let none = EntryFacts { program: part(true), env_file: part(true), log: part(true) };
+        assert_eq!(codes(&cron(&none)), ["cron_good"]);
+    }
+
+    #[test]
+    fn a_tag_tells_of_itself_and_of_its_workflow() {
+        let check = |tagging, expected: &[&str]| assert_eq!(codes(&tag(tagging, "t", "c")), expected);
+        check(Tagging::NotConfigured, &["tag_none"]);
+        check(Tagging::Added { was_there: false, is_there: true }, &["tag_good", "workflow_unseen"]);
+        check(Tagging::Added { was_there: true, is_there: false }, &["tag_not_seen", "tag_left"]);
+    }
+
+    #[test]
+    fn ports_are_free_ours_or_a_matter_to_tell() {
+        let check = |port, expected: &str| {
+            assert_eq!(codes(&ports(&[("GHL_AUTH_LISTEN", "x".into(), port)])), [expected]);
+        };
+        check(Port::Free, "ports_free");
+        check(Port::Unasked, "ports_free");
+        check(Port::Ours, "service_lives");
+        check(Port::Others, "port_taken");
+        check(Port::NotAllowed, "port_not_allowed");
+        check(Port::NotHere, "port_not_here");
+    }
+
+    #[test]
+    fn somebody_is_told_or_nobody() {
+        let check = |ways: &[(&'static str, Result<(), &str>)], tags, sent, expected: &[&str]| {
+            let ways = ways.iter().map(|(way, outcome)| (*way, outcome.map_err(str::to_owned))).collect();
+            assert_eq!(codes(&notices(&NoticeFacts { ways, tags, sent })), expected);
+        };
+        check(&[], true, false, &["notices_by_tag"]);
+        check(&[], false, false, &["notices_none"]);
+        check(&[("slack", Ok(()))], false, false, &["notices_reached"]);
+        check(&[("slack", Ok(()))], true, true, &["notices_sent"]);
+        check(&[("slack", Err("x")), ("email", Ok(()))], true, false, &["notice_lost"]);
+    }
+
+    #[test]
+    fn many_grants_are_told_of_by_their_number() {
+        use super::super::finding::Level;
+        let check = |broken, suspended, expected: (&str, Level)| {
+            let counts = Counts { locations: 9, broken, suspended, ..Counts::default() };
+            let found = crowd(&counts);
+            assert_eq!((found.code, found.level), expected);
+        };
+        check(0, 0, ("crowd_good", Level::Good));
+        check(0, 1, ("crowd_troubled", Level::Warning));
+        check(1, 0, ("crowd_troubled", Level::Failure));
+    }
+
+    /// Each code that stands in this page or beside it, from the sources.
+    #[test]
+    fn each_finding_has_its_words_in_both_languages_and_each_trouble_its_cure() {
+        let sources = [include_str!("judge.rs"), include_str!("../doctor.rs")];
+        let code = concat!(env!("CARGO_MANIFEST_DIR"), "/locales/en/ghl-auth.ftl");
+        let english = std::fs::read_to_string(code).expect("the sentences");
+        let names = english.lines().filter_map(|line| line.strip_prefix("doctor-")?.split_once(" ="));
+        let arguments = [
+            "names",
+            "lines",
+            "path",
+            "mode",
+            "owner",
+            "me",
+            "count",
+            "place",
+            "free",
+            "why",
+            "host",
+            "status",
+            "off",
+            "left",
+            "generation",
+            "since",
+            "age",
+            "says",
+            "class",
+            "id",
+            "app",
+            "noted",
+            "at",
+            "scopes",
+            "all",
+            "troubled",
+            "tag",
+            "contact",
+            "hours",
+            "code",
+            "said",
+            "name",
+            "address",
+            "way",
+            "ways",
+            "list",
+            "failures",
+            "warnings",
+        ]
+        .map(|name| (name, crate::text::Arg::from("x")));
+        let mut count = 0;
+        for (code, _) in names.filter(|(name, _)| name.contains('_')) {
+            let quoted = format!("\"{code}\"");
+            assert!(sources.iter().any(|source| source.contains(&quoted)), "nobody says {code}");
+            let is_good = sources.iter().any(|source| {
+                source.split("Finding::good(").skip(1).any(|call| {
+                    call.split(';')
+                        .next()
+                        .is_some_and(|call| call.chars().take(120).collect::<String>().contains(&quoted))
+                })
+            });
+            for lang in [Lang::En, Lang::PtBr] {
+                let text = Text::new(lang);
+                assert!(text.find(&format!("doctor-{code}"), &arguments).is_some(), "{lang:?}: {code}");
+                let cure = text.find(&format!("doctor-{code}.action"), &arguments);
+                assert!(is_good || cure.is_some(), "{lang:?}: {code} has no cure");
+            }
+            count += 1;
+        }
+        assert!(count > 60, "the sentences were read: {count}");
+        let text = Text::new(Lang::En);
+        for area in Area::ALL {
+            assert!(!area.named(&text).is_empty());
+        }
     }
 }
