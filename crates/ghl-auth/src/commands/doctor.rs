@@ -100,6 +100,9 @@ async fn examine(context: &Context, args: &DoctorArgs, findings: &mut Vec<Findin
         }
     };
     findings.extend(judge::schedule(&schedule, SystemClock.now()));
+    if settings.meant == Some(Meant::AnyLocation) {
+        findings.extend(judge::location_unnamed(&schedule));
+    }
     if let Some(entry) = entry.as_ref().and_then(|entry| entry.ours.as_ref()) {
         findings.extend(judge::cron(&machine::entry(&judge::words(entry))));
     }
@@ -457,7 +460,10 @@ fn schedule(
 
 /// Tries the ways by which people are told: a connection, or with `--notify` a notice.
 async fn notices(context: &Context, args: &DoctorArgs, settings: &Settings, findings: &mut Vec<Finding>) {
-    let tags = settings.health_check.contact.is_some() && settings.health_check.tag.is_some();
+    // A contact is of a location: no check of a company tags one.
+    let tags = settings.health_check.contact.is_some()
+        && settings.health_check.tag.is_some()
+        && settings.meant != Some(Meant::AnyCompany);
     let mut facts = NoticeFacts { ways: Vec::new(), tags, sent: false };
     let said = |outcome: Result<(), upkeep::NotDelivered>| {
         outcome.map_err(|why| explain::reason(&context.text, &why.to_string()))

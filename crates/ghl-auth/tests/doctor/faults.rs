@@ -45,6 +45,13 @@ const SETTINGS: &[Fault] = &[
         without(&home, "GHL_LOCATION_ID");
         home
     }),
+    failure("location_unnamed", 2, "Business Profile", || {
+        let home = healthy();
+        for name in ["GHL_LOCATION_ID", "GHL_HEALTH_CHECK_CONTACT_ID", "GHL_HEALTH_CHECK_TAG_NAME"] {
+            without(&home, name);
+        }
+        home
+    }),
     failure("placeholder", 2, "app's own values", || healthy().set("GHL_CLIENT_SECRET", "SEU_CLIENT_SECRET")),
     warning("client_id_shape", "whole client ID", || {
         let home = healthy();

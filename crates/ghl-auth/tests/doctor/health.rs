@@ -29,6 +29,53 @@ fn nothing_is_wrong_with_a_private_integration_token() {
     assert!(!home.path("ghl_tokens.json").exists(), "there was no need of a store");
 }
 
+/// An agency's grant reads its locations and tags nobody.
+#[test]
+fn nothing_is_wrong_with_a_company_but_that_nobody_is_told() {
+    let home = new_with(|_| {}).set("GHL_USER_TYPE", "Company").log_in();
+    home.run(["check"]).good();
+    let (run, document) = examined(&home);
+    let codes: Vec<_> = wrong(&document).iter().map(|it| &it["code"]).collect();
+    assert_eq!(codes, ["notices_none"], "{document:#}");
+    assert_eq!(run.code, 0);
+}
+
+/// Whom a service keeps many for is told how many of them need care.
+#[test]
+fn many_locations_are_examined_as_a_crowd() {
+    let home = new_with(|settings| settings.extra_locations = 1).sealed().log_in();
+    let other = home.sandbox.location_ids().last().expect("another").clone();
+    let code = home.sandbox.approve_location(&other, ELSEWHERE);
+    let other = home.command(["login", "--code", &code]);
+    Running::start(other).end().good();
+    let settings = home.read(".env");
+    let none = ["GHL_LOCATION_ID", "GHL_HEALTH_CHECK"];
+    let kept = settings.lines().filter(|line| !none.iter().any(|name| line.starts_with(name)));
+    home.write(".env", &kept.collect::<Vec<_>>().join("\n"));
+    std::fs::remove_file(home.path("crontab")).expect("it is there");
+    let found = |home: &Home, code: &str| {
+        let (_, document) = examined(home);
+        let all = document["findings"].as_array().expect("findings").clone();
+        assert!(all.iter().any(|finding| finding["code"] == code), "no {code}: {document:#}");
+    };
+    found(&home, "crowd_good");
+    home.sandbox.revoke(home.location());
+    home.run(["refresh", "--location", home.location()]).ended(3);
+    found(&home, "crowd_troubled");
+}
+
+#[test]
+fn all_faults_of_the_settings_are_found_at_once() {
+    let home = healthy().set("GHL_STORE", "mysql:x").set("RUN_INTERVAL_HOURS", "never");
+    let home = home.set("GHL_API_VERSION", "v9").set("GHL_NOTIFY_SLACK_URL", "ftp://x");
+    let (run, document) = examined(&home);
+    let details: Vec<_> = wrong(&document).iter().filter_map(|it| it["detail"].as_str()).collect();
+    for name in ["GHL_STORE", "RUN_INTERVAL_HOURS", "GHL_API_VERSION", "GHL_NOTIFY_SLACK_URL"] {
+        assert!(details.iter().any(|said| said.starts_with(name)), "no {name}: {details:#?}");
+    }
+    assert_eq!(run.code, 2);
+}
+
 #[test]
 fn an_examination_changes_nothing_but_the_tag() {
     for (home, store) in [(healthy(), "ghl_tokens.json"), (healthy_in_sqlite(), "ghl-auth.db")] {

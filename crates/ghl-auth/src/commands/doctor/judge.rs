@@ -435,6 +435,12 @@ pub(super) fn schedule(facts: &ScheduleFacts, now: Timestamp) -> Vec<Finding> {
     found
 }
 
+/// What no location is named for: a check on its own refuses to guess one, and a service has no need to.
+pub(super) fn location_unnamed(facts: &ScheduleFacts) -> Option<Finding> {
+    let checks_alone = facts.cron.is_some() || facts.timer.is_some();
+    checks_alone.then(|| Finding::failure(Area::Configuration, "location_unnamed", Exit::Usage, vec![]))
+}
+
 /// Which lines of a crontab seem to check with the same grant: the template's script, or this program
 /// with another folder's entry. Ours is told by its mark, and `folder` is whose.
 pub(super) fn others_in(crontab: &str, ours: Option<&str>, folder: &str) -> Vec<usize> {
