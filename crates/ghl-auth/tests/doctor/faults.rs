@@ -127,6 +127,17 @@ const WAYS: &[Fault] = &[
         let address = home.sandbox.base_url().replace("http:", "https:");
         home.set("GHL_API_BASE_URL", &address)
     }),
+    failure("tls", 4, "SSL_CERT_FILE", || {
+        let home = healthy();
+        let address = certified(&home, 2100);
+        home.set("GHL_API_BASE_URL", &address)
+    }),
+    failure("tls_time", 4, "date -u", || {
+        let home = healthy();
+        let address = certified(&home, 2020);
+        let trusted = home.path("tls.crt").display().to_string();
+        home.set("GHL_API_BASE_URL", &address).set("SSL_CERT_FILE", &trusted)
+    }),
     failure("silent", 4, "proxy", || healthy().set("GHL_API_BASE_URL", &answering(""))),
     failure("highlevel_down", 4, "Wait", || {
         let home = healthy();
@@ -341,4 +352,34 @@ fn dated(date: &str) -> String {
         "HTTP/1.1 404 Not Found\r\ndate: {date}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     ))
+}
+
+/// Someone with a certificate of their own, which is good until a year begins.
+fn certified(home: &Home, until: i32) -> String {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut wanted = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    wanted.not_before = rcgen::date_time_ymd(2015, 1, 1);
+    wanted.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let made = wanted.self_signed(&key).expect("a certificate");
+    home.write("tls.crt", &made.pem());
+    let private = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.der().clone()], private)
+        .expect("they belong together");
+    let tls = std::sync::Arc::new(tls);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("https://localhost:{}", listener.local_addr().expect("it has one").port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut session = rustls::ServerConnection::new(tls.clone()).expect("a session");
+            // Whoever does not trust it hangs up.
+            session.complete_io(&mut stream).ok();
+        }
+    });
+    address
 }
