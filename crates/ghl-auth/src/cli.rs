@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
+    Doctor(DoctorArgs),
     RotateKey(RotateKeyArgs),
     Sandbox(SandboxArgs),
     Demo(DemoArgs),
@@ -434,6 +435,17 @@ pub(crate) struct NotifyArgs {
     pub(crate) json: bool,
 }
 
+/// `doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[arg(long)]
+    pub(crate) notify: bool,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) report: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `sandbox`
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArgs {
@@ -481,7 +493,9 @@ impl Command {
             | Self::Maintenance(_)
             | Self::Notify(_)
             | Self::RotateKey(_) => true,
-            Self::Status(_)
+            // The doctor finds out by itself which, and says what is wrong with that, too.
+            Self::Doctor(_)
+            | Self::Status(_)
             | Self::Schedule(_)
             | Self::Serve(_)
             | Self::Sandbox(_)
@@ -527,6 +541,7 @@ impl Command {
             },
             Self::Dashboard(args) => args.json,
             Self::Notify(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::RotateKey(args) => args.json,
             Self::Serve(_)
             | Self::Exec(_)

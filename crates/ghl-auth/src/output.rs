@@ -29,6 +29,26 @@ pub(crate) fn headline(line: &str) {
     let _ = writeln!(anstream::stdout(), "{HEADLINE}{line}{HEADLINE:#}");
 }
 
+/// How bad something is that stands in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Good,
+    Warning,
+    Error,
+    Faint,
+}
+
+/// One line of the answer behind a label that is coloured by how bad it is.
+pub(crate) fn marked(mark: Mark, label: &str, line: &str) {
+    let style = match mark {
+        Mark::Good => GOOD,
+        Mark::Warning => WARNING,
+        Mark::Error => ERROR,
+        Mark::Faint => FAINT,
+    };
+    let _ = writeln!(anstream::stdout(), "{style}{label}{style:#}{line}");
+}
+
 /// One JSON document on stdout.
 pub(crate) fn document(json: &serde_json::Value) {
     let mut out = std::io::stdout().lock();

@@ -156,8 +156,9 @@ impl Text {
 /// A sentence in which the commands that are about one app name it.
 fn naming(app: &str, said: &str) -> String {
     const PROGRAM: &str = "ghl-auth ";
-    const ABOUT_ONE_APP: [&str; 12] = [
+    const ABOUT_ONE_APP: [&str; 13] = [
         "check",
+        "doctor",
         "exec",
         "export",
         "import",

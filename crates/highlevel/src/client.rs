@@ -99,7 +99,8 @@ impl FromStr for ApiBase {
 }
 
 impl ApiBase {
-    fn is_https(&self) -> bool {
+    /// Whether it is reached by TLS.
+    pub fn is_https(&self) -> bool {
         self.origin.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
     }
 
@@ -115,7 +116,7 @@ impl ApiBase {
     }
 
     /// Host and port to connect to.
-    fn host_and_port(&self) -> (String, u16) {
+    pub fn host_and_port(&self) -> (String, u16) {
         let uri: Option<Uri> = self.origin.parse().ok();
         let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
         let otherwise = if self.is_https() { 443 } else { 80 };

@@ -131,7 +131,11 @@ pub(crate) async fn first_code(
 }
 
 /// Where there are only tokens of another location or class than the one meant, says whose.
-async fn name_another(context: &Context, store: &dyn Store, id: &InstallationId) -> Result<(), Explained> {
+pub(super) async fn name_another(
+    context: &Context,
+    store: &dyn Store,
+    id: &InstallationId,
+) -> Result<(), Explained> {
     let others = store.overview(&Listing::first(1)).await.map_err(|error| context.store_error(&error))?;
     let Some(other) = others.first() else { return Ok(()) };
     let text = &context.text;

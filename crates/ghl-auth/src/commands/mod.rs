@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod dashboard;
 mod demo;
+mod doctor;
 mod exec;
 mod export;
 mod import;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,
         Command::Notify(args) => notify::run(&args, context).await,
+        Command::Doctor(args) => doctor::run(&args, context).await,
         Command::RotateKey(args) => rotate_key::run(&args, context).await,
         Command::Sandbox(args) => sandbox::run(&args, context).await,
         Command::Demo(args) => demo::run(&args, context).await,

@@ -1,7 +1,7 @@
 //! `schedule`: the check as an entry of cron or a timer of systemd, from `RUN_INTERVAL_HOURS`.
 
-mod crontab;
-mod systemd;
+pub(super) mod crontab;
+pub(super) mod systemd;
 
 use std::path::PathBuf;
 

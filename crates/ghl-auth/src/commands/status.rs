@@ -299,7 +299,7 @@ fn token_life(text: &Text, installation: &Overview, now: Timestamp) -> String {
 }
 
 /// What is wrong with the connection, with the cure.
-fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option<Explained> {
+pub(super) fn trouble(context: &Context, installation: &Overview, now: Timestamp) -> Option<Explained> {
     let id = installation.id.clone();
     let error = match &installation.connection {
         Connection::Connected => return None,

@@ -157,6 +157,16 @@ impl Source {
         }
     }
 
+    /// Lines of the `.env` file that are no assignments, counted from 1.
+    pub(crate) fn bad_lines(&self) -> &[usize] {
+        &self.bad_lines
+    }
+
+    /// Names whose values came with quotes or comments, as a container runtime passes them.
+    pub(crate) fn cleaned(&self) -> &[String] {
+        &self.cleaned
+    }
+
     /// What deserves attention about where the settings come from.
     pub(crate) fn warnings(&self, text: &Text) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -45,8 +45,8 @@ pub struct BadServer;
 #[derive(Clone, PartialEq, Eq)]
 pub struct MailServer {
     security: Security,
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
     login: Option<(String, String)>,
 }
 

@@ -37,6 +37,11 @@ impl Heartbeat {
         Ok(Self { url: post.address(url)?, post })
     }
 
+    /// Whether someone listens there. The switch is told nothing.
+    pub async fn reach(&self) -> Result<(), NotDelivered> {
+        self.post.reach(&self.url).await
+    }
+
     /// Tells it; `run` is a UUID.
     pub(crate) async fn beat(&self, beat: Beat, run: &str, words: &str) -> Result<(), NotDelivered> {
         let path = match beat {

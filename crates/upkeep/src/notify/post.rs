@@ -110,6 +110,24 @@ impl Post {
         Err(NotDelivered { said: format!("it answered {}", status.as_u16()), retry_after })
     }
 
+    /// Whether someone listens where this would be sent; nothing is said there.
+    pub(super) async fn reach(&self, to: &Uri) -> Result<(), NotDelivered> {
+        let otherwise = if to.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 };
+        let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        self.dial(host, to.port_u16().unwrap_or(otherwise)).await
+    }
+
+    /// Opens a connection and closes it.
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<(), NotDelivered> {
+        let failed = |said: &str| NotDelivered { said: said.to_owned(), retry_after: None };
+        let to = self.addresses(host, port).await.map_err(failed)?;
+        match tokio::time::timeout(WITHIN, tokio::net::TcpStream::connect(to.as_slice())).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(failed("it can't be reached")),
+            Err(_) => Err(failed("no answer within 10 seconds")),
+        }
+    }
+
     /// The addresses at which `host` may be dialled.
     pub(super) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, &'static str> {
         let found = tokio::net::lookup_host((host, port)).await.map_err(|_| "its name is not known")?;

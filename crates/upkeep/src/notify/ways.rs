@@ -89,6 +89,14 @@ impl Way {
         self.name
     }
 
+    /// Whether someone listens at the other end. Nobody is told anything.
+    pub async fn reach(&self) -> Result<(), NotDelivered> {
+        match &self.door {
+            Door::Web { to, .. } => self.post.reach(to).await,
+            Door::Mail(email) => self.post.dial(&email.server.host, email.server.port).await,
+        }
+    }
+
     /// Tells it.
     pub(crate) async fn deliver(
         &self,

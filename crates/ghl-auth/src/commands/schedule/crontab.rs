@@ -13,10 +13,20 @@ use crate::text::Text;
 use crate::wiring::random_name;
 
 /// Our entry as it stands, if it does.
-pub(super) fn show(text: &Text, folder: &Path) -> Result<Option<String>, Explained> {
+pub(in crate::commands) fn show(text: &Text, folder: &Path) -> Result<Option<String>, Explained> {
     let crontab = read(text)?;
     let ours = lines(&crontab).find(|line| is_ours(line, folder));
     Ok(ours.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()))
+}
+
+/// How often the entry of a folder runs, as its five fields say it.
+pub(in crate::commands) fn is_every(entry: &str, hours: u32) -> bool {
+    times(hours).is_ok_and(|times| entry.starts_with(&format!("{times} ")))
+}
+
+/// The whole crontab as it is shown, for whoever only looks at it.
+pub(in crate::commands) fn all(text: &Text) -> Result<String, Explained> {
+    read(text).map(|crontab| String::from_utf8_lossy(&crontab).into_owned())
 }
 
 /// Writes our entry, in the place of an earlier one if there was one.

@@ -18,9 +18,14 @@ const TIMER: &str = "ghl-auth-check.timer";
 const MARK: &str = "# Written by `ghl-auth schedule install --systemd`, which may write it again.";
 
 /// The timer as it stands, if it does.
-pub(super) fn show(text: &Text) -> Result<Option<String>, Explained> {
+pub(in crate::commands) fn show(text: &Text) -> Result<Option<String>, Explained> {
     let path = folder(text)?.join(TIMER);
     Ok(fs::read_to_string(path).ok().map(|timer| timer.trim_end().to_owned()))
+}
+
+/// Whether the timer runs, as far as systemd says.
+pub(in crate::commands) fn is_active(text: &Text) -> bool {
+    systemctl(text, &["is-active", "--quiet", TIMER]).is_ok()
 }
 
 /// Writes both units and starts the timer.
