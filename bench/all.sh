@@ -5,7 +5,7 @@
 #   bench/all.sh --long           with the settings that README.md's figures are of, and a store of a million
 #   bench/all.sh gateway streams  these anew; the others' results stay as they were
 #
-# The names: check, check-tls, token, gateway, streams, storm, store. GHL_AUTH_BINARY=PATH measures another build
+# The names: check, check-tls, token, gateway, streams, storm, store, dashboard. GHL_AUTH_BINARY=PATH measures another build
 # than the one that is shipped; FOLDER is on whose disk the store and its storms are measured.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 long=no
 if [ "${1:-}" = --long ]; then long=yes; shift; fi
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(check check-tls token gateway streams storm store)
+[ ${#names[@]} -gt 0 ] || names=(check check-tls token gateway streams storm store dashboard)
 
 # Built once, as it is shipped.
 build="a build of one's own, at"
@@ -36,6 +36,7 @@ run() {
         streams) bench/streams.sh ;;
         storm) bench/storm.sh $(pick 1 3) ;;
         store) bench/store.sh $(pick 100000x600 '100000x600 1000000x600') ;;
+        dashboard) bench/dashboard.sh ;;
         *) echo "there is no benchmark '$1'; see bench/all.sh" >&2; exit 2 ;;
     esac
 }
@@ -49,6 +50,7 @@ title() {
         streams) echo "Long streams through the gateway" ;;
         storm) echo "Storms of refreshes" ;;
         store) echo "A store of many" ;;
+        dashboard) echo "The dashboard over a store of many" ;;
     esac
 }
 
@@ -89,7 +91,7 @@ done
     echo
     PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=bench python3 -c 'import measure; print(measure.machine() + "  ")'
     echo "$("$GHL_AUTH_BINARY" --version), $(stat -c %s "$GHL_AUTH_BINARY" | awk '{ printf "%.1f", $1 / 1e6 }') MB, $(rustc --version | cut -d' ' -f1,2), $build commit $(git rev-parse --short HEAD)"
-    for name in check check-tls token gateway streams storm store; do
+    for name in check check-tls token gateway streams storm store dashboard; do
         if [ -f "$parts/$name.md" ]; then
             echo
             cat "$parts/$name.md"

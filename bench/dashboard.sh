@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The dashboard's pages over a store of many: when their first byte comes, and how much there is of them.
 #
-#   bench/dashboard.sh [INSTALLATIONS] [CHECKS]   default: 100,000, each checked once, and a million older checks
+#   bench/dashboard.sh [INSTALLATIONS] [CHECKS]   default: 100,000, each checked once, and a million checks of the last 90 days, which is all that is kept
 #
 # It needs Debian's python3. GHL_AUTH_BINARY=PATH measures another build; FOLDER is on whose disk the store is.
 set -euo pipefail

@@ -3,7 +3,7 @@
 //! The path of a request: [`Street`] takes the connection and finds out which app it is for. That app's
 //! [`Front`] checks by which name it is called and what the listener may show. A plain question for a token that is at hand is answered from memory
 //! (`shortcut`, `copies`). What is for HighLevel itself passes through `gateway`. Everything else goes through the table in `routes`, whose guard turns the
-//! API key into a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question.
+//! API key into a caller (`auth`), to a handler in `api` or `browser` that asks the Keeper one question; pages for people are in `dashboard`.
 //! What can't be answered leaves through `error`.
 
 mod api;
