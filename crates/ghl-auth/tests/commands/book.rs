@@ -3,7 +3,7 @@
 //! The pages hold what the locales say of each code, with `…` for what differs from case to case, and
 //! whatever else there is to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -214,4 +214,27 @@ fn the_book_has_each_warning_and_each_code_of_notices() {
             assert!(sources.contains(&format!("\"{code}\"")), "nobody tells of {code}");
         }
     }
+}
+
+/// The routes that a page names, `METHOD /path`.
+fn routes_of_the_book() -> BTreeSet<String> {
+    let page = fs::read_to_string(root().join("docs/en/src/api.md")).expect("the page is there");
+    let (_, table) = page.split_once("## All routes").expect("the table");
+    let (table, _) = table.split_once("\n## ").expect("its end");
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let names = cells.flat_map(|cell| cell.split('`')).filter(|name| name.contains(" /"));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_book_has_each_route_of_the_api_and_no_other() {
+    // What only browsers see besides has no place in a list for programs.
+    let is_api = |path: &str| {
+        let api = ["/v1/", "/oauth/", "/webhooks/", "/livez", "/readyz", "/metrics", "/openapi.json"];
+        api.iter().any(|start| path.starts_with(start))
+    };
+    let entries = server::entries();
+    let ours = entries.iter().filter(|entry| is_api(entry.path));
+    let ours: BTreeSet<String> = ours.map(|entry| format!("{} {}", entry.method, entry.path)).collect();
+    assert_eq!(routes_of_the_book(), ours);
 }
