@@ -34,7 +34,7 @@ fn said(lang: &str, part: &str) -> BTreeMap<String, Said> {
         let cure = message.attributes.iter().find(|attribute| attribute.id.name == "action");
         // A cure that differs as a whole has nothing to print.
         let cure = cure.map(|cure| words(&cure.value)).filter(|cure| cure != "…");
-        let what = words(message.value.as_ref().expect("a sentence"));
+        let Some(what) = message.value.as_ref().map(words) else { continue };
         said.insert(code.to_owned(), Said { what, cure });
     }
     said
@@ -237,4 +237,63 @@ fn the_book_has_each_route_of_the_api_and_no_other() {
     let ours = entries.iter().filter(|entry| is_api(entry.path));
     let ours: BTreeSet<String> = ours.map(|entry| format!("{} {}", entry.method, entry.path)).collect();
     assert_eq!(routes_of_the_book(), ours);
+}
+
+/// Every sentence of both languages, as the words between what differs.
+fn sentences() -> Vec<Vec<String>> {
+    let mut sentences = Vec::new();
+    for lang in ["en", "pt-BR"] {
+        for said in said(lang, "").values() {
+            let pieces: Vec<String> = said.what.split('…').map(str::to_owned).collect();
+            // One that is all argument says nothing of its own.
+            if pieces.iter().flat_map(|piece| piece.chars()).filter(|c| c.is_alphabetic()).count() > 3 {
+                sentences.push(pieces);
+            }
+        }
+    }
+    sentences
+}
+
+fn is_said(line: &str, sentence: &[String]) -> bool {
+    let [first, others @ ..] = sentence else { return false };
+    let Some(mut rest) = line.strip_prefix(first.as_str()) else { return false };
+    for (number, piece) in others.iter().enumerate() {
+        let found = match number + 1 == others.len() {
+            true if piece.is_empty() => return true,
+            true => rest.rfind(piece.as_str()),
+            false => rest.find(piece.as_str()),
+        };
+        let Some(at) = found else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.is_empty()
+}
+
+#[test]
+fn what_the_book_shows_of_the_program_is_what_the_program_says() {
+    let sentences = sentences();
+    // A library's words, which are in no locale.
+    let others = ["slack: it can't be reached"];
+    let mut shown = 0;
+    for lang in ["en", "pt-BR"] {
+        let folder = root().join(format!("docs/{lang}/src"));
+        for page in fs::read_dir(folder).expect("the book").map(|page| page.expect("a page").path()) {
+            let text = fs::read_to_string(&page).expect("a page");
+            let blocks = text.split("```text\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+            // What goes over HTTP is tried elsewhere, and tables are no sentences.
+            let blocks = blocks.filter(|block| !block.starts_with("HTTP/") && !block.starts_with("POST "));
+            for line in blocks.flat_map(str::lines).filter(|line| !line.is_empty() && !line.starts_with(' '))
+            {
+                let line = ["warning: ", "aviso: "]
+                    .iter()
+                    .find_map(|label| line.strip_prefix(label))
+                    .unwrap_or(line);
+                let known =
+                    others.contains(&line) || sentences.iter().any(|sentence| is_said(line, sentence));
+                assert!(known, "{}: the program does not say: {line}", page.display());
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown > 50, "the blocks were read: {shown}");
 }
