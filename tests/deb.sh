@@ -87,6 +87,8 @@ check "… and name all that .env.example does" diff <(names "$work/files/etc/gh
 
 # The unit's own condition, asked as systemd asks it.
 unit=$work/files/usr/lib/systemd/system/ghl-auth.service
+# Not every systemd gives a condition the credentials, and the service's user can't read the settings.
+check "the unit's condition looks as root" grep -qE '^ExecCondition=\+/bin/grep .* /etc/ghl-auth/env$' "$unit"
 pattern=$(sed -n 's/^ExecCondition=.*-qE "\([^"]*\)".*/\1/p' "$unit")
 would_start() { grep -qE "$pattern" "$1"; }
 check "the unit does not start with the settings as they come" not would_start "$work/files/etc/ghl-auth/env"
