@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs them all. `./test.sh --quick` leaves out the container image,
-# which takes five minutes. The long forms of the kill tests are in ./long-tests.sh.
+# Installs what the tests need and runs them all. `./test.sh --quick` leaves out the Debian package
+# and the container image, which take seven minutes. The long forms of the kill tests are in ./long-tests.sh.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -28,7 +28,7 @@ need() {
 need cc=gcc strace=strace crontab=cron python3=python3 curl=curl openssl=openssl node=nodejs npm=npm \
     buildah=buildah debootstrap=debootstrap shellcheck=shellcheck systemd-analyze=systemd man=man-db \
     docker-compose=docker-compose pgbouncer=pgbouncer faketime=faketime nginx=nginx-core haproxy=haproxy \
-    chromium=chromium
+    chromium=chromium lintian=lintian
 python3 -c 'import ensurepip' 2>/dev/null || need venv=python3-venv
 # PostgreSQL's package would make a database of its own and start it; the tests start theirs.
 if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
@@ -69,12 +69,22 @@ tests/dashboard.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 say "the scripts that people deploy"
 tests/deploy.sh
 
+say "the book, rendered, and its commands"
+tests/docs.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+
 say "the manifests for Kubernetes"
 tests/kubernetes.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 if [ "${1:-}" = --quick ]; then
     exit
 fi
+say "the Debian package, built and installed"
+if [ "$(id -u)" = 0 ]; then
+    tests/deb.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+else
+    echo "left out: it installs a package in a chroot, so it needs root: sudo tests/deb.sh" >&2
+fi
+
 say "the container image, built and run"
 if [ "$(id -u)" = 0 ]; then
     tests/image.sh

@@ -5,6 +5,7 @@
 mod agencies;
 mod alarms;
 mod audit;
+mod book;
 mod check;
 mod clients;
 mod configuration;
