@@ -16,7 +16,7 @@ use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Line,
     Maintenance, Permits, QueuedEvent, Reach, Session, Visit,
 };
-use tokens::{CheckRecord, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
+use tokens::{CheckRecord, Notice, Records, Standing, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -397,18 +397,20 @@ impl Records for PostgresRecords {
     }
 
     async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError> {
-        self.find(
-            "SELECT * FROM @.checks WHERE ($1 IS NULL OR (kind = $1 AND id = $2)) AND at < $3
-             ORDER BY at DESC, number DESC LIMIT $4",
-            &[
-                text(&query.id.as_ref().map(InstallationId::kind)),
-                text(&query.id.as_ref().map(InstallationId::as_str)),
-                number(&query.before.map_or(i64::MAX, Timestamp::as_millis)),
-                number(&whole(query.limit)),
-            ],
-            rows::check,
-        )
-        .await
+        let (before, limit) = (query.before.map_or(i64::MAX, Timestamp::as_millis), whole(query.limit));
+        // Each has an index of its own.
+        match &query.id {
+            Some(id) => {
+                let sql = "SELECT * FROM @.checks WHERE kind = $1 AND id = $2 AND at < $3
+                     ORDER BY at DESC, number DESC LIMIT $4";
+                let (kind, id) = (id.kind(), id.as_str());
+                self.find(sql, &[text(&kind), text(&id), number(&before), number(&limit)], rows::check).await
+            }
+            None => {
+                let sql = "SELECT * FROM @.checks WHERE at < $1 ORDER BY at DESC, number DESC LIMIT $2";
+                self.find(sql, &[number(&before), number(&limit)], rows::check).await
+            }
+        }
     }
 
     async fn standings(&self) -> Result<Vec<Standing>, StoreError> {

@@ -200,40 +200,42 @@ pub(super) fn add_check(rows: &Transaction<'_>, check: &CheckRecord) -> Done<()>
 }
 
 pub(super) fn checks(rows: &Transaction<'_>, query: &CheckQuery) -> Done<Vec<CheckRecord>> {
-    let mut statement = rows.prepare_cached(
-        "SELECT * FROM checks
-         WHERE (:kind IS NULL OR (kind = :kind AND id = :id)) AND at < :before
-         ORDER BY at DESC, rowid DESC LIMIT :limit",
-    )?;
-    let found = statement.query_map(
-        named_params! {
-            ":kind": query.id.as_ref().map(InstallationId::kind),
-            ":id": query.id.as_ref().map(InstallationId::as_str),
-            ":before": query.before.map_or(i64::MAX, Timestamp::as_millis),
-            ":limit": query.limit,
-        },
-        |row| {
-            let steps: String = row.get("steps")?;
-            let steps: Vec<(String, bool, u64, Option<String>)> = from_json(&steps)?;
-            let steps = steps.into_iter().map(|(name, ok, took, trace_id)| StepRecord {
-                name,
-                ok,
-                took: Duration::from_millis(took),
-                trace_id,
-            });
-            Ok(CheckRecord {
-                id: whose(row)?,
-                at: at(row, "at")?,
-                took: Duration::from_millis(row.get("took_ms")?),
-                trigger: word(row, "cause", Trigger::from_word)?,
-                health: word(row, "health", Health::from_word)?,
-                code: row.get("code")?,
-                said: row.get("said")?,
-                steps: steps.collect(),
-            })
-        },
-    )?;
-    found.collect()
+    let (before, limit) = (query.before.map_or(i64::MAX, Timestamp::as_millis), query.limit);
+    // Each has an index of its own.
+    match &query.id {
+        Some(id) => rows
+            .prepare_cached(
+                "SELECT * FROM checks WHERE kind = ?1 AND id = ?2 AND at < ?3
+                 ORDER BY at DESC, rowid DESC LIMIT ?4",
+            )?
+            .query_map((id.kind(), id.as_str(), before, limit), check)?
+            .collect(),
+        None => rows
+            .prepare_cached("SELECT * FROM checks WHERE at < ?1 ORDER BY at DESC, rowid DESC LIMIT ?2")?
+            .query_map((before, limit), check)?
+            .collect(),
+    }
+}
+
+fn check(row: &Row<'_>) -> Done<CheckRecord> {
+    let steps: String = row.get("steps")?;
+    let steps: Vec<(String, bool, u64, Option<String>)> = from_json(&steps)?;
+    let steps = steps.into_iter().map(|(name, ok, took, trace_id)| StepRecord {
+        name,
+        ok,
+        took: Duration::from_millis(took),
+        trace_id,
+    });
+    Ok(CheckRecord {
+        id: whose(row)?,
+        at: at(row, "at")?,
+        took: Duration::from_millis(row.get("took_ms")?),
+        trigger: word(row, "cause", Trigger::from_word)?,
+        health: word(row, "health", Health::from_word)?,
+        code: row.get("code")?,
+        said: row.get("said")?,
+        steps: steps.collect(),
+    })
 }
 
 pub(super) fn standings(rows: &Transaction<'_>) -> Done<Vec<Standing>> {
