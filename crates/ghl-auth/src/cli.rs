@@ -29,6 +29,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(CheckArgs),
+    Init(Box<InitArgs>),
     Login(LoginArgs),
     Token(TokenArgs),
     Exec(ExecArgs),
@@ -71,6 +72,44 @@ pub(crate) struct LoginArgs {
     pub(crate) no_browser: bool,
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").multiple(false))]
+pub(crate) struct InitArgs {
+    #[arg(long, value_name = "LANGUAGE", value_parser = ["en", "pt-BR"], hide_possible_values = true)]
+    pub(crate) lang: Option<String>,
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    #[arg(long, value_name = "URL")]
+    pub(crate) redirect_uri: Option<String>,
+    #[arg(long = "location", value_name = "ID")]
+    pub(crate) init_location: Option<String>,
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service_name: Option<String>,
+    #[arg(long, value_name = "ID", group = "who")]
+    pub(crate) contact: Option<String>,
+    #[arg(long, value_name = "EMAIL", group = "who")]
+    pub(crate) contact_email: Option<String>,
+    #[arg(long, group = "who")]
+    pub(crate) no_contact: bool,
+    #[arg(long, value_name = "NAME", conflicts_with = "no_contact")]
+    pub(crate) tag: Option<String>,
+    #[arg(long, value_name = "WAY", value_parser = ["cron", "systemd", "none"], hide_possible_values = true)]
+    pub(crate) schedule: Option<String>,
+    #[arg(long, value_name = "HOURS")]
+    pub(crate) every: Option<String>,
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[arg(long = "yes")]
+    pub(crate) init_yes: bool,
 }
 
 /// Which installation a command is about.
@@ -472,7 +511,8 @@ impl Command {
             | Self::Maintenance(_)
             | Self::Notify(_)
             | Self::RotateKey(_) => true,
-            Self::Status(_)
+            Self::Init(_)
+            | Self::Status(_)
             | Self::Schedule(_)
             | Self::Serve(_)
             | Self::Sandbox(_)
@@ -518,7 +558,8 @@ impl Command {
             },
             Self::Notify(args) => args.json,
             Self::RotateKey(args) => args.json,
-            Self::Serve(_)
+            Self::Init(_)
+            | Self::Serve(_)
             | Self::Exec(_)
             | Self::Export(_)
             | Self::Sandbox(_)

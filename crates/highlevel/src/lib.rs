@@ -27,7 +27,7 @@ pub use field::{is_field, whole_number};
 pub use forward::{Forwarder, Protocol};
 pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locations};
 pub use line::{Broken, Head, Length, Line, Lines, write_parts};
-pub use locations::Location;
+pub use locations::{CustomField, Location};
 pub use oauth::{AppCredentials, Consent, OAuth, app_id, read_answer};
 pub use rate::{RateLimits, Told};
 pub use version::version_of;
