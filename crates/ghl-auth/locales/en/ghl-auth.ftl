@@ -968,6 +968,7 @@ init-choose = ↑ and ↓ choose, Enter takes it
 init-keeps = Enter keeps the one that is there
 init-yes = Yes
 init-no = No
+init-yes-by-default = Y/n
 init-yes-or-no = Please answer y (yes) or n (no).
 init-language = Language / Idioma
     .where = In which language shall the program speak? / Em que idioma o programa deve falar?
@@ -978,7 +979,7 @@ init-client-id = Client id
 init-client-secret = Client secret
     .where =
         It stands beside the client id, and HighLevel shows it only once, when it is made: Manage > Secrets > Client Keys.
-        If you have it no more, make another client key there, and go back to the question before with Ctrl-C and `ghl-auth init`.
+        If you no longer have it, make another client key there, press Ctrl-C here, and run `ghl-auth init` again with the new client id.
 init-redirect-uri = Redirect address
     .where =
         One of the app's redirect addresses, letter by letter as it stands there. New apps take https only; any page will do, such as your own site:

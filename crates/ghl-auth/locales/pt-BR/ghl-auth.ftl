@@ -977,6 +977,7 @@ init-choose = ↑ e ↓ escolhem, Enter confirma
 init-keeps = Enter mantém o que já está lá
 init-yes = Sim
 init-no = Não
+init-yes-by-default = S/n
 init-yes-or-no = Responda s (sim) ou n (não).
 init-language = Language / Idioma
     .where = In which language shall the program speak? / Em que idioma o programa deve falar?
@@ -987,7 +988,7 @@ init-client-id = Client id
 init-client-secret = Client secret
     .where =
         Fica ao lado do client id, e o HighLevel só o mostra uma vez, ao criá-lo: Manage > Secrets > Client Keys.
-        Se você não o tem mais, crie outra client key ali e volte à pergunta anterior com Ctrl-C e `ghl-auth init`.
+        Se você não o tem mais, crie outra client key ali, aperte Ctrl-C aqui e rode `ghl-auth init` de novo com o novo client id.
 init-redirect-uri = Endereço de redirecionamento
     .where =
         Um dos endereços de redirecionamento do aplicativo, letra por letra como está lá. Aplicativos novos só aceitam https; qualquer página serve, como o seu próprio site:

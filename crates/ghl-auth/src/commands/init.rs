@@ -227,10 +227,9 @@ impl Setup {
         let has_the_templates_file = folder.join("ghl_tokens.json").is_file();
         let usual = if has_the_templates_file { "file:ghl_tokens.json" } else { "sqlite:ghl-auth.db" };
         let asked = self.question("store", "--store", "GHL_STORE");
-        let known = asked.known.filter(|known| answers::store(&self.person.text, known).is_ok());
+        let known = asked.known.clone().filter(|known| answers::store(&self.person.text, known).is_ok());
         let known = Some(known.unwrap_or_else(|| usual.to_owned()));
-        let asked =
-            Question { given: self.args.store.clone(), known, ..self.question("store", "--store", "") };
+        let asked = Question { given: self.args.store.clone(), known, ..asked };
         let store = self.person.answer(asked, answers::store)?;
         if !store.starts_with("file:") && self.paper.value("GHL_AUTH_KEY").is_none() {
             // Before the store is named: one without the other would be no settings at all.

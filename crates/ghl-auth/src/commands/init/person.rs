@@ -101,10 +101,11 @@ impl Person {
             }
         };
         let formatter = |agrees: bool| if agrees { yes.clone() } else { no.clone() };
+        let hint = text.say("init-yes-by-default", &[]);
         let asked = Confirm {
             formatter: &formatter,
             parser: &parser,
-            default_value_formatter: &formatter,
+            default_value_formatter: &|_| hint.clone(),
             error_message: text.say("init-yes-or-no", &[]),
             ..Confirm::new(asks)
         };
