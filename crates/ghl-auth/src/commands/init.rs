@@ -12,15 +12,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use answers::Whom;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use paper::Paper;
 use person::{Person, Question};
 use place::{Made, Place};
 use tokens::ContactId;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{CheckArgs, InitArgs, LoginArgs, ScheduleAction, ScheduleWay};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
+use crate::shutdown::asked_to_stop;
 use crate::text::{Lang, Text};
 use crate::wiring::Context;
 
@@ -36,16 +40,16 @@ pub(crate) async fn run(args: Box<InitArgs>, context: &Context) -> Result<Exit, 
     let mut setup = Setup::new(*args, context)?;
     setup.refuse_what_is_set_up_by_hand(context)?;
     setup.warn_of_source();
-    setup.language()?;
+    setup.language().await?;
     setup.all_at_once()?;
-    setup.app()?;
-    setup.location()?;
-    setup.store()?;
+    setup.app().await?;
+    setup.location().await?;
+    setup.store().await?;
     let place = match setup.connect().await? {
         Some(place) => place,
         None => return Ok(Exit::Person),
     };
-    setup.service_name()?;
+    setup.service_name().await?;
     if let Some(contact) = setup.contact(&place).await? {
         setup.tag(&place, &contact).await?;
     }
@@ -58,7 +62,7 @@ pub(crate) async fn run(args: Box<InitArgs>, context: &Context) -> Result<Exit, 
             return Ok(exit);
         }
     }
-    setup.schedule()?;
+    setup.schedule().await?;
     let arguments = [("path", setup.paper.path().display().to_string().into())];
     output::talk("");
     output::talk(&setup.say("init-done", &arguments));
@@ -131,14 +135,14 @@ impl Setup {
         Question { key, flag, given: None, known: self.paper.value(variable), is_secret: false }
     }
 
-    fn language(&mut self) -> Result<(), Explained> {
+    async fn language(&mut self) -> Result<(), Explained> {
         let languages = [("en", "English"), ("pt-BR", "Português (Brasil)")];
         let known = usize::from(self.person.text.lang == Lang::PtBr);
         let chosen = match &self.args.lang {
             Some(lang) => lang.clone(),
             None => {
                 let names = languages.map(|(_, name)| name.to_owned()).to_vec();
-                languages[self.person.choice("language", names, known)?].0.to_owned()
+                languages[self.person.choice("language", names, known).await?].0.to_owned()
             }
         };
         self.note("GHL_AUTH_LANG", &chosen)?;
@@ -176,12 +180,12 @@ impl Setup {
         }
     }
 
-    fn app(&mut self) -> Result<(), Explained> {
+    async fn app(&mut self) -> Result<(), Explained> {
         let asked = Question {
             given: self.args.client_id.clone(),
             ..self.question("client-id", "--client-id", "GHL_CLIENT_ID")
         };
-        let id = self.person.answer(asked, plainly(answers::client_id))?;
+        let id = self.person.answer(asked, plainly(answers::client_id)).await?;
         self.note("GHL_CLIENT_ID", &id)?;
 
         let asked = Question {
@@ -189,14 +193,14 @@ impl Setup {
             is_secret: true,
             ..self.question("client-secret", "--client-secret-file", "GHL_CLIENT_SECRET")
         };
-        let secret = self.person.answer(asked, plainly(answers::client_secret))?;
+        let secret = self.person.answer(asked, plainly(answers::client_secret)).await?;
         self.note("GHL_CLIENT_SECRET", &secret)?;
 
         let asked = Question {
             given: self.args.redirect_uri.clone(),
             ..self.question("redirect-uri", "--redirect-uri", "GHL_REDIRECT_URI")
         };
-        let uri = self.person.answer(asked, plainly(answers::redirect_uri))?;
+        let uri = self.person.answer(asked, plainly(answers::redirect_uri)).await?;
         if answers::is_refused_by_the_portal(&uri) {
             output::warning(&self.person.text, &self.say("init-redirect-refused", &[]));
         }
@@ -214,15 +218,15 @@ impl Setup {
         }
     }
 
-    fn location(&mut self) -> Result<(), Explained> {
+    async fn location(&mut self) -> Result<(), Explained> {
         let given = self.args.init_location.take();
         let asked = Question { given, ..self.question("location", "--location", "GHL_LOCATION_ID") };
-        let id = self.person.answer(asked, plainly(answers::location))?;
+        let id = self.person.answer(asked, plainly(answers::location)).await?;
         self.note("GHL_LOCATION_ID", &id)
     }
 
     /// Where the tokens rest, and the key that seals them there.
-    fn store(&mut self) -> Result<(), Explained> {
+    async fn store(&mut self) -> Result<(), Explained> {
         let folder = self.paper.path().parent().unwrap_or(Path::new(".")).to_owned();
         let has_the_templates_file = folder.join("ghl_tokens.json").is_file();
         let usual = if has_the_templates_file { "file:ghl_tokens.json" } else { "sqlite:ghl-auth.db" };
@@ -230,7 +234,7 @@ impl Setup {
         let known = asked.known.clone().filter(|known| answers::store(&self.person.text, known).is_ok());
         let known = Some(known.unwrap_or_else(|| usual.to_owned()));
         let asked = Question { given: self.args.store.clone(), known, ..asked };
-        let store = self.person.answer(asked, answers::store)?;
+        let store = self.person.answer(asked, answers::store).await?;
         if !store.starts_with("file:") && self.paper.value("GHL_AUTH_KEY").is_none() {
             // Before the store is named: one without the other would be no settings at all.
             self.note("GHL_AUTH_KEY", &store::Key::generate())?;
@@ -257,13 +261,13 @@ impl Setup {
                     output::talk(&self.say("init-connected", &[("name", name.into())]));
                     return Ok(Some(*place));
                 }
-                Made::Another(other) => self.settle_for(&other)?,
+                Made::Another(other) => self.settle_for(&other).await?,
                 Made::Nothing => match (code.take(), self.person.is_there()) {
                     (Some(code), _) => {
                         let login = LoginArgs { code: Some(code), no_browser: true, json: false };
                         super::login::run(login, &house).await?;
                     }
-                    (None, true) => self.log_in()?,
+                    (None, true) => self.log_in().await?,
                     (None, false) => {
                         let error = Explained::new(&house.text, "init_login", Exit::Person, &[]);
                         return Err(error.with_link(house.consent_link()));
@@ -274,50 +278,70 @@ impl Setup {
     }
 
     /// The tokens are of another location than the one that was named.
-    fn settle_for(&mut self, other: &str) -> Result<(), Explained> {
+    async fn settle_for(&mut self, other: &str) -> Result<(), Explained> {
         let wanted = self.paper.value("GHL_LOCATION_ID").unwrap_or_default();
         let arguments = [("found", other.to_owned().into()), ("wanted", wanted.into())];
         if !self.person.is_there() {
             return Err(Explained::new(&self.person.text, "init_another", Exit::Usage, &arguments));
         }
         self.person.object(&self.say("init-another", &arguments));
-        match self.person.agrees(&self.say("init-take-other", &arguments))? {
+        match self.person.agrees(&self.say("init-take-other", &arguments)).await? {
             true => self.note("GHL_LOCATION_ID", other),
             // Whoever wants the first one gives the app to it.
-            false => self.log_in(),
+            false => self.log_in().await,
         }
     }
 
     /// A login is a process of its own: what it still waits for at the terminal goes with it, and does
     /// not take the answers of the questions after it.
-    fn log_in(&self) -> Result<(), Explained> {
+    async fn log_in(&self) -> Result<(), Explained> {
         output::talk("");
         output::talk(&self.say("init-login", &[]));
         loop {
-            let trouble = |error: std::io::Error| {
-                let arguments = [("why", error.to_string().into())];
-                Explained::new(&self.person.text, "init_terminal", Exit::Failed, &arguments)
-            };
+            let trouble = |error: std::io::Error| self.person.no_terminal(&error);
             let program = std::env::current_exe().map_err(trouble)?;
             let mut login = Command::new(program);
             login.arg("--env-file").arg(self.paper.path()).arg("login");
             if self.args.no_browser {
                 login.arg("--no-browser");
             }
-            if login.status().map_err(trouble)?.success() {
-                return Ok(());
+            let mut login = login.spawn().map_err(trouble)?;
+            let id = login.id();
+            let mut ending = tokio::task::spawn_blocking(move || login.wait());
+            let mut terminated = signal(SignalKind::terminate()).map_err(trouble)?;
+            let ended = tokio::select! {
+                biased;
+                _ = terminated.recv() => {
+                    if let Ok(id) = i32::try_from(id) {
+                        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+                    }
+                    let _ = ending.await;
+                    return Err(self.person.interrupts());
+                }
+                // Ctrl-C has reached it as well: what it has in the air lands, if it is not asked twice.
+                () = asked_to_stop() => {
+                    let _ = ending.await;
+                    return Err(self.person.interrupts());
+                }
+                ended = &mut ending => ended,
+            };
+            match ended {
+                Ok(Ok(status)) if status.success() => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(trouble(error)),
+                Err(broken) => return Err(self.person.no_terminal(&broken)),
             }
-            if !self.person.agrees(&self.say("init-login-again", &[]))? {
+            if !self.person.agrees(&self.say("init-login-again", &[])).await? {
                 return Err(Explained::new(&self.person.text, "init_interrupted", Exit::Person, &[]));
             }
         }
     }
 
-    fn service_name(&mut self) -> Result<(), Explained> {
+    async fn service_name(&mut self) -> Result<(), Explained> {
         let asked = self.question("name", "--service-name", "MICROSERVICE_NAME");
         let known = asked.known.clone().or_else(|| Some(NAME.to_owned()));
         let asked = Question { given: self.args.service_name.clone(), known, ..asked };
-        let name = self.person.answer(asked, plainly(answers::name))?;
+        let name = self.person.answer(asked, plainly(answers::name)).await?;
         self.note("MICROSERVICE_NAME", &name)
     }
 
@@ -335,7 +359,7 @@ impl Setup {
             let known = asked.known.clone().or_else(|| (!self.person.is_there()).then(|| "-".to_owned()));
             let is_by_flag = given.is_some();
             let asked = Question { given: given.take(), known, ..asked };
-            let whom = self.person.answer(asked, plainly(answers::whom))?;
+            let whom = self.person.answer(asked, plainly(answers::whom)).await?;
             match self.introduced(place, whom).await {
                 Ok(Some(id)) => {
                     self.note("GHL_HEALTH_CHECK_CONTACT_ID", id.as_str())?;
@@ -387,7 +411,7 @@ impl Setup {
             return Ok(Some(id));
         }
         let asks = text.say("init-contact-make", &[("email", email.clone().into())]);
-        if !self.person.agrees(&asks).map_err(Unmet::End)? {
+        if !self.person.agrees(&asks).await.map_err(Unmet::End)? {
             return Err(Unmet::Ask(text.say("init-contact-other", &[])));
         }
         let name = self.paper.value("MICROSERVICE_NAME").unwrap_or_else(|| NAME.to_owned());
@@ -402,7 +426,7 @@ impl Setup {
         let asked = self.question("tag", "--tag", "GHL_HEALTH_CHECK_TAG_NAME");
         let known = asked.known.clone().or_else(|| Some(TAG.to_owned()));
         let asked = Question { given: self.args.tag.clone(), known, ..asked };
-        let tag = self.person.answer(asked, plainly(answers::name))?;
+        let tag = self.person.answer(asked, plainly(answers::name)).await?;
         self.note("GHL_HEALTH_CHECK_TAG_NAME", &tag)?;
         let text = &self.person.text;
         output::talk(&place.have_tag(text, &tag).await);
@@ -413,7 +437,7 @@ impl Setup {
     }
 
     /// Has the check made again and again, by what there is on this machine.
-    fn schedule(&mut self) -> Result<(), Explained> {
+    async fn schedule(&mut self) -> Result<(), Explained> {
         let mut given = self.args.schedule.take();
         loop {
             let chosen = match (given.take(), self.person.is_there()) {
@@ -422,7 +446,7 @@ impl Setup {
                 (None, false) => "none".to_owned(),
                 (None, true) => {
                     let options = WAYS.map(|way| self.say(&format!("init-schedule-{way}"), &[])).to_vec();
-                    WAYS[self.person.choice("schedule", options, usual_way())?].to_owned()
+                    WAYS[self.person.choice("schedule", options, usual_way()).await?].to_owned()
                 }
             };
             if chosen == "none" {
@@ -441,7 +465,7 @@ impl Setup {
                 asked.known.clone().filter(|known| answers::hours(&self.person.text, known, by_cron).is_ok());
             let known = known.or_else(|| Some(EVERY_HOURS.to_owned()));
             let asked = Question { given: self.args.every.clone(), known, ..asked };
-            let hours = self.person.answer(asked, |text, typed| answers::hours(text, typed, by_cron))?;
+            let hours = self.person.answer(asked, |text, typed| answers::hours(text, typed, by_cron)).await?;
             self.note("RUN_INTERVAL_HOURS", &hours)?;
             let way = ScheduleWay { systemd: !by_cron, json: false };
             match super::schedule::run(ScheduleAction::Install(way), &self.house()) {

@@ -277,3 +277,30 @@ fn a_code_that_comes_to_this_machine_leaves_the_keyboard_to_the_next_question() 
     terminal.ends(1);
     assert_eq!(value(&home.read(".env"), "MICROSERVICE_NAME").as_deref(), Some("FIRST-TIME"));
 }
+
+#[test]
+fn whoever_is_asked_to_end_ends_at_any_question_and_leaves_the_terminal_in_order() {
+    let home = newcomer();
+    let mut terminal = Terminal::open(&home, &[]);
+    terminal.is_asked("Language / Idioma");
+    assert!(!terminal.is_in_order(), "the question reads key by key");
+    terminal.terminate().sees("The set-up was interrupted").ends(1);
+    assert!(terminal.is_in_order(), "before anything was waited for");
+
+    let mut terminal = Terminal::open(&home, &[]);
+    answer_up_to_the_login(&mut terminal, &home);
+    terminal.sees("/v2/oauth/chooselocation").terminate();
+    terminal.sees("The set-up was interrupted").ends(1);
+
+    let mut terminal = Terminal::open(&home, &[]);
+    answer_up_to_the_login(&mut terminal, &home);
+    terminal.sees("/v2/oauth/chooselocation").interrupts();
+    terminal.sees("The set-up was interrupted").ends(1);
+
+    let mut terminal = Terminal::open(&home, &[]);
+    answer_up_to_the_login(&mut terminal, &home);
+    terminal.sees("/v2/oauth/chooselocation").pastes(&code(&home));
+    terminal.is_asked("Name of this service").terminate();
+    terminal.sees("The set-up was interrupted").ends(1);
+    assert!(terminal.is_in_order(), "after a login, too");
+}

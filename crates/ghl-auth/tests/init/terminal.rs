@@ -78,6 +78,19 @@ impl Terminal {
         self
     }
 
+    /// Asks it to end, as a machine does that is shut down.
+    pub(crate) fn terminate(&mut self) -> &mut Self {
+        self.session.get_process_mut().signal(Signal::SIGTERM).expect("it is ours");
+        self
+    }
+
+    /// Whether it takes whole lines, as every terminal does that no program has taken over.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let terminal = self.session.get_process().get_raw_handle().expect("a terminal");
+        let modes = nix::sys::termios::tcgetattr(terminal).expect("its modes");
+        modes.local_flags.contains(nix::sys::termios::LocalFlags::ICANON)
+    }
+
     /// Ends it at once, as a machine does that goes down.
     pub(crate) fn kill(mut self) {
         self.session.get_process_mut().signal(Signal::SIGKILL).expect("it is ours");
@@ -86,7 +99,7 @@ impl Terminal {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn ends(mut self, code: i32) -> String {
+    pub(crate) fn ends(&mut self, code: i32) -> String {
         match self.session.expect(Eof) {
             Ok(found) => self.shown.push_str(&String::from_utf8_lossy(found.as_bytes())),
             Err(error) => panic!("no end ({error}) after:\n{}", self.shown),
@@ -97,7 +110,7 @@ impl Terminal {
             "{status:?}:\n{}",
             self.shown
         );
-        self.shown
+        self.shown.clone()
     }
 
     fn status(&self) -> WaitStatus {

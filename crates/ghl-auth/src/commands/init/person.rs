@@ -6,9 +6,12 @@ use std::io::IsTerminal;
 use inquire::ui::{ErrorMessageRenderConfig, RenderConfig};
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select};
 
+use crossterm::{cursor, event, execute, terminal};
+
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::output;
+use crate::shutdown::asked_to_stop;
 use crate::text::Text;
 
 /// The one who is asked, and the language that is spoken with them.
@@ -40,7 +43,7 @@ impl Person {
 
     /// The answer to a question: by flag, by hand, or what was known before. One that is no good is
     /// explained and asked for again, where somebody is there to ask.
-    pub(super) fn answer<T>(
+    pub(super) async fn answer<T>(
         &self,
         question: Question<'_>,
         good: impl Fn(&Text, &str) -> Result<T, String>,
@@ -58,8 +61,8 @@ impl Person {
         let asks = text.say(&format!("init-{}", question.key), &[]);
         loop {
             let typed = match question.is_secret {
-                true => self.type_secretly(&asks, known),
-                false => self.type_openly(&asks, known),
+                true => self.type_secretly(&asks, known).await,
+                false => self.type_openly(&asks, known).await,
             }?;
             match good(text, &typed) {
                 Ok(answer) => return Ok(answer),
@@ -69,48 +72,52 @@ impl Person {
     }
 
     /// One of several, by the number of its place.
-    pub(super) fn choice(&self, key: &str, options: Vec<String>, known: usize) -> Result<usize, Explained> {
+    pub(super) async fn choice(
+        &self,
+        key: &str,
+        options: Vec<String>,
+        known: usize,
+    ) -> Result<usize, Explained> {
         if !self.is_there {
             return Ok(known);
         }
-        let text = &self.text;
         self.say_where(key);
-        let (asks, help) = (text.say(&format!("init-{key}"), &[]), text.say("init-choose", &[]));
-        let asked = Select::new(&asks, options)
-            .with_help_message(&help)
-            .with_starting_cursor(known)
-            .with_render_config(plain())
-            .raw_prompt();
-        asked.map(|chosen| chosen.index).map_err(|error| self.interrupted(&error))
+        let (asks, help) = (self.text.say(&format!("init-{key}"), &[]), self.text.say("init-choose", &[]));
+        self.prompt(move || {
+            let asked = Select::new(&asks, options).with_help_message(&help).with_starting_cursor(known);
+            asked.with_render_config(look()).raw_prompt().map(|chosen| chosen.index)
+        })
+        .await
     }
 
     /// Yes or no; yes where nobody is there, since flags said what is wanted.
-    pub(super) fn agrees(&self, asks: &str) -> Result<bool, Explained> {
+    pub(super) async fn agrees(&self, asks: &str) -> Result<bool, Explained> {
         if !self.is_there {
             return Ok(true);
         }
-        let text = &self.text;
-        let (yes, no) = (text.say("init-yes", &[]), text.say("init-no", &[]));
-        let parser = |typed: &str| {
-            let typed = typed.trim().to_lowercase();
-            let means = |word: &str| !typed.is_empty() && word.to_lowercase().starts_with(&typed);
-            match (means(&yes), means(&no)) {
-                (true, _) => Ok(true),
-                (_, true) => Ok(false),
-                _ => Err(()),
-            }
-        };
-        let formatter = |agrees: bool| if agrees { yes.clone() } else { no.clone() };
-        let hint = text.say("init-yes-by-default", &[]);
-        let asked = Confirm {
-            formatter: &formatter,
-            parser: &parser,
-            default_value_formatter: &|_| hint.clone(),
-            error_message: text.say("init-yes-or-no", &[]),
-            ..Confirm::new(asks)
-        };
-        let asked = asked.with_default(true).with_render_config(plain()).prompt();
-        asked.map_err(|error| self.interrupted(&error))
+        let asks = asks.to_owned();
+        let [yes, no, hint, mistaken] = ["init-yes", "init-no", "init-yes-by-default", "init-yes-or-no"]
+            .map(|key| self.text.say(key, &[]));
+        self.prompt(move || {
+            let parser = |typed: &str| {
+                let typed = typed.trim().to_lowercase();
+                let means = |word: &str| !typed.is_empty() && word.to_lowercase().starts_with(&typed);
+                match (means(&yes), means(&no)) {
+                    (true, _) => Ok(true),
+                    (_, true) => Ok(false),
+                    _ => Err(()),
+                }
+            };
+            let asked = Confirm {
+                formatter: &|agrees| if agrees { yes.clone() } else { no.clone() },
+                parser: &parser,
+                default_value_formatter: &|_| hint.clone(),
+                error_message: mistaken.clone(),
+                ..Confirm::new(&asks)
+            };
+            asked.with_default(true).with_render_config(look()).prompt()
+        })
+        .await
     }
 
     /// Says what is wrong with an answer.
@@ -134,45 +141,84 @@ impl Person {
         output::talk(&self.text.say(&format!("init-{key}.where"), &[]));
     }
 
-    fn type_openly(&self, asks: &str, known: Option<&str>) -> Result<String, Explained> {
-        let asked = inquire::Text::new(asks).with_render_config(plain());
-        let asked = match known {
-            Some(known) => asked.with_default(known).prompt(),
-            None => asked.prompt(),
-        };
-        asked.map_err(|error| self.interrupted(&error))
+    async fn type_openly(&self, asks: &str, known: Option<&str>) -> Result<String, Explained> {
+        let (asks, known) = (asks.to_owned(), known.map(str::to_owned));
+        self.prompt(move || {
+            let asked = inquire::Text::new(&asks).with_render_config(look());
+            match &known {
+                Some(known) => asked.with_default(known).prompt(),
+                None => asked.prompt(),
+            }
+        })
+        .await
     }
 
-    fn type_secretly(&self, asks: &str, known: Option<&str>) -> Result<String, Explained> {
-        let help = self.text.say("init-keeps", &[]);
-        let asked = Password::new(asks)
-            .without_confirmation()
-            .with_display_mode(PasswordDisplayMode::Masked)
-            .with_render_config(plain());
-        let asked = if known.is_some() { asked.with_help_message(&help) } else { asked };
-        let typed = asked.prompt().map_err(|error| self.interrupted(&error))?;
+    async fn type_secretly(&self, asks: &str, known: Option<&str>) -> Result<String, Explained> {
+        let asks = asks.to_owned();
+        let help = known.is_some().then(|| self.text.say("init-keeps", &[]));
+        let typed = self
+            .prompt(move || {
+                let asked = Password::new(&asks)
+                    .without_confirmation()
+                    .with_display_mode(PasswordDisplayMode::Masked)
+                    .with_render_config(look());
+                match &help {
+                    Some(help) => asked.with_help_message(help).prompt(),
+                    None => asked.prompt(),
+                }
+            })
+            .await?;
         Ok(match known {
             Some(known) if typed.trim().is_empty() => known.to_owned(),
             _ => typed,
         })
     }
 
-    fn interrupted(&self, error: &InquireError) -> Explained {
-        match error {
-            InquireError::OperationCanceled | InquireError::OperationInterrupted => {
-                Explained::new(&self.text, "init_interrupted", Exit::Failed, &[])
-            }
-            error => {
-                let why: &dyn Display = error;
-                let arguments = [("why", why.to_string().into())];
-                Explained::new(&self.text, "init_terminal", Exit::Usage, &arguments)
+    /// Waits for what is typed, in a thread of its own: whoever asks the process to stop is heard too.
+    async fn prompt<T: Send + 'static>(
+        &self,
+        asks: impl FnOnce() -> Result<T, InquireError> + Send + 'static,
+    ) -> Result<T, Explained> {
+        let asked = tokio::task::spawn_blocking(asks);
+        tokio::select! {
+            typed = asked => match typed {
+                Ok(typed) => typed.map_err(|error| self.interrupted(&error)),
+                Err(broken) => Err(self.no_terminal(&broken)),
+            },
+            () = asked_to_stop() => {
+                leave_the_terminal_as_it_was();
+                Err(self.interrupts())
             }
         }
     }
+
+    /// Ends it here, on whoever's wish.
+    pub(super) fn interrupts(&self) -> Explained {
+        Explained::new(&self.text, "init_interrupted", Exit::Failed, &[])
+    }
+
+    fn interrupted(&self, error: &InquireError) -> Explained {
+        match error {
+            InquireError::OperationCanceled | InquireError::OperationInterrupted => self.interrupts(),
+            error => self.no_terminal(error),
+        }
+    }
+
+    pub(super) fn no_terminal(&self, why: &dyn Display) -> Explained {
+        let arguments = [("why", why.to_string().into())];
+        Explained::new(&self.text, "init_terminal", Exit::Usage, &arguments)
+    }
+}
+
+/// The thread that waits for a key ends with the process, and can't do this by itself.
+fn leave_the_terminal_as_it_was() {
+    let _ = terminal::disable_raw_mode();
+    let _ = execute!(std::io::stderr(), event::DisableBracketedPaste, cursor::Show);
+    output::talk("");
 }
 
 /// Colours where the rest of the program has them.
-fn plain() -> RenderConfig<'static> {
+fn look() -> RenderConfig<'static> {
     match anstream::AutoStream::choice(&std::io::stderr()) {
         anstream::ColorChoice::Never => {
             RenderConfig { error_message: ErrorMessageRenderConfig::empty(), ..RenderConfig::empty() }
