@@ -1029,6 +1029,7 @@ init-bad-name = A name has 1 to 100 characters.
 init-bad-cron = cron keeps 1, 2, 3, 4, 6, 8, 12 and 24 hours only; systemd takes any number.
 init-overruled = { $name } is also set in the environment of this process, and what is set there prevails over .env. Take it out there, or let both say the same.
 init-key = A key that seals the tokens was made and stands in { $path } as GHL_AUTH_KEY. Keep a copy of it in a safe place: without it nobody can open the tokens.
+init-import = There are tokens in { $path } already. To take them along instead of authorizing again, press Ctrl-C, and run `ghl-auth import { $path }`, then `ghl-auth init` again.
 init-login = Now HighLevel asks you whether the app may have access.
 init-login-again = That did not work. Try again?
 init-connected = Connected: { $name }

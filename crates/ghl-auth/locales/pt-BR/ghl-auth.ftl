@@ -1038,6 +1038,7 @@ init-bad-name = Um nome tem de 1 a 100 caracteres.
 init-bad-cron = O cron só aceita 1, 2, 3, 4, 6, 8, 12 e 24 horas; o systemd aceita qualquer número.
 init-overruled = { $name } também está no ambiente deste processo, e o que está lá vale mais que o .env. Tire-o de lá, ou faça os dois dizerem o mesmo.
 init-key = Uma chave que lacra os tokens foi criada e está em { $path } como GHL_AUTH_KEY. Guarde uma cópia em lugar seguro: sem ela, ninguém consegue abrir os tokens.
+init-import = Já há tokens em { $path }. Para levá-los em vez de autorizar de novo, aperte Ctrl-C, rode `ghl-auth import { $path }` e depois `ghl-auth init` de novo.
 init-login = Agora o HighLevel pergunta a você se o aplicativo pode ter acesso.
 init-login-again = Não deu certo. Tentar de novo?
 init-connected = Conectado: { $name }

@@ -28,6 +28,9 @@ use crate::shutdown::asked_to_stop;
 use crate::text::{Lang, Text};
 use crate::wiring::Context;
 
+/// Where the Python template keeps its tokens.
+const TEMPLATES_FILE: &str = "ghl_tokens.json";
+
 /// What the Python template calls it.
 const TAG: &str = "Status:Online-AuthService";
 const NAME: &str = "AuthServicePadrao";
@@ -227,9 +230,8 @@ impl Setup {
 
     /// Where the tokens rest, and the key that seals them there.
     async fn store(&mut self) -> Result<(), Explained> {
-        let folder = self.paper.path().parent().unwrap_or(Path::new(".")).to_owned();
-        let has_the_templates_file = folder.join("ghl_tokens.json").is_file();
-        let usual = if has_the_templates_file { "file:ghl_tokens.json" } else { "sqlite:ghl-auth.db" };
+        let usual =
+            if Path::new(TEMPLATES_FILE).is_file() { "file:ghl_tokens.json" } else { "sqlite:ghl-auth.db" };
         let asked = self.question("store", "--store", "GHL_STORE");
         let known = asked.known.clone().filter(|known| answers::store(&self.person.text, known).is_ok());
         let known = Some(known.unwrap_or_else(|| usual.to_owned()));
@@ -267,13 +269,24 @@ impl Setup {
                         let login = LoginArgs { code: Some(code), no_browser: true, json: false };
                         super::login::run(login, &house).await?;
                     }
-                    (None, true) => self.log_in().await?,
+                    (None, true) => {
+                        self.tell_of_the_templates_tokens();
+                        self.log_in().await?;
+                    }
                     (None, false) => {
                         let error = Explained::new(&house.text, "init_login", Exit::Person, &[]);
                         return Err(error.with_link(house.consent_link()));
                     }
                 },
             }
+        }
+    }
+
+    /// Tokens that are here already need no new consent.
+    fn tell_of_the_templates_tokens(&self) {
+        let is_elsewhere = self.paper.value("GHL_STORE").is_some_and(|store| !store.starts_with("file:"));
+        if is_elsewhere && Path::new(TEMPLATES_FILE).is_file() {
+            output::talk(&self.say("init-import", &[("path", TEMPLATES_FILE.into())]));
         }
     }
 

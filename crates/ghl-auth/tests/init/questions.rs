@@ -304,3 +304,23 @@ fn whoever_is_asked_to_end_ends_at_any_question_and_leaves_the_terminal_in_order
     terminal.sees("The set-up was interrupted").ends(1);
     assert!(terminal.is_in_order(), "after a login, too");
 }
+
+#[test]
+fn tokens_of_the_template_can_be_taken_along() {
+    let home = newcomer();
+    let other = Home::connected();
+    home.write("ghl_tokens.json", &other.read("ghl_tokens.json"));
+    let settings = home.sandbox.settings().clone();
+    let mut terminal = Terminal::open(&home, &["--store", "sqlite:mine.db"]);
+    terminal.is_asked("Language / Idioma").takes();
+    terminal.is_asked("Client id").types(&settings.client_id);
+    terminal.is_asked("Client secret").types(&settings.client_secret);
+    terminal.is_asked("Redirect address").types(ELSEWHERE);
+    terminal.is_asked("Location ID").types(&settings.location_id);
+    terminal.sees("ghl-auth import ghl_tokens.json").sees("/v2/oauth/chooselocation").interrupts();
+    terminal.ends(1);
+    home.run(["import", "ghl_tokens.json"]).good();
+    let mut terminal = Terminal::open(&home, &["--yes"]);
+    let said = terminal.ends(1);
+    assert!(!said.contains("init_login"), "nobody has to consent: {said}");
+}

@@ -169,3 +169,37 @@ fn a_file_of_settings_somewhere_else_is_begun_there() {
     assert!(home.read("settings").contains("GHL_LOCATION_ID="));
     assert!(!home.path(".env").exists());
 }
+
+#[test]
+fn a_secret_that_stays_in_a_file_of_its_own_is_not_copied() {
+    let home = newcomer();
+    let secret = home.write("secret.txt", &home.sandbox.settings().client_secret).display().to_string();
+    home.write(".env", &format!("GHL_CLIENT_SECRET_FILE={secret}\n"));
+    let settings = home.sandbox.settings();
+    let (id, location) = (&settings.client_id, &settings.location_id);
+    let options = ["init", "--client-id", id, "--redirect-uri", ELSEWHERE, "--location", location];
+    home.run(options).fails_with(3, "init_login");
+    let env = home.read(".env");
+    assert!(env.contains(&format!("GHL_CLIENT_SECRET_FILE={secret}\n")), "{env}");
+    assert!(!env.contains(&settings.client_secret), "{env}");
+}
+
+#[test]
+fn a_link_to_the_settings_stays_a_link() {
+    let home = newcomer();
+    let kept = home.write("kept.env", "# mine\n");
+    std::os::unix::fs::symlink(&kept, home.path(".env")).expect("a link");
+    home.run(options(&home)).fails_with(3, "init_login");
+    assert!(std::fs::symlink_metadata(home.path(".env")).expect("it is there").is_symlink());
+    let env = home.read("kept.env");
+    assert!(env.starts_with("# mine\n") && env.contains("GHL_LOCATION_ID="), "{env}");
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_is_named() {
+    let home = newcomer();
+    std::fs::create_dir(home.path("settings.env")).expect("a folder");
+    let path = home.path("settings.env").join("no").join(".env").display().to_string();
+    let run = home.run([vec!["--env-file".to_owned(), path], options(&home)].concat());
+    run.fails_with(2, "init_unwritten");
+}
