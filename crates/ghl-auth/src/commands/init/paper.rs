@@ -18,7 +18,7 @@ pub(super) struct Paper {
 }
 
 impl Paper {
-    /// The file that is there already, or will be.
+    /// The file that is there already, or will be; not a link to it, which would be replaced.
     pub(super) fn at(path: PathBuf, source: &Source) -> Self {
         Self { path, source: source.clone() }
     }
@@ -67,12 +67,10 @@ impl Paper {
 
 /// Puts a new file, its owner's only, in the place of the one that is there.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link stays a link: what it points to is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let fresh = folder.join(format!("{name}.{}", random_name()));
-    let written = write_new(&fresh, text, &path, folder).and_then(|()| fs::rename(&fresh, &path));
+    let written = write_new(&fresh, text, path, folder).and_then(|()| fs::rename(&fresh, path));
     if written.is_err() {
         // What could not take its place holds secrets, and goes.
         let _ = fs::remove_file(&fresh);
