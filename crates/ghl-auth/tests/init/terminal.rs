@@ -25,8 +25,8 @@ impl Terminal {
         command.args(ours.get_args()).current_dir(ours.get_current_dir().expect("a folder")).env_clear();
         command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
         let mut session = Session::spawn(command).expect("a terminal");
+        // Its size stays as it is: a key that comes together with a change of it is heard with the next key.
         session.set_expect_timeout(Some(Duration::from_secs(60)));
-        session.get_process_mut().set_window_size(200, 50).expect("a size");
         Self { session, shown: String::new() }
     }
 
