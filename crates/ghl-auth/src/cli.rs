@@ -29,6 +29,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Check(CheckArgs),
+    Init(Box<InitArgs>),
     Login(LoginArgs),
     Token(TokenArgs),
     Exec(ExecArgs),
@@ -73,6 +74,44 @@ pub(crate) struct LoginArgs {
     pub(crate) no_browser: bool,
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").multiple(false))]
+pub(crate) struct InitArgs {
+    #[arg(long, value_name = "LANGUAGE", value_parser = ["en", "pt-BR"], hide_possible_values = true)]
+    pub(crate) lang: Option<String>,
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    #[arg(long, value_name = "PATH")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    #[arg(long, value_name = "URL")]
+    pub(crate) redirect_uri: Option<String>,
+    #[arg(long = "location", value_name = "ID")]
+    pub(crate) init_location: Option<String>,
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service_name: Option<String>,
+    #[arg(long, value_name = "ID", group = "who")]
+    pub(crate) contact: Option<String>,
+    #[arg(long, value_name = "EMAIL", group = "who")]
+    pub(crate) contact_email: Option<String>,
+    #[arg(long, group = "who")]
+    pub(crate) no_contact: bool,
+    #[arg(long, value_name = "NAME", conflicts_with = "no_contact")]
+    pub(crate) tag: Option<String>,
+    #[arg(long, value_name = "WAY", value_parser = ["cron", "systemd", "none"], hide_possible_values = true)]
+    pub(crate) schedule: Option<String>,
+    #[arg(long, value_name = "HOURS")]
+    pub(crate) every: Option<String>,
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[arg(long = "yes")]
+    pub(crate) init_yes: bool,
 }
 
 /// Which installation a command is about.
@@ -495,6 +534,7 @@ impl Command {
             | Self::RotateKey(_) => true,
             // The doctor finds out by itself which, and says what is wrong with that, too.
             Self::Doctor(_)
+            | Self::Init(_)
             | Self::Status(_)
             | Self::Schedule(_)
             | Self::Serve(_)
@@ -543,7 +583,8 @@ impl Command {
             Self::Notify(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::RotateKey(args) => args.json,
-            Self::Serve(_)
+            Self::Init(_)
+            | Self::Serve(_)
             | Self::Exec(_)
             | Self::Export(_)
             | Self::Sandbox(_)

@@ -19,6 +19,7 @@ mod systemd;
 mod text;
 mod wiring;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use cli::Command;
@@ -54,7 +55,11 @@ async fn run() -> Exit {
     };
     let command = cli.command.unwrap_or(Command::Check(cli::CheckArgs::default()));
     let json = command.wants_json();
-    let source = match Source::read(cli.env_file.as_deref()) {
+    let read = match (&command, cli.env_file.as_deref()) {
+        (Command::Init(_), named) => Source::read_or_begin(named.unwrap_or(Path::new(".env"))),
+        (_, named) => Source::read(named),
+    };
+    let source = match read {
         Ok(source) => source,
         Err(unreadable) => {
             let path = unreadable.path.display().to_string();

@@ -2,9 +2,9 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tokens::ContactId;
+use tokens::{ContactId, LocationId};
 
-use crate::client::{Api, Reply};
+use crate::client::{Api, Dialect, Reply};
 use crate::error::{Failure, FailureKind};
 
 /// What a check needs to know of a contact.
@@ -48,11 +48,67 @@ impl Api {
         self.tags(Method::DELETE, id, name).await
     }
 
+    /// `GET /contacts/search/duplicate` (scope `contacts.readonly`): the contact of the location that has
+    /// this e-mail address, if there is one.
+    pub async fn contact_by_email(
+        &self,
+        location: &LocationId,
+        email: &str,
+    ) -> Result<Reply<Option<ContactId>>, Failure> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("locationId", location.as_str())
+            .append_pair("email", email)
+            .finish();
+        let reply = self.call(Method::GET, &format!("/contacts/search/duplicate?{query}"), None).await?;
+        Ok(reply.map(|value| id_of_contact(&value)))
+    }
+
+    /// `POST /contacts/` (scope `contacts.write`).
+    pub async fn create_contact(
+        &self,
+        location: &LocationId,
+        name: &str,
+        email: &str,
+    ) -> Result<Reply<ContactId>, Failure> {
+        let body = json!({ "locationId": location.as_str(), "firstName": name, "email": email });
+        let Reply { value, trace_id } = self.call(Method::POST, "/contacts/", Some(body)).await?;
+        match id_of_contact(&value) {
+            Some(id) => Ok(Reply { value: id, trace_id }),
+            None => Err(Failure {
+                kind: FailureKind::Unreadable,
+                status: Some(201),
+                said: "the answer has no id of a contact".into(),
+                trace_id,
+            }),
+        }
+    }
+
+    /// `PUT /contacts/{contactId}` with nothing but one custom field (scope `contacts.write`). Its value is
+    /// called `field_value`, and `fieldValue` in v3.
+    pub async fn set_custom_field(
+        &self,
+        id: &ContactId,
+        field: &str,
+        value: &str,
+    ) -> Result<Reply<()>, Failure> {
+        let named = match self.client.dialect() {
+            Dialect::Dated => "field_value",
+            Dialect::V3 => "fieldValue",
+        };
+        let body = json!({ "customFields": [{ "id": field, named: value }] });
+        let reply = self.call(Method::PUT, &format!("/contacts/{id}"), Some(body)).await?;
+        Ok(reply.map(drop))
+    }
+
     async fn tags(&self, method: Method, id: &ContactId, name: &str) -> Result<Reply<()>, Failure> {
         let body = json!({ "tags": [name] });
         let Reply { trace_id, .. } = self.call(method, &format!("/contacts/{id}/tags"), Some(body)).await?;
         Ok(Reply { value: (), trace_id })
     }
+}
+
+fn id_of_contact(value: &Value) -> Option<ContactId> {
+    value.pointer("/contact/id").and_then(Value::as_str).and_then(|id| id.parse().ok())
 }
 
 fn strings(list: Option<&Value>) -> Vec<String> {

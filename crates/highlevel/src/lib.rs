@@ -29,7 +29,7 @@ pub use forward::{Forwarder, Protocol};
 pub use greeting::Greeting;
 pub use installed::{InstalledLocation, InstalledPage, PageStart, approved_locations};
 pub use line::{Broken, Head, Length, Line, Lines, write_parts};
-pub use locations::Location;
+pub use locations::{CustomField, Location};
 pub use oauth::{AppCredentials, Consent, OAuth, app_id, read_answer};
 pub use rate::{RateLimits, Told};
 pub use version::version_of;

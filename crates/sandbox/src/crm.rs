@@ -196,12 +196,17 @@ fn tag_body((id, name): &(String, String), location_id: &str) -> Value {
 /// `GET /locations/{locationId}/customFields`.
 pub(crate) fn list_custom_fields(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
     let location = own_location(world, ask, ask.part(1))?;
-    let field = json!({
-        "id": format!("field{}", &location.id[5..]), "name": "Service status", "fieldKey": "contact.service_status",
-        "placeholder": "", "dataType": "TEXT", "position": 50, "picklistOptions": [],
-        "model": "contact", "locationId": location.id,
-    });
-    Ok(Answer::json(200, json!({ "customFields": [field] })))
+    let field = |id: &str, name: &str, key: &str, position: u32| {
+        json!({
+            "id": format!("{id}{}", &location.id[5..]), "name": name, "fieldKey": format!("contact.{key}"),
+            "placeholder": "", "dataType": "TEXT", "position": position, "picklistOptions": [],
+            "model": "contact", "locationId": location.id,
+        })
+    };
+    let status = field("field", "Service status", "service_status", 50);
+    // The one of the workflow's message in the Python template.
+    let name = field("named", "Microservice name", "microservice_name", 100);
+    Ok(Answer::json(200, json!({ "customFields": [status, name] })))
 }
 
 /// `GET /workflows/?locationId=`.

@@ -1229,3 +1229,135 @@ doctor-notice_lost = Notices by { $way } do not arrive: { $why }.
     .action = Check its address and password in the GHL_NOTIFY_ variables (GHL_HEARTBEAT_URL for the heartbeat), and that the firewall lets it through. Then: `ghl-auth notify --test`
 error-report_not_written = The report could not be written to { $path }: { $why }
     .action = Name a file that is not there yet, in a folder that you may write in.
+
+## Setting up by questions
+
+help-init = Set everything up, by questions.
+    .more = It asks for what is needed, says where in HighLevel it is found, and writes each answer to .env at once: interrupted, it goes on where it was. Every answer also has an option; with all of them, or with --yes, nothing is asked.
+arg-lang = The language: en or pt-BR.
+arg-client_id = The marketplace app's client id.
+arg-client_secret_file = The file that holds the app's client secret.
+arg-redirect_uri = The redirect address registered in the app.
+arg-init_location = The location (sub-account).
+arg-store = Where the tokens rest: file:PATH, sqlite:PATH or postgres://…
+arg-service_name = The name under which this service speaks.
+arg-contact = The contact of the health check, by its id or the address of its page.
+arg-contact_email = The same by its e-mail address; made if there is none.
+arg-no_contact = No contact: the check only reads.
+arg-tag = The tag of the health check.
+arg-schedule = What repeats the check: cron, systemd or none.
+arg-every = Hours between two checks.
+arg-init_yes = Ask nothing: what has no option stays as it is in .env.
+init-welcome = Each answer is saved at once. If you stop, run `ghl-auth init` again: it goes on where you were.
+init-choose = ↑ and ↓ choose, Enter takes it
+init-keeps = Enter keeps the one that is there
+init-yes = Yes
+init-no = No
+init-yes-by-default = Y/n
+init-yes-or-no = Please answer y (yes) or n (no).
+init-language = Language / Idioma
+    .where = In which language shall the program speak? / Em que idioma o programa deve falar?
+init-client-id = Client id
+    .where =
+        In marketplace.gohighlevel.com, open your app, then Manage > Secrets > Client Keys: the client id stands there.
+        In the app, tick these scopes: contacts.readonly, contacts.write, locations.readonly, locations/tags.readonly, locations/tags.write and locations/customFields.readonly.
+init-client-secret = Client secret
+    .where =
+        It stands beside the client id, and HighLevel shows it only once, when it is made: Manage > Secrets > Client Keys.
+        If you no longer have it, make another client key there, press Ctrl-C here, and run `ghl-auth init` again with the new client id.
+init-redirect-uri = Redirect address
+    .where =
+        One of the app's redirect addresses, letter by letter as it stands there. New apps take https only; any page will do, such as your own site:
+        after you consent, the code stands in the address of that page, and you paste it here.
+init-location = Location ID
+    .where =
+        In the sub-account: Settings > Company Profile > Location ID.
+        It is the sub-account to which the tokens give access; 20 letters and digits.
+init-store = Where the tokens rest
+    .where =
+        sqlite:PATH is a sealed database, the usual choice. file:PATH is the ghl_tokens.json of the Python template.
+        postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full is for several machines.
+init-name = Name of this service
+    .where =
+        It stands in notices, so that you know which of your services speaks.
+        Any name will do.
+init-contact = Contact of the health check
+    .where =
+        An e-mail address: the contact that has it is found, or made. Or a contact's ID, which stands in the address of its page in HighLevel, or that whole address.
+        Your own is a good one: it gets the message that all is well. A hyphen (-) is for none; then the check only reads, and no message comes.
+init-tag = Tag of the health check
+    .where =
+        Each check adds this tag to the contact. A workflow in HighLevel sees it, sends you the message, and removes the tag.
+        Choose a name that no other workflow waits for.
+init-schedule = What is to repeat the check?
+    .where =
+        A check keeps the tokens fresh and tells you that the connection is alive. It has to be made again and again.
+        Instead of it, the service (`ghl-auth serve`) makes the checks by itself; its systemd unit is deploy/systemd/ghl-auth.service.
+init-schedule-cron = cron: an entry in your crontab
+init-schedule-systemd = systemd: a timer
+init-schedule-none = nothing for now, or the service
+init-every = Hours between two checks
+    .where =
+        12 is good: the tokens live for 24 hours, and are refreshed in time.
+        cron keeps 1, 2, 3, 4, 6, 8, 12 and 24.
+init-bad-client-id = A client id is 24 digits and letters from a to f, a hyphen, and a few letters and digits: 0123456789abcdef01234567-abcd1234. Copy it whole.
+init-bad-client-secret = That is no client secret: it looks like 00000000-0000-4000-8000-000000000000. Copy it whole, without spaces.
+init-secret-is-id = That is the client id. The secret stands beside it, and is shown only when it is made.
+init-secret-is-private = That is a Private Integration Token, not an app's secret. It needs no `init`: put it into .env as GHL_PRIVATE_TOKEN.
+init-bad-redirect = That is no address of a page. It begins with https:// and names a site of yours, for example https://yoursite.com/oauth/callback.
+init-redirect-clear-text = A code may not travel unencrypted: the address has to begin with https://. Only an address on this machine (127.0.0.1) may begin with http://.
+init-redirect-refused = HighLevel refuses redirect addresses with "ghl" or "highlevel" in them in new apps. If it does, register another one and run `ghl-auth init` again.
+init-bad-location = A location's ID is 20 letters and digits, like AbCdEfGhIjKlMnOpQrSt. It is not the name of the sub-account.
+init-bad-contact = That is no e-mail address, no ID (20 letters and digits, like AbCdEfGhIjKlMnOpQrSt) and no address of a contact's page.
+init-bad-email = That is no e-mail address: it looks like name@example.com.
+init-bad-name = A name has 1 to 100 characters.
+init-bad-cron = cron keeps 1, 2, 3, 4, 6, 8, 12 and 24 hours only; systemd takes any number.
+init-overruled = { $name } is also set in the environment of this process, and what is set there prevails over .env. Take it out there, or let both say the same.
+init-key = A key that seals the tokens was made and stands in { $path } as GHL_AUTH_KEY. Keep a copy of it in a safe place: without it nobody can open the tokens.
+init-import = There are tokens in { $path } already. To take them along instead of authorizing again, press Ctrl-C, and run `ghl-auth import { $path }`, then `ghl-auth init` again.
+init-login = Now HighLevel asks you whether the app may have access.
+init-login-again = That did not work. Try again?
+init-connected = Connected: { $name }
+init-another = The tokens that are here are of location { $found }, and you named { $wanted }.
+init-take-other = Use { $found } (No: authorize again, for { $wanted })?
+init-contact-found = { $email } is the contact { $id }.
+init-contact-make = No contact has the address { $email }. Make one?
+init-contact-made = Made: the contact { $id } with the address { $email }.
+init-contact-other = Then name another contact.
+init-contact-unknown = HighLevel knows no such contact in this location. Copy the ID from the address of the contact's page, or give its e-mail address.
+init-contact-elsewhere = That contact is of another location. Choose one of the location that you named.
+init-refused = HighLevel did not do it: { $said }
+init-scope = The app may not do that: it lacks the scope { $scope }. Tick it in the app, authorize again with `ghl-auth login`, and run `ghl-auth init` again; or give the ID of a contact.
+init-scope-lacks = the app lacks the scope { $scope }
+init-read-only = Without a contact the check only reads, and nobody gets a message from a workflow.
+init-tag-there = The tag { $tag } is there.
+init-tag-made = The tag { $tag } was made.
+init-tag-by-hand = If the tag { $tag } is not in HighLevel yet, make it there by hand ({ $why }).
+init-field-set = { $field } of the contact is now { $name }: with it the workflow's message can name this service.
+init-field-none = To let the workflow's message name this service, add a custom field { $field } to contacts in HighLevel and run `ghl-auth init` again.
+init-field-scope = A custom field { $field } could let the workflow's message name this service; to fill it in, the app needs the scope { $scope }.
+init-field-failed = The custom field with the service's name was left as it is. { $why }
+init-workflow =
+    The message comes from a workflow, which HighLevel lets only you make: Automation > Workflows > Create.
+    1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Action: Send SMS or Send Email.  3. Action: Remove Tag, { $tag }; without it the next check starts nothing.
+init-not-yet = The check did not succeed. Do what is said above, and run `ghl-auth init` again: your answers are kept.
+init-no-schedule = Nothing repeats the check yet. Later: ghl-auth schedule install, or the service: ghl-auth serve
+init-done =
+    Done. The settings stand in { $path }.
+    How things are: ghl-auth status.  The service with its dashboard and API: ghl-auth serve
+error-init_interrupted = The set-up was interrupted.
+    .action = Your answers are kept. Run `ghl-auth init` again to go on.
+error-init_terminal = The questions can't be asked here: { $why }
+    .action = Run `ghl-auth init` in a terminal, or give the answers as options: ghl-auth init --help
+error-init_answer = { $flag } can't be used. { $why }
+    .action = Give another value and run the command again.
+error-init_missing = Nobody can be asked here, and these are missing: { $flags }.
+    .action = Give them as options, or run `ghl-auth init` in a terminal. What each is: ghl-auth init --help
+error-init_by_hand = `init` sets up one app for one location, and { $name } is for something else.
+    .action = Take { $name } away, or write these settings into .env by hand, as .env.example shows.
+error-init_login = The settings are written. Now a person has to authorize the app, and nobody is here.
+    .action = Open the link, then run: ghl-auth init --yes --code CODE. Or run `ghl-auth login`, then `ghl-auth init` again.
+error-init_another = The tokens that are here are of location { $found }, and { $wanted } is meant.
+    .action = Run `ghl-auth login` and choose { $wanted } there, or give --location { $found }.
+error-init_unwritten = { $path } can't be written: { $why }
+    .action = Make the file and its folder yours to write, and run `ghl-auth init` again.

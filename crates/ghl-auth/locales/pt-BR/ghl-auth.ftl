@@ -1238,3 +1238,135 @@ doctor-notice_lost = Os avisos por { $way } não chegam: { $why }.
     .action = Confira o endereço e a senha nas variáveis GHL_NOTIFY_ (GHL_HEARTBEAT_URL para o heartbeat) e se o firewall deixa passar. Depois: `ghl-auth notify --test`
 error-report_not_written = Não foi possível gravar o relatório em { $path }: { $why }
     .action = Indique um arquivo que ainda não existe, em uma pasta onde você pode gravar.
+
+## Configuração por perguntas
+
+help-init = Configura tudo, por perguntas.
+    .more = Pergunta o que é preciso, diz onde fica no HighLevel e grava cada resposta no .env na hora: interrompido, continua de onde parou. Cada resposta também tem uma opção; com todas elas, ou com --yes, nada é perguntado.
+arg-lang = O idioma: en ou pt-BR.
+arg-client_id = O client id do aplicativo do Marketplace.
+arg-client_secret_file = O arquivo com o client secret do aplicativo.
+arg-redirect_uri = O endereço de redirecionamento cadastrado no aplicativo.
+arg-init_location = A localização (subconta).
+arg-store = Onde os tokens ficam: file:CAMINHO, sqlite:CAMINHO ou postgres://…
+arg-service_name = O nome com que este serviço fala.
+arg-contact = O contato da verificação, pelo ID ou pelo endereço da página dele.
+arg-contact_email = O mesmo, pelo e-mail; se não existir, é criado.
+arg-no_contact = Sem contato: a verificação só lê.
+arg-tag = A tag da verificação.
+arg-schedule = O que repete a verificação: cron, systemd ou none.
+arg-every = Horas entre duas verificações.
+arg-init_yes = Não pergunta nada: o que não tem opção fica como está no .env.
+init-welcome = Cada resposta é salva na hora. Se você parar, rode `ghl-auth init` de novo: ele continua de onde você estava.
+init-choose = ↑ e ↓ escolhem, Enter confirma
+init-keeps = Enter mantém o que já está lá
+init-yes = Sim
+init-no = Não
+init-yes-by-default = S/n
+init-yes-or-no = Responda s (sim) ou n (não).
+init-language = Language / Idioma
+    .where = In which language shall the program speak? / Em que idioma o programa deve falar?
+init-client-id = Client id
+    .where =
+        Em marketplace.gohighlevel.com, abra o seu aplicativo e vá em Manage > Secrets > Client Keys: o client id está lá.
+        No aplicativo, marque estes escopos: contacts.readonly, contacts.write, locations.readonly, locations/tags.readonly, locations/tags.write e locations/customFields.readonly.
+init-client-secret = Client secret
+    .where =
+        Fica ao lado do client id, e o HighLevel só o mostra uma vez, ao criá-lo: Manage > Secrets > Client Keys.
+        Se você não o tem mais, crie outra client key ali, aperte Ctrl-C aqui e rode `ghl-auth init` de novo com o novo client id.
+init-redirect-uri = Endereço de redirecionamento
+    .where =
+        Um dos endereços de redirecionamento do aplicativo, letra por letra como está lá. Aplicativos novos só aceitam https; qualquer página serve, como o seu próprio site:
+        depois que você autoriza, o código aparece no endereço dessa página, e você o cola aqui.
+init-location = Location ID
+    .where =
+        Na subconta: Settings > Company Profile > Location ID.
+        É a subconta a que os tokens dão acesso; são 20 letras e números.
+init-store = Onde os tokens ficam
+    .where =
+        sqlite:CAMINHO é um banco de dados lacrado, a escolha de costume. file:CAMINHO é o ghl_tokens.json do modelo em Python.
+        postgres://USUARIO:SENHA@SERVIDOR/BANCO?sslmode=verify-full é para várias máquinas.
+init-name = Nome deste serviço
+    .where =
+        Aparece nos avisos, para você saber qual dos seus serviços está falando.
+        Qualquer nome serve.
+init-contact = Contato da verificação
+    .where =
+        Um e-mail: o contato que o tem é encontrado, ou criado. Ou o ID de um contato, que está no endereço da página dele no HighLevel, ou esse endereço inteiro.
+        O seu próprio é uma boa escolha: ele recebe a mensagem de que está tudo bem. Um hífen (-) é para nenhum; aí a verificação só lê, e nenhuma mensagem chega.
+init-tag = Tag da verificação
+    .where =
+        Cada verificação adiciona esta tag ao contato. Um workflow no HighLevel a percebe, manda a mensagem para você e remove a tag.
+        Escolha um nome que nenhum outro workflow espera.
+init-schedule = O que deve repetir a verificação?
+    .where =
+        Uma verificação mantém os tokens novos e avisa você de que a conexão está viva. Ela precisa ser feita de novo e de novo.
+        No lugar dela, o serviço (`ghl-auth serve`) faz as verificações sozinho; a unit do systemd é deploy/systemd/ghl-auth.service.
+init-schedule-cron = cron: uma linha no seu crontab
+init-schedule-systemd = systemd: um timer
+init-schedule-none = nada por enquanto, ou o serviço
+init-every = Horas entre duas verificações
+    .where =
+        12 é bom: os tokens vivem 24 horas, e são renovados a tempo.
+        O cron aceita 1, 2, 3, 4, 6, 8, 12 e 24.
+init-bad-client-id = Um client id são 24 números e letras de a até f, um hífen e mais algumas letras e números: 0123456789abcdef01234567-abcd1234. Copie-o inteiro.
+init-bad-client-secret = Isto não é um client secret: ele se parece com 00000000-0000-4000-8000-000000000000. Copie-o inteiro, sem espaços.
+init-secret-is-id = Este é o client id. O secret fica ao lado dele e só é mostrado ao ser criado.
+init-secret-is-private = Este é um Private Integration Token, não o secret de um aplicativo. Ele não precisa do `init`: ponha-o no .env como GHL_PRIVATE_TOKEN.
+init-bad-redirect = Isto não é o endereço de uma página. Ele começa com https:// e traz um site seu, por exemplo https://seusite.com.br/oauth/callback.
+init-redirect-clear-text = Um código não pode viajar sem criptografia: o endereço precisa começar com https://. Só um endereço desta máquina (127.0.0.1) pode começar com http://.
+init-redirect-refused = Em aplicativos novos, o HighLevel recusa endereços de redirecionamento que contêm "ghl" ou "highlevel". Se recusar, cadastre outro e rode `ghl-auth init` de novo.
+init-bad-location = O ID de uma localização são 20 letras e números, como AbCdEfGhIjKlMnOpQrSt. Não é o nome da subconta.
+init-bad-contact = Isto não é um e-mail, nem um ID (20 letras e números, como AbCdEfGhIjKlMnOpQrSt), nem o endereço da página de um contato.
+init-bad-email = Isto não é um e-mail: ele se parece com nome@exemplo.com.br.
+init-bad-name = Um nome tem de 1 a 100 caracteres.
+init-bad-cron = O cron só aceita 1, 2, 3, 4, 6, 8, 12 e 24 horas; o systemd aceita qualquer número.
+init-overruled = { $name } também está no ambiente deste processo, e o que está lá vale mais que o .env. Tire-o de lá, ou faça os dois dizerem o mesmo.
+init-key = Uma chave que lacra os tokens foi criada e está em { $path } como GHL_AUTH_KEY. Guarde uma cópia em lugar seguro: sem ela, ninguém consegue abrir os tokens.
+init-import = Já há tokens em { $path }. Para levá-los em vez de autorizar de novo, aperte Ctrl-C, rode `ghl-auth import { $path }` e depois `ghl-auth init` de novo.
+init-login = Agora o HighLevel pergunta a você se o aplicativo pode ter acesso.
+init-login-again = Não deu certo. Tentar de novo?
+init-connected = Conectado: { $name }
+init-another = Os tokens que estão aqui são da localização { $found }, e você informou { $wanted }.
+init-take-other = Usar { $found } (Não: autorizar de novo, para { $wanted })?
+init-contact-found = { $email } é o contato { $id }.
+init-contact-make = Nenhum contato tem o e-mail { $email }. Criar um?
+init-contact-made = Criado: o contato { $id }, com o e-mail { $email }.
+init-contact-other = Então informe outro contato.
+init-contact-unknown = O HighLevel não conhece esse contato nesta localização. Copie o ID do endereço da página do contato, ou informe o e-mail dele.
+init-contact-elsewhere = Esse contato é de outra localização. Escolha um da localização que você informou.
+init-refused = O HighLevel não fez isso: { $said }
+init-scope = O aplicativo não pode fazer isso: falta o escopo { $scope }. Marque-o no aplicativo, autorize de novo com `ghl-auth login` e rode `ghl-auth init` de novo; ou informe o ID de um contato.
+init-scope-lacks = falta ao aplicativo o escopo { $scope }
+init-read-only = Sem contato, a verificação só lê, e ninguém recebe mensagem de um workflow.
+init-tag-there = A tag { $tag } já existe.
+init-tag-made = A tag { $tag } foi criada.
+init-tag-by-hand = Se a tag { $tag } ainda não existe no HighLevel, crie-a lá à mão ({ $why }).
+init-field-set = { $field } do contato agora é { $name }: com isso, a mensagem do workflow pode dizer o nome deste serviço.
+init-field-none = Para a mensagem do workflow dizer o nome deste serviço, crie no HighLevel um campo personalizado { $field } nos contatos e rode `ghl-auth init` de novo.
+init-field-scope = Um campo personalizado { $field } permitiria à mensagem do workflow dizer o nome deste serviço; para preenchê-lo, o aplicativo precisa do escopo { $scope }.
+init-field-failed = O campo personalizado com o nome do serviço ficou como estava. { $why }
+init-workflow =
+    A mensagem vem de um workflow, que o HighLevel só deixa você mesmo criar: Automation > Workflows > Create.
+    1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Ação: Send SMS ou Send Email.  3. Ação: Remove Tag, { $tag }; sem ela, a próxima verificação não dispara nada.
+init-not-yet = A verificação não deu certo. Faça o que está dito acima e rode `ghl-auth init` de novo: suas respostas ficam guardadas.
+init-no-schedule = Nada repete a verificação ainda. Depois: ghl-auth schedule install, ou o serviço: ghl-auth serve
+init-done =
+    Pronto. A configuração está em { $path }.
+    Como estão as coisas: ghl-auth status.  O serviço com dashboard e API: ghl-auth serve
+error-init_interrupted = A configuração foi interrompida.
+    .action = Suas respostas ficam guardadas. Rode `ghl-auth init` de novo para continuar.
+error-init_terminal = Não dá para perguntar aqui: { $why }
+    .action = Rode `ghl-auth init` em um terminal, ou dê as respostas como opções: ghl-auth init --help
+error-init_answer = { $flag } não pode ser usado. { $why }
+    .action = Informe outro valor e rode o comando de novo.
+error-init_missing = Aqui não há a quem perguntar, e falta isto: { $flags }.
+    .action = Informe como opções, ou rode `ghl-auth init` em um terminal. O que é cada uma: ghl-auth init --help
+error-init_by_hand = O `init` configura um aplicativo para uma localização, e { $name } é para outra coisa.
+    .action = Tire { $name }, ou escreva essas configurações no .env à mão, como mostra o .env.example.
+error-init_login = A configuração está gravada. Agora uma pessoa precisa autorizar o aplicativo, e não há ninguém aqui.
+    .action = Abra o link e depois rode: ghl-auth init --yes --code CODIGO. Ou rode `ghl-auth login` e depois `ghl-auth init` de novo.
+error-init_another = Os tokens que estão aqui são da localização { $found }, e a configurada é { $wanted }.
+    .action = Rode `ghl-auth login` e escolha { $wanted }, ou informe --location { $found }.
+error-init_unwritten = { $path } não pode ser gravado: { $why }
+    .action = Dê a si mesmo permissão de escrita no arquivo e na pasta, e rode `ghl-auth init` de novo.

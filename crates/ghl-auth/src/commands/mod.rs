@@ -8,6 +8,7 @@ mod doctor;
 mod exec;
 mod export;
 mod import;
+mod init;
 mod installs;
 mod keys;
 mod login;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Restore(args) => restore::run(&args, context).await,
         Command::Migrate(args) => migrate::run(&args, context).await,
         Command::RotateAll(args) => rotate_all::run(&args, context).await,
+        Command::Init(args) => init::run(args, context).await,
         Command::Schedule(args) => schedule::run(args.action, context),
         Command::Serve(args) => serve::run(&args, context).await,
         Command::Dashboard(args) => dashboard::run(&args, context).await,

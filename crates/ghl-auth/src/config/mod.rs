@@ -19,9 +19,10 @@ use tokens::{AccessToken, AuthorizationCode, ClientSecret, ContactId, Installati
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use apps::App;
+pub(crate) use env_file::with_value;
 pub(crate) use service::{Doors, Listen, Passage};
 use source::BadFile;
-pub(crate) use source::{Found, Source};
+pub(crate) use source::{Found, Source, UnreadableEnvFile};
 
 use crate::text::{Arg, Text};
 
@@ -415,16 +416,21 @@ fn bad_base(error: &InvalidBase) -> &'static str {
 }
 
 impl Fault {
-    /// What is wrong, what the variable is for, and what a good value looks like.
-    pub(crate) fn explained(&self, text: &Text) -> String {
-        let problem = match &self.problem {
+    /// What is wrong.
+    pub(crate) fn problem(&self, text: &Text) -> String {
+        match &self.problem {
             Problem::Missing => text.say("missing", &[]),
             Problem::Malformed(message, arguments) => {
                 let arguments: Vec<_> =
                     arguments.iter().map(|(name, value)| (*name, Arg::from(value.as_str()))).collect();
                 text.say(message, &arguments)
             }
-        };
+        }
+    }
+
+    /// What is wrong, what the variable is for, and what a good value looks like.
+    pub(crate) fn explained(&self, text: &Text) -> String {
+        let problem = self.problem(text);
         let meaning = text.say(&format!("var-{}", self.variable.name), &[]);
         let example = format!("{}={}", self.name, self.variable.example);
         text.say(

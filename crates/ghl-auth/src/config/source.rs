@@ -86,6 +86,19 @@ impl Source {
         Ok(source)
     }
 
+    /// Like `read`, of a file that is still to be written.
+    pub(crate) fn read_or_begin(path: &Path) -> Result<Self, UnreadableEnvFile> {
+        match Self::read(Some(path)) {
+            Err(unreadable) if unreadable.error.kind() == io::ErrorKind::NotFound => {
+                let mut source = Self::read(Some(Path::new("/dev/null")))?;
+                source.others_may_read = None;
+                source.env_file = Some(path.to_owned());
+                Ok(source)
+            }
+            read => read,
+        }
+    }
+
     /// Settings that come from nowhere but this list.
     pub(crate) fn of(process: HashMap<String, String>) -> Self {
         Self { process, ..Self::default() }
