@@ -345,7 +345,7 @@ impl Setup {
                 Err(broken) => return Err(self.person.no_terminal(&broken)),
             }
             if !self.person.agrees(&self.say("init-login-again", &[])).await? {
-                return Err(Explained::new(&self.person.text, "init_interrupted", Exit::Person, &[]));
+                return Err(self.person.interrupts());
             }
         }
     }
