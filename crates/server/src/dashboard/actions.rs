@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokens::Trigger;
 use tracing::info;
 
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Place, path_of};
 use super::session::Viewer;
 use super::{sent_to, shown};
 use crate::api::{InPath, id_in_path};
@@ -42,7 +42,7 @@ pub(crate) async fn act(
     match did {
         Ok(done) => {
             info!(%id, action, "done from the dashboard");
-            sent_to(&format!("{}/installations/{kind}/{}{done}", front.prefix, id.as_str()))
+            sent_to(&format!("{}{}{done}", front.prefix, path_of(&id)))
         }
         Err(error) => Problem::keeper(&front.house, &error).into_response(),
     }

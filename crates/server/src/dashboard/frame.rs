@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use askama::filters::Safe;
 use tokens::store::Stand;
-use tokens::{Health, InstallationId, Overview, Timestamp};
+use tokens::{Health, InstallationId, Overview, Subject, Timestamp};
 use upkeep::Speech;
 
 use super::session::Viewer;
@@ -156,6 +156,20 @@ impl Row {
             life: Life::new(words, it),
             checked: it.last_check.as_ref().map(|check| When::new(words, check.at)),
         }
+    }
+}
+
+/// Where an installation's page is, behind the app's prefix.
+pub(super) fn path_of(id: &InstallationId) -> String {
+    format!("/installations/{}/{}", id.kind(), id.as_str())
+}
+
+/// What a subject is called, and where its page is, if it has one.
+pub(super) fn whose(words: &Words<'_>, subject: &Subject) -> (String, Option<String>) {
+    match subject {
+        Subject::Installation(id) | Subject::Checks(Some(id)) => (id.as_str().to_owned(), Some(path_of(id))),
+        Subject::Service => (words.say("dash-the-service"), None),
+        Subject::Checks(None) => (words.say("dash-the-checks"), None),
     }
 }
 

@@ -7,10 +7,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use tokens::Notice;
 use tokens::records::DeliveryState;
-use tokens::{Notice, Subject};
 
-use super::frame::{Frame, Place, Sign, When, Words};
+use super::frame::{Frame, Place, Sign, When, Words, whose};
 use super::session::Viewer;
 use super::shown;
 use crate::error::Problem;
@@ -45,14 +45,7 @@ pub(super) struct Way {
 
 impl Told {
     pub(super) fn new(words: &Words<'_>, notice: &Notice, ways: &[DeliveryState]) -> Self {
-        let (whose, path) = match &notice.subject {
-            Subject::Installation(id) | Subject::Checks(Some(id)) => {
-                let path = format!("/installations/{}/{}", id.kind(), id.as_str());
-                (id.as_str().to_owned(), Some(path))
-            }
-            Subject::Service => (words.say("dash-the-service"), None),
-            Subject::Checks(None) => (words.say("dash-the-checks"), None),
-        };
+        let (whose, path) = whose(words, &notice.subject);
         Self {
             sign: Sign::of(words, Some(notice.health)),
             kind: words.say(&format!("dash-notice-{}", notice.kind.as_str())),

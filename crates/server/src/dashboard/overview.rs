@@ -11,7 +11,7 @@ use tokens::records::CheckQuery;
 use tokens::store::{Counts, Listing};
 use tokens::{Health, Overview, Standing, StoreError, Subject};
 
-use super::frame::{Frame, Place, Row, Sign, When, Words};
+use super::frame::{Frame, Place, Row, Sign, When, Words, path_of, whose};
 use super::notices::Told;
 use super::session::Viewer;
 use super::shown;
@@ -66,7 +66,7 @@ impl Checked {
         Self {
             sign: Sign::of(words, Some(check.health)),
             whose: check.id.as_str().to_owned(),
-            path: format!("/installations/{}/{}", check.id.kind(), check.id.as_str()),
+            path: path_of(&check.id),
             at: When::new(words, check.at),
             took_ms: check.took.as_millis(),
             said: check.said.clone(),
@@ -139,14 +139,7 @@ fn verdict(words: &Words<'_>, counts: &Counts, troubles: usize) -> (String, &'st
 }
 
 fn trouble(words: &Words<'_>, standing: &Standing) -> Trouble {
-    let (whose, path) = match &standing.subject {
-        Subject::Installation(id) | Subject::Checks(Some(id)) => {
-            let path = format!("/installations/{}/{}", id.kind(), id.as_str());
-            (id.as_str().to_owned(), Some(path))
-        }
-        Subject::Service => (words.say("dash-the-service"), None),
-        Subject::Checks(None) => (words.say("dash-the-checks"), None),
-    };
+    let (whose, path) = whose(words, &standing.subject);
     let sign = Sign::of(words, Some(standing.health));
     let what = standing.said.clone().unwrap_or_else(|| sign.word.clone());
     Trouble { sign, whose, path, what, since: When::new(words, standing.since) }
@@ -157,12 +150,11 @@ fn found(words: &Words<'_>, it: &Overview) -> Option<Trouble> {
     let health = it.health(words.now).filter(|health| *health != Health::Operational)?;
     let sign = Sign::of(words, Some(health));
     let check = it.last_check.as_ref();
-    let path = format!("/installations/{}/{}", it.id.kind(), it.id.as_str());
     Some(Trouble {
         what: check.and_then(|check| check.said.clone()).unwrap_or_else(|| sign.word.clone()),
         since: When::new(words, check.map_or(it.connected_at, |check| check.at)),
         whose: it.id.as_str().to_owned(),
-        path: Some(path),
+        path: Some(path_of(&it.id)),
         sign,
     })
 }
