@@ -294,7 +294,8 @@ fn what_the_book_shows_of_the_program_is_what_the_program_says() {
     let mut shown = 0;
     for lang in ["en", "pt-BR"] {
         let folder = root().join(format!("docs/{lang}/src"));
-        for page in fs::read_dir(folder).expect("the book").map(|page| page.expect("a page").path()) {
+        let pages = fs::read_dir(folder).expect("the book").map(|page| page.expect("a page").path());
+        for page in pages.filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
             let text = fs::read_to_string(&page).expect("a page");
             let blocks = text.split("```text\n").skip(1).filter_map(|rest| rest.split("\n```").next());
             // What goes over HTTP is tried elsewhere, and tables are no sentences.
