@@ -109,6 +109,10 @@ fn expected(listener: Listener, method: &str, path: &str, holds: Holds) -> Vec<u
         return vec![404];
     }
     let Some(entry) = entry_for(method, path) else { return vec![405] };
+    // No key opens it: whoever only looks is shown where to sign in.
+    if entry.door == Door::Session {
+        return vec![if entry.method == "GET" { 303 } else { 403 }];
+    }
     let known = match holds {
         Holds::Nothing => vec![401],
         // After twenty of them from here they are told to wait.
@@ -140,9 +144,7 @@ fn expected(listener: Listener, method: &str, path: &str, holds: Holds) -> Vec<u
         Door::Open if entry.path == "/oauth/callback" && method == "HEAD" => vec![200],
         Door::Open => vec![welcome(&entry)],
         Door::KeyOrLocal(_) if holds == Holds::Nothing => vec![200],
-        Door::Key(_) | Door::KeyOrLocal(_) => known,
-        // No key opens it: whoever only looks is shown where to sign in.
-        Door::Session => vec![if entry.method == "GET" { 303 } else { 403 }],
+        Door::Key(_) | Door::KeyOrLocal(_) | Door::Session => known,
     }
 }
 
