@@ -272,6 +272,13 @@ pub(crate) fn parameters(text: Option<&str>) -> Option<HashMap<String, String>> 
     Some(found)
 }
 
+/// Whether what is sent is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+    })
+}
+
 /// The parameters of a form, as far as it is one, in time, and not too long.
 pub(crate) async fn form(body: Body) -> Result<HashMap<String, String>, StatusCode> {
     let bytes = whole_body(body, LONGEST_FORM).await?;

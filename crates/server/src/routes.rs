@@ -9,7 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokens::records::{KeyId, Verb};
 
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
@@ -220,8 +220,7 @@ pub(crate) fn is_in_cookie(headers: &HeaderMap) -> bool {
 
 /// Whether whoever brings no key where it belongs has put it into a form.
 async fn is_exposed_in_form(request: &Parts, body: Body) -> bool {
-    let kind = request.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    if !kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")) {
+    if !browser::is_form(&request.headers) {
         return false;
     }
     let form = browser::form(body).await;

@@ -19,7 +19,7 @@ use tokens::records::{KeyId, Session, Verb};
 use zeroize::Zeroizing;
 
 use super::{Form, sent_to};
-use crate::browser::{cookie, form, random, sealed};
+use crate::browser::{cookie, form, is_form, random, sealed};
 use crate::error::Problem;
 use crate::front::Front;
 
@@ -57,10 +57,7 @@ pub(crate) async fn guard(front: &Front, parts: &mut Parts, body: Body) -> Resul
         parts.extensions.insert(viewer);
         return Ok(body);
     }
-    let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
-    });
-    if !is_form || !is_same_origin(&parts.headers) {
+    if !is_form(&parts.headers) || !is_same_origin(&parts.headers) {
         return Err(refused(front));
     }
     let found = form(body).await.map_err(|_| refused(front))?;
@@ -135,7 +132,7 @@ pub(super) fn forget_cookies(front: &Front, response: &mut Response) {
 
 /// Whether a form was sent from a page of ours. Browsers say so in one of two ways, and no page can
 /// say it in another's name.
-pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
+pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
         return site == "same-origin";
