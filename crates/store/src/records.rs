@@ -68,6 +68,16 @@ pub(crate) fn lines_of(allowed: &[Allowed]) -> String {
     allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// When a maintenance ends, as it is at rest: of those that don't end by themselves the last instant there is.
+pub(crate) fn end_at_rest(until: Option<Timestamp>) -> i64 {
+    until.map_or(i64::MAX, Timestamp::as_millis)
+}
+
+/// The inverse.
+pub(crate) fn end_from_rest(until: Timestamp) -> Option<Timestamp> {
+    (until.as_millis() != i64::MAX).then_some(until)
+}
+
 /// Where the records of the store at `path` rest.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     disk::beside(path, ".records.db")

@@ -146,6 +146,7 @@ stories! {
     what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived,
     of_many_who_deliver_each_gets_its_own,
     a_maintenance_lasts_until_its_end_or_an_earlier_one,
+    a_pause_lasts_until_someone_ends_it,
     an_event_is_acted_on_once_and_known_for_a_week,
     others_words_may_hold_any_character,
 }
@@ -460,7 +461,7 @@ async fn others_words_may_hold_any_character(place: Shelf) {
         id: "m1".into(),
         subject: None,
         from: at(1),
-        until: at(9),
+        until: Some(at(9)),
         reason: "a\0b 'c' \u{1f600}".into(),
     };
     records.plan_maintenance(&window).await.expect("room");
@@ -476,7 +477,7 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
         id: id.into(),
         subject,
         from: at(1),
-        until: at(100),
+        until: Some(at(100)),
         reason: "moving".into(),
     };
     let planned = [window("m1", None), window("m2", Some(Subject::Installation(location("l1"))))];
@@ -488,6 +489,20 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
     assert!(!records.end_maintenance("m1", at(4)).await.expect("ended"));
     assert_eq!(records.maintenances(at(4)).await.expect("windows"), planned[1..]);
     assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
+}
+
+async fn a_pause_lasts_until_someone_ends_it(place: Shelf) {
+    let records = place.records().await;
+    let whose = location("l1");
+    let subject = Some(Subject::Installation(whose.clone()));
+    let pause = Maintenance { id: "m1".into(), subject, from: at(1), until: None, reason: String::new() };
+    records.plan_maintenance(&pause).await.expect("room");
+    let years_later = at(1) + Duration::from_secs(100 * 365 * 86_400);
+    let kept = records.maintenances(years_later).await.expect("windows");
+    assert_eq!(kept, [pause]);
+    assert_eq!(kept[0].pauses(), Some(&whose));
+    assert!(records.end_maintenance("m1", years_later).await.expect("ended"));
+    assert!(records.maintenances(years_later).await.expect("windows").is_empty());
 }
 
 fn event(id: &str, received_at: Timestamp) -> QueuedEvent {
@@ -660,7 +675,7 @@ async fn moves(place: &Shelf, elsewhere: &Shelf) {
     };
     one.add_check(&check).await.expect("room");
     let window =
-        Maintenance { id: "m1".into(), subject: None, from: at(1), until: at(99), reason: "x".into() };
+        Maintenance { id: "m1".into(), subject: None, from: at(1), until: Some(at(99)), reason: "x".into() };
     one.plan_maintenance(&window).await.expect("room");
     let (told, untold) = (notice_of("n1", "l1"), notice_of("n2", "l2"));
     for (notice, id) in [(&told, "l1"), (&untold, "l2")] {

@@ -383,6 +383,9 @@ pub struct DeliveryState {
 }
 
 /// A time in which nobody is told of trouble.
+///
+/// One installation's that ends only when someone ends it is a pause: it is not checked either, until then.
+/// Its tokens are kept fresh all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maintenance {
     /// What it is called by.
@@ -391,10 +394,20 @@ pub struct Maintenance {
     pub subject: Option<Subject>,
     /// When it begins.
     pub from: Timestamp,
-    /// When it ends.
-    pub until: Timestamp,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
     /// Why, in a person's words.
     pub reason: String,
+}
+
+impl Maintenance {
+    /// Whose checks rest in it.
+    pub fn pauses(&self) -> Option<&InstallationId> {
+        match (&self.subject, self.until) {
+            (Some(Subject::Installation(id)), None) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// Someone who is signed in to the dashboard.

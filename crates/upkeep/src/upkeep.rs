@@ -307,9 +307,10 @@ impl Upkeep {
     async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
         let mut checks = JoinSet::new();
         let now = self.clock.now();
+        let paused = self.paused(now).await;
         // Of which nobody else's wait or trouble is an obstacle.
-        let private = self.private_due(now).await.into_iter().collect();
-        self.check_each(private, now, &mut checks, stop).await;
+        let private = self.private_due(now).await.filter(|id| !paused.contains(id));
+        self.check_each(private.into_iter().collect(), now, &mut checks, stop).await;
         let mut after: Option<Due> = None;
         while !*stop.borrow() {
             let now = self.clock.now();
@@ -323,13 +324,19 @@ impl Upkeep {
             };
             let Some(last) = page.last().cloned() else { break };
             let goes_on = goes_on_behind(&last, after.as_ref());
-            self.check_each(page.into_iter().map(|due| due.id).collect(), now, &mut checks, stop).await;
+            let due = page.into_iter().map(|due| due.id).filter(|id| !paused.contains(id)).collect();
+            self.check_each(due, now, &mut checks, stop).await;
             if !goes_on {
                 break;
             }
             after = Some(last);
         }
         checks.join_all().await;
+    }
+
+    /// Whose checks rest.
+    async fn paused(&self, now: Timestamp) -> HashSet<InstallationId> {
+        self.maintenances(now).await.iter().filter_map(|window| window.pauses().cloned()).collect()
     }
 
     /// Who keeps the tokens.

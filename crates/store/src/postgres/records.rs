@@ -21,7 +21,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::{Failure, Pool, Transaction, Values};
-use crate::records::{EVENTS_KNOWN_FOR, json, lines_of, millis, parts};
+use crate::records::{EVENTS_KNOWN_FOR, end_at_rest, json, lines_of, millis, parts};
 
 /// Only ever added to: the place in the list is the schema's version.
 const MIGRATIONS: [&str; 3] = [
@@ -503,7 +503,7 @@ impl Records for PostgresRecords {
                 text(&kind),
                 text(&id),
                 number(&window.from.as_millis()),
-                number(&window.until.as_millis()),
+                number(&end_at_rest(window.until)),
                 text(&storable(&window.reason)),
             ],
         )

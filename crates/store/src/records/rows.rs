@@ -19,7 +19,7 @@ use tokens::{
 /// How long an event is known when it comes again: longer than HighLevel sends one again.
 pub(crate) const EVENTS_KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-use super::{lines_of, rights};
+use super::{end_at_rest, end_from_rest, lines_of, rights};
 
 type Done<T> = Result<T, rusqlite::Error>;
 
@@ -413,7 +413,7 @@ fn notice(row: &Row<'_>) -> Done<Notice> {
 pub(super) fn plan_maintenance(rows: &Transaction<'_>, window: &Maintenance) -> Done<()> {
     let (kind, id) = window.subject.as_ref().map(parts).unzip();
     rows.prepare_cached("INSERT INTO maintenances VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((&window.id, kind, id, window.from.as_millis(), window.until.as_millis(), &window.reason))
+        .execute((&window.id, kind, id, window.from.as_millis(), end_at_rest(window.until), &window.reason))
         .map(drop)
 }
 
@@ -433,7 +433,7 @@ pub(super) fn maintenances(rows: &Transaction<'_>, now: Timestamp) -> Done<Vec<M
             id: row.get("maintenance")?,
             subject: kind.map(|_| subject(row)).transpose()?,
             from: at(row, "from_at")?,
-            until: at(row, "until_at")?,
+            until: end_from_rest(at(row, "until_at")?),
             reason: row.get("reason")?,
         })
     })?;

@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::super::pool::Failure;
-use crate::records::rights;
+use crate::records::{end_from_rest, rights};
 
 type Done<T> = Result<T, Failure>;
 
@@ -147,7 +147,7 @@ pub(super) fn maintenance(row: &Row) -> Done<Maintenance> {
         id: get(row, "maintenance")?,
         subject: kind.map(|_| subject(row)).transpose()?,
         from: at(row, "from_at")?,
-        until: at(row, "until_at")?,
+        until: end_from_rest(at(row, "until_at")?),
         reason: get(row, "reason")?,
     })
 }
