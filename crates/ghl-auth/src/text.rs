@@ -21,6 +21,9 @@ pub(crate) enum Lang {
 }
 
 impl Lang {
+    /// Every language there is.
+    pub(crate) const ALL: [Lang; 2] = [Self::En, Self::PtBr];
+
     /// From `GHL_AUTH_LANG`, else from what the system's variables say in their order.
     pub(crate) fn choose(named: Option<&str>) -> Self {
         let system = || ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| set(name));

@@ -828,6 +828,7 @@ api-no_app = No app is configured, so there is nothing to authorize.
 ## What a browser shows
 
 page-language = en
+page-language-name = English
 page-button = Go on
 page-start = Connect to HighLevel
     .more = The next page is HighLevel's: choose the location or agency there, and come back here by itself.
@@ -988,10 +989,10 @@ dash-verdict-trouble = { $count ->
    *[other] { $count } things need you
 }
 dash-needs = What needs you now
-dash-parked = { $count ->
-    [one] One install waits for your approval:
-   *[other] { $count } installs wait for your approval:
-}
+dash-waits = { $id } was installed and waits for your approval
+dash-approve = Serve it
+dash-dismiss = Turn it away
+dash-dismiss-really = Turn { $id } away? Its grant is dropped, and whoever installed it has to do so again.
 dash-the-service = The service
 dash-the-checks = The checks
 dash-count-locations = Locations
@@ -1030,6 +1031,23 @@ dash-scopes = Scopes
 dash-done-checked = It was checked.
 dash-done-refreshed = It has a new token.
 dash-done-restored = It is served again.
+dash-paused = Paused
+dash-pause = Pause
+dash-pause-means = Paused: it is not checked, and nobody is told of trouble; its token is kept fresh.
+dash-resume = Go on
+dash-done-paused = It is paused.
+dash-done-resumed = It is checked again.
+dash-done-approved = It is served from now on.
+dash-settings = Settings
+dash-settings-how = They are set where the service is started, in its environment or its .env file, and read at its start. Secrets are not shown.
+dash-setting = Setting
+dash-value = Value
+dash-secret-set = set, and not shown
+dash-sessions = Sessions
+dash-sessions-how = Whoever is signed in to this dashboard, on any machine, is signed out:
+dash-sign-out-everywhere = Sign out everywhere
+dash-problem = This does not work
+dash-to-overview = To the overview
 dash-removed = Forgotten
 dash-removed-more = Its tokens are kept, sealed, for 30 days after that.
 dash-restore = Serve it again

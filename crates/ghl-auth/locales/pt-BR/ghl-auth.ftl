@@ -837,6 +837,7 @@ api-no_app = Nenhum aplicativo está configurado, então não há o que autoriza
 ## What a browser shows
 
 page-language = pt-BR
+page-language-name = Português (Brasil)
 page-button = Continuar
 page-start = Conectar ao HighLevel
     .more = A próxima página é do HighLevel: escolha ali a location ou a agência; a volta para cá é automática.
@@ -997,10 +998,10 @@ dash-verdict-trouble = { $count ->
    *[other] { $count } coisas precisam de você
 }
 dash-needs = O que precisa de você agora
-dash-parked = { $count ->
-    [one] Uma instalação espera a sua aprovação:
-   *[other] { $count } instalações esperam a sua aprovação:
-}
+dash-waits = { $id } foi instalada e espera a sua aprovação
+dash-approve = Servir
+dash-dismiss = Recusar
+dash-dismiss-really = Recusar { $id }? A autorização é descartada, e quem a instalou terá de instalar de novo.
 dash-the-service = O serviço
 dash-the-checks = As verificações
 dash-count-locations = Locations
@@ -1039,6 +1040,23 @@ dash-scopes = Escopos
 dash-done-checked = Foi verificada.
 dash-done-refreshed = Tem um token novo.
 dash-done-restored = Voltou a ser servida.
+dash-paused = Em pausa
+dash-pause = Pausar
+dash-pause-means = Em pausa: não é verificada, e ninguém é avisado de problemas; o token continua sendo renovado.
+dash-resume = Retomar
+dash-done-paused = Está em pausa.
+dash-done-resumed = Voltou a ser verificada.
+dash-done-approved = É servida a partir de agora.
+dash-settings = Configurações
+dash-settings-how = São definidas onde o serviço é iniciado, no ambiente ou no arquivo .env, e lidas ao iniciar. Segredos não são mostrados.
+dash-setting = Configuração
+dash-value = Valor
+dash-secret-set = definido, e não mostrado
+dash-sessions = Sessões
+dash-sessions-how = Quem estiver conectado a este painel, em qualquer máquina, sai:
+dash-sign-out-everywhere = Sair em todos os lugares
+dash-problem = Isto não funciona
+dash-to-overview = Para a visão geral
 dash-removed = Esquecida
 dash-removed-more = Os tokens dela ficam guardados, selados, por 30 dias depois disso.
 dash-restore = Servir de novo

@@ -106,7 +106,8 @@ async fn in_a_maintenance_nobody_is_late() {
     let now = tokens::Clock::now(house.clock.as_ref());
     for subject in [None, Some(Subject::Installation(house.id.clone()))] {
         let id = format!("m{}", subject.is_some());
-        let window = Maintenance { id, subject, from: now, until: Some(now + MINUTE), reason: "moving".into() };
+        let window =
+            Maintenance { id, subject, from: now, until: Some(now + MINUTE), reason: "moving".into() };
         records.plan_maintenance(&window).await.expect("a maintenance");
         upkeep.watch_checks().await;
         assert!(told(&records).await.is_empty());

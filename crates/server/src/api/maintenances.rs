@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokens::{StoreError, Subject};
 use tokens::records::Maintenance;
+use tokens::{StoreError, Subject};
 
 use super::{InPath, bad, document, id_in_path, json as read};
 use crate::auth::Caller;
