@@ -6,7 +6,7 @@
 mod lines;
 mod rows;
 
-pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
+pub(crate) use rows::{EPISODES_KEPT, EVENTS_KNOWN_FOR, json, millis, parts};
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,9 @@ use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line, Maintenance,
     QueuedEvent, Session, Verb, Visit,
 };
-use tokens::{Allowed, CheckRecord, Lane, Notice, Records, Standing, StoreError, Timestamp};
+use tokens::{
+    Allowed, CheckRecord, Episode, InstallationId, Lane, Notice, Records, Standing, StoreError, Timestamp,
+};
 
 use crate::disk::{self, failed};
 use crate::sqlite::database::{Failure, refuse_other_than};
@@ -29,12 +31,13 @@ use crate::sqlite::database::{Failure, refuse_other_than};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/records/001_records.sql"),
     include_str!("migrations/records/002_habits.sql"),
     include_str!("migrations/records/003_events.sql"),
     include_str!("migrations/records/004_gateway.sql"),
     include_str!("migrations/records/005_dashboard.sql"),
+    include_str!("migrations/records/006_history.sql"),
 ];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -224,6 +227,16 @@ impl Records for SqliteRecords {
     async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError> {
         let query = query.clone();
         self.read(move |rows| rows::checks(rows, &query)).await
+    }
+
+    async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError> {
+        let episode = episode.clone();
+        self.write(move |rows| rows::note_episode(rows, &episode)).await
+    }
+
+    async fn history(&self, id: &InstallationId, limit: usize) -> Result<Vec<Episode>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows::history(rows, &id, limit)).await
     }
 
     async fn standings(&self) -> Result<Vec<Standing>, StoreError> {

@@ -14,10 +14,10 @@ use store::StoreUrl;
 use tokens::records::{
     AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Session, Verb, Visit,
 };
-use tokens::store::Mark;
+use tokens::store::{Mark, Stand};
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, StoreError,
-    Subject, Timestamp, Trigger,
+    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord,
+    StoreError, Subject, Timestamp, Trigger, Version,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -147,6 +147,7 @@ stories! {
     of_many_who_deliver_each_gets_its_own,
     a_maintenance_lasts_until_its_end_or_an_earlier_one,
     a_pause_lasts_until_someone_ends_it,
+    history_is_noted_once_and_the_latest_fifty_lines_stay,
     an_event_is_acted_on_once_and_known_for_a_week,
     others_words_may_hold_any_character,
 }
@@ -489,6 +490,41 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
     assert!(!records.end_maintenance("m1", at(4)).await.expect("ended"));
     assert_eq!(records.maintenances(at(4)).await.expect("windows"), planned[1..]);
     assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
+}
+
+async fn history_is_noted_once_and_the_latest_fifty_lines_stay(place: Shelf) {
+    let (records, other) = (place.records().await, place.records().await);
+    let episode = |whose: &str, number: i64| Episode {
+        id: location(whose),
+        at: at(number * 10),
+        version: Version { epoch: 1, generation: number.unsigned_abs() },
+        expires_at: at(number * 10 + 5),
+        stand: if number % 7 == 0 { Stand::Suspended } else { Stand::Connected },
+        said: (number % 7 == 0).then(|| "it's \"paused\"".to_owned()),
+    };
+    for number in 1..=60 {
+        for records in [&records, &other, &records] {
+            records.note_episode(&episode("l1", number)).await.expect("room");
+        }
+    }
+    records.note_episode(&episode("l2", 3)).await.expect("room");
+    let kept = other.history(&location("l1"), 100).await.expect("the history");
+    let expected: Vec<Episode> = (11..=60).rev().map(|number| episode("l1", number)).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(records.history(&location("l1"), 2).await.expect("the history"), expected[..2]);
+    assert_eq!(records.history(&location("l2"), 9).await.expect("the history"), [episode("l2", 3)]);
+    // What moves to other records comes once, too.
+    let lines: Vec<_> = records.lines(None, 1000).await.expect("lines");
+    let lines: Vec<_> = lines.into_iter().filter(|line| line.table == "history").collect();
+    assert_eq!(lines.len(), 51);
+    let shelf = Shelf::beside_a_file();
+    let elsewhere = shelf.records().await;
+    for _ in 0..2 {
+        elsewhere.take_lines(&lines).await.expect("room");
+    }
+    assert_eq!(elsewhere.history(&location("l1"), 100).await.expect("the history"), expected);
+    records.forget(at(500), at(0)).await.expect("forgotten");
+    assert_eq!(records.history(&location("l1"), 100).await.expect("the history").len(), 11);
 }
 
 async fn a_pause_lasts_until_someone_ends_it(place: Shelf) {

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::gateway::{Allowed, Lane};
 use crate::health::{CheckRecord, Notice, Standing, Subject};
+use crate::history::Episode;
 use crate::installation::InstallationId;
 use crate::store::StoreError;
 
@@ -48,6 +49,13 @@ pub trait Records: Send + Sync {
 
     /// The history of checks, newest first.
     async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError>;
+
+    /// Adds a line to an installation's history, unless it is there. Of each the latest fifty are kept. Not
+    /// worth a disk flush.
+    async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError>;
+
+    /// An installation's history, the latest first, at most `limit`.
+    async fn history(&self, id: &InstallationId, limit: usize) -> Result<Vec<Episode>, StoreError>;
 
     /// How each subject stands, as it was last noted.
     async fn standings(&self) -> Result<Vec<Standing>, StoreError>;
@@ -169,7 +177,7 @@ pub trait Records: Send + Sync {
         Err(no_lines())
     }
 
-    /// Forgets checks, delivered notices, visits, sessions, turns and audit lines from before these instants.
+    /// Forgets checks, history, delivered notices, visits, sessions, turns and audit lines from before these instants.
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
 }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use highlevel::Client;
 use prometheus_client::registry::Registry;
-use tokens::store::Due;
+use tokens::store::{Due, Mark};
 use tokens::{
-    AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
-    Records, StepRecord, Timestamp, Trigger, next_check_at,
+    AccessToken, AlertRules, CheckRecord, Clock, ContactId, Episode, InstallationId, Keeper, KeeperError,
+    LastCheck, Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -163,6 +163,7 @@ impl Upkeep {
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
             self.keep_acting(stop.clone()),
+            self.keep_history(stop.clone()),
             self.keep_telling(stop)
         );
     }
@@ -221,6 +222,33 @@ impl Upkeep {
             if is_over_within(ROUND_EVERY, &mut stop).await {
                 return;
             }
+        }
+    }
+
+    /// Notes what happens to each grant, whoever does it.
+    async fn keep_history(&self, mut stop: watch::Receiver<bool>) {
+        let mut mark = Mark::default();
+        loop {
+            // The front of the house tells of a store that does not say what changed.
+            if let Ok(changes) = self.keeper.store().changes(mark).await {
+                // Before there was a mark, nobody knows what changed: each check makes up for it.
+                let ids = if mark == Mark::default() { Vec::new() } else { changes.ids };
+                for id in ids {
+                    self.note_episode(&id).await;
+                }
+                mark = changes.mark;
+            }
+            if is_over_within(ROUND_EVERY, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Notes how it is with a grant now, if that is not noted yet.
+    pub async fn note_episode(&self, id: &InstallationId) {
+        let Ok(it) = self.keeper.load(id).await else { return };
+        if let Err(error) = self.records.note_episode(&Episode::of(&it.overview())).await {
+            warn!(%id, %error, "its history can't be noted");
         }
     }
 
@@ -455,6 +483,7 @@ impl Upkeep {
             if let Err(error) = noted {
                 warn!(%id, %error, "the check can't be noted in the store");
             }
+            self.note_episode(id).await;
         }
         if let Err(error) = self.records.add_check(&record).await {
             warn!(%id, %error, "the check can't be remembered");

@@ -222,6 +222,11 @@ fn what_is_paused_rests_until_someone_goes_on() {
     assert!(windows().is_empty());
     assert_eq!(checks(), before.map(|count| count + 1), "it was checked first");
     assert!(!look(&house, "/", &cookie).body.contains("Paused"));
+
+    // What happened to its grant is noted, whoever did it.
+    assert!(look(&house, &path, &cookie).body.contains("set 1 ·"));
+    house.home.run(["refresh"]).good();
+    crate::house::until(|| look(&house, &path, &cookie).body.contains("set 2 ·"));
     house.end();
 }
 

@@ -145,6 +145,9 @@ async fn what_is_paused_is_not_checked_and_not_late_and_keeps_a_fresh_token() {
     assert!(records.end_maintenance("p", now).await.expect("its end"));
     upkeep.round().await;
     assert_eq!(checks().await, checked + 1);
+    let history = records.history(&house.id, 10).await.expect("its history");
+    let noted: Vec<u64> = history.iter().map(|episode| episode.version.generation).collect();
+    assert_eq!(noted.first(), Some(&generation().await), "with each check it is noted: {noted:?}");
     upkeep.watch_checks().await;
     assert!(told(&records).await.is_empty());
 }

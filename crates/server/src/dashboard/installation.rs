@@ -6,7 +6,8 @@ use askama::Template;
 use axum::extract::{RawQuery, State};
 use http::StatusCode;
 use tokens::records::CheckQuery;
-use tokens::{CompanyId, Drift, InstallationId, KeeperError, Overview, Subject};
+use tokens::store::Stand;
+use tokens::{CompanyId, Drift, Episode, InstallationId, KeeperError, Overview, Subject, Turn};
 
 use super::chart::{Chart, chart};
 use super::frame::{Frame, Life, Place, Sign, When, Words, kind_word};
@@ -22,6 +23,9 @@ use crate::gateway::Known;
 /// So many checks are drawn, and so many of them written out.
 const DRAWN: usize = 90;
 const WRITTEN: usize = 10;
+
+/// So many lines of its history are shown.
+const EPISODES: usize = 12;
 
 /// Notices of one installation are looked for among so many.
 const NOTICES: usize = 200;
@@ -47,10 +51,40 @@ struct Page<'a> {
     chart: Option<Chart>,
     checks: Vec<Checked>,
     told: Vec<Told>,
+    history: Vec<Line>,
     unlisted: Option<When>,
     /// Since when its checks rest.
     paused: Option<When>,
     budget: Option<Budget>,
+}
+
+/// A line of the history.
+struct Line {
+    sign: Sign,
+    at: When,
+    generation: u64,
+    expires: String,
+    said: Option<String>,
+}
+
+impl Line {
+    fn new(words: &Words<'_>, episode: &Episode, before: Option<&Episode>) -> Self {
+        let (class, key) = match Turn::of(episode, before) {
+            Turn::Authorized => ("good", "dash-turn-authorized"),
+            Turn::Refreshed => ("good", "dash-turn-refreshed"),
+            Turn::Stands(Stand::Connected) => ("good", "dash-stand-connected"),
+            Turn::Stands(Stand::Uncertain) => ("late", "dash-stand-uncertain"),
+            Turn::Stands(Stand::Suspended) => ("late", "dash-stand-suspended"),
+            Turn::Stands(Stand::Broken) => ("bad", "dash-stand-broken"),
+        };
+        Self {
+            sign: Sign { class, word: words.say(key) },
+            at: When::new(words, episode.at),
+            generation: episode.version.generation,
+            expires: words.moment(episode.expires_at),
+            said: episode.said.clone(),
+        }
+    }
 }
 
 /// How much of HighLevel's limits is left, as far as the gateway knows.
@@ -113,6 +147,10 @@ async fn read<'a>(
         _ => false,
     };
     let about = notices.iter().filter(|(notice, _)| is_about_it(&notice.subject));
+    let episodes = records.history(&it.id, EPISODES + 1).await?;
+    let history = episodes.iter().enumerate().take(EPISODES);
+    let history =
+        history.map(|(place, episode)| Line::new(&words, episode, episodes.get(place + 1))).collect();
     let windows = records.maintenances(words.now).await?;
     let pause = windows.iter().find(|window| window.pauses() == Some(&it.id));
     let paused = pause.map(|window| When::new(&words, window.from));
@@ -138,6 +176,7 @@ async fn read<'a>(
         chart: chart(&words, &checks),
         checks: checks.iter().take(WRITTEN).map(|check| Checked::new(&words, check)).collect(),
         told: about.take(WRITTEN).map(|(notice, ways)| Told::new(&words, notice, ways)).collect(),
+        history,
         unlisted: it.unlisted_at.map(|at| When::new(&words, at)),
         frame,
     })

@@ -12,7 +12,7 @@ type Done<T> = Result<T, rusqlite::Error>;
 /// The tables that are worth moving, each with the columns that tell its rows apart, and which of its rows
 /// go: what was told already is history of the place where it was told. Notices come before their
 /// deliveries.
-const TABLES: [(&str, &[&str], &str); 9] = [
+const TABLES: [(&str, &[&str], &str); 10] = [
     ("keys", &["id"], "TRUE"),
     ("sources", &["key", "source"], "TRUE"),
     ("standings", &["kind", "id"], "TRUE"),
@@ -21,6 +21,7 @@ const TABLES: [(&str, &[&str], &str); 9] = [
     ("deliveries", &["notice", "way"], "delivered_at IS NULL"),
     ("events", &["event"], "TRUE"),
     ("checks", &["kind", "id", "at"], "TRUE"),
+    ("history", &["kind", "id", "at", "generation", "stand"], "TRUE"),
     ("audit", &["at", "key", "kind", "id", "generation", "request_id"], "TRUE"),
 ];
 

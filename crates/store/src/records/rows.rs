@@ -11,9 +11,10 @@ use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
     Maintenance, QueuedEvent, Reach, Session, Visit,
 };
+use tokens::store::Stand;
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
-    Trigger,
+    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject,
+    Timestamp, Trigger, Version,
 };
 
 /// How long an event is known when it comes again: longer than HighLevel sends one again.
@@ -236,6 +237,50 @@ fn check(row: &Row<'_>) -> Done<CheckRecord> {
         said: row.get("said")?,
         steps: steps.collect(),
     })
+}
+
+/// So many lines of an installation's history are kept.
+pub(crate) const EPISODES_KEPT: i64 = 50;
+
+pub(super) fn note_episode(rows: &Transaction<'_>, episode: &Episode) -> Done<()> {
+    let (kind, id) = (episode.id.kind(), episode.id.as_str());
+    let added = rows
+        .prepare_cached("INSERT OR IGNORE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute((
+            kind,
+            id,
+            episode.at.as_millis(),
+            episode.version.epoch,
+            episode.version.generation,
+            episode.expires_at.as_millis(),
+            episode.stand.as_str(),
+            &episode.said,
+        ))?;
+    if added == 1 {
+        rows.prepare_cached(
+            "DELETE FROM history WHERE kind = ?1 AND id = ?2 AND at <
+                 (SELECT at FROM history WHERE kind = ?1 AND id = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute((kind, id, EPISODES_KEPT - 1))?;
+    }
+    Ok(())
+}
+
+pub(super) fn history(rows: &Transaction<'_>, id: &InstallationId, limit: usize) -> Done<Vec<Episode>> {
+    rows.prepare_cached(
+        "SELECT * FROM history WHERE kind = ?1 AND id = ?2 ORDER BY at DESC, generation DESC LIMIT ?3",
+    )?
+    .query_map((id.kind(), id.as_str(), limit), |row| {
+        Ok(Episode {
+            id: whose(row)?,
+            at: at(row, "at")?,
+            version: Version { epoch: row.get("epoch")?, generation: row.get("generation")? },
+            expires_at: at(row, "expires_at")?,
+            stand: word(row, "stand", Stand::from_word)?,
+            said: row.get("said")?,
+        })
+    })?
+    .collect()
 }
 
 pub(super) fn standings(rows: &Transaction<'_>) -> Done<Vec<Standing>> {
@@ -580,6 +625,7 @@ pub(super) fn take_turn(rows: &Transaction<'_>, name: &str, now: Timestamp, unti
 pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Timestamp) -> Done<()> {
     let before = before.as_millis();
     rows.execute("DELETE FROM checks WHERE at < ?1", [before])?;
+    rows.execute("DELETE FROM history WHERE at < ?1", [before])?;
     // A notice that some way still has to tell stays.
     rows.execute(
         "DELETE FROM deliveries WHERE delivered_at IS NOT NULL

@@ -19,7 +19,7 @@ struct Table {
 }
 
 /// Notices come before their deliveries. What was told already is history of the place where it was told.
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 10] = [
     Table { name: "keys", own: &["id"], is_numbered: false, which: "TRUE" },
     Table { name: "sources", own: &["key", "source"], is_numbered: false, which: "TRUE" },
     Table { name: "standings", own: &["kind", "id"], is_numbered: false, which: "TRUE" },
@@ -33,6 +33,12 @@ const TABLES: [Table; 9] = [
     Table { name: "deliveries", own: &["notice", "way"], is_numbered: false, which: "delivered_at IS NULL" },
     Table { name: "events", own: &["event"], is_numbered: true, which: "TRUE" },
     Table { name: "checks", own: &["kind", "id", "at"], is_numbered: true, which: "TRUE" },
+    Table {
+        name: "history",
+        own: &["kind", "id", "at", "generation", "stand"],
+        is_numbered: true,
+        which: "TRUE",
+    },
     Table {
         name: "audit",
         own: &["at", "key", "kind", "id", "generation", "request_id"],

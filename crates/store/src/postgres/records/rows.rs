@@ -7,9 +7,10 @@ use tokens::records::{
     AuditLine, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Permits, QueuedEvent,
     Reach, Session, Visit,
 };
+use tokens::store::Stand;
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError, Subject,
-    Timestamp, Trigger,
+    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError,
+    Subject, Timestamp, Trigger, Version,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -137,6 +138,17 @@ pub(super) fn delivery_state(row: &Row) -> Done<DeliveryState> {
         way: get(row, "way")?,
         attempts: count(row, "attempts")?,
         delivered_at: maybe_at(row, "delivered_at")?,
+        said: get(row, "said")?,
+    })
+}
+
+pub(super) fn episode(row: &Row) -> Done<Episode> {
+    Ok(Episode {
+        id: whose(row)?,
+        at: at(row, "at")?,
+        version: Version { epoch: count(row, "epoch")?, generation: count(row, "generation")? },
+        expires_at: at(row, "expires_at")?,
+        stand: word(row, "stand", Stand::from_word)?,
         said: get(row, "said")?,
     })
 }
