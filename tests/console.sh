@@ -26,13 +26,17 @@ seen_in() { # LANGUAGE [GHL-AUTH]
     be_connected --name api --verb admin --verb token
     sed -i -e "s|^GHL_REDIRECT_URI=.*|GHL_REDIRECT_URI=http://127.0.0.1:$port/oauth/callback|" \
         -e "s|^GHL_AUTH_LISTEN=.*|GHL_AUTH_LISTEN=127.0.0.1:$port|" .env
-    echo GHL_AUTH_INSTALLS=open >> .env
-    serve
+    serve GHL_AUTH_INSTALLS=open
     CHROMIUM=$chromium timeout 120 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
         "${SCREENSHOTS:-}"
 }
 # What both need is fetched once.
-(. "$here/service.sh" "$@" && . "$here/browser.sh")
+(
+    # shellcheck source=tests/service.sh
+    . "$here/service.sh" "$@"
+    # shellcheck source=tests/browser.sh
+    . "$here/browser.sh"
+)
 
 # Most of the time is waiting for a service that does not give up at once.
 (seen_in en "$@") &

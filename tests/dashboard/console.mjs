@@ -72,8 +72,8 @@ const verdict = (text) => awaited(page.getByRole("heading", { level: 1, name: te
 
 // Reads the page as it is, in both colours and at two widths.
 let read = 0;
-async function look(name) {
-  for (const colorScheme of ["light", "dark"]) {
+async function look(name, schemes = ["light", "dark"]) {
+  for (const colorScheme of schemes) {
     for (const width of [1440, 320]) {
       await page.emulateMedia({ colorScheme });
       await page.setViewportSize({ width, height: 900 });
@@ -134,19 +134,27 @@ await awaited(page.locator("#contacts").getByText("<b>vip</b>", { exact: true })
 await awaited(rows("requests").filter({ hasText: `POST /contacts/${settings.contact_id}/tags` }));
 
 // HighLevel goes down by a button; the service's check fails, and is good again when it is taken back.
+await page.getByText(words.single).click();
 await button(words.down).click();
 await awaited(page.getByText(words.thrown));
 await verdict(words.trouble);
 const failing = check();
 await awaited(rows("requests").filter({ hasText: "503" }).filter({ hasText: "status" }));
 await look("console-outage");
+if (screenshots) {
+  // The book's.
+  await page.getByText(words.single).click();
+  await page.setViewportSize({ width: 1080, height: 675 });
+  await page.screenshot({ path: `${screenshots}/sandbox-${language}.png` });
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.getByText(words.single).click();
+}
 assert.notEqual((await failing).health, "operational");
 await button(words.takeBack).click();
 await verdict(words.good);
 await isGood();
 
 // The answer to a refresh is lost, and the refresh survives it: the same is asked for again.
-await page.getByText(words.single).click();
 await page.locator("[name=on]").selectOption({ label: words.refreshing });
 await button(words.lost).click();
 await verdict(words.trouble);
@@ -167,7 +175,7 @@ await awaited(rows("tokens").filter({ hasText: before[0] }).getByText(words.ende
 assert.equal((await check()).code, "token_refused");
 run("refresh");
 await isGood();
-await look("console");
+await look("console", screenshots ? ["light", "dark"] : ["light"]);
 
 // By the keyboard alone: the first stop leads to the page itself, and whoever presses a button stays there.
 await page.goto(console_);

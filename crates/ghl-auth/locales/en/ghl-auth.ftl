@@ -553,7 +553,7 @@ help-sandbox = Run a HighLevel of our own on this machine, to try and to test ag
           ghl-auth --env-file agency.env login
           ghl-auth --env-file agency.env serve &
           ghl-auth --env-file agency.env status
-        Make trouble, and see what happened:
+        Make trouble, and see what happened, in a browser at http://127.0.0.1:8790/ or by curl:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Show the whole job on the sandbox, with nothing to configure.
@@ -1450,7 +1450,7 @@ console-count-messages = Messages sent
 console-tokens = Tokens
 console-tokens-what = Newest first. A token is shown by its last four characters, never whole.
 console-no-tokens = Nobody has asked for tokens yet.
-console-head-at = At
+console-head-at = When
 console-head-whose = Whose
 console-head-how = Asked by
 console-head-outcome = Outcome

@@ -562,7 +562,7 @@ help-sandbox = Roda um HighLevel de brinquedo nesta máquina, para experimentar 
           ghl-auth --env-file agency.env login
           ghl-auth --env-file agency.env serve &
           ghl-auth --env-file agency.env status
-        Provoque falhas e veja o que houve:
+        Provoque falhas e veja o que houve, no navegador em http://127.0.0.1:8790/ ou com curl:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Mostra o trabalho inteiro no sandbox, sem nada a configurar.
@@ -1374,7 +1374,7 @@ error-init_unwritten = { $path } não pode ser gravado: { $why }
 ## The sandbox's console
 
 sandbox-console = No navegador, para observar e provocar falhas: { $url }
-console-title = HighLevel de mentira (sandbox)
+console-title = HighLevel de brinquedo (sandbox)
 console-nav = Nesta página
 console-what-it-is = Isto não é o HighLevel: tudo aqui é inventado e vive na memória desta máquina. Provoque uma falha e veja o seu serviço sobreviver.
 console-lost = O sandbox não responde; o mais provável é que tenha sido encerrado. Inicie-o de novo, e esta página continua.
@@ -1459,7 +1459,7 @@ console-count-messages = Mensagens enviadas
 console-tokens = Tokens
 console-tokens-what = Os mais novos primeiro. De um token aparecem os quatro últimos caracteres, nunca ele inteiro.
 console-no-tokens = Ninguém pediu tokens ainda.
-console-head-at = Às
+console-head-at = Quando
 console-head-whose = De quem
 console-head-how = Pedido por
 console-head-outcome = Resultado
@@ -1500,7 +1500,7 @@ console-more-locations = { $count ->
    *[other] Há mais { $count } locations; procure para vê-las.
 }
 console-company = A agência
-console-installed = instalado às { $at }
+console-installed = instalado em { $at }
 console-not-installed = não instalado
 console-suspended = suspensa
 console-suspend = Suspender
