@@ -553,7 +553,7 @@ help-sandbox = Run a HighLevel of our own on this machine, to try and to test ag
           ghl-auth --env-file agency.env login
           ghl-auth --env-file agency.env serve &
           ghl-auth --env-file agency.env status
-        Make trouble, and see what happened:
+        Make trouble, and see what happened, in a browser at http://127.0.0.1:8790/ or by curl:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Show the whole job on the sandbox, with nothing to configure.
@@ -1388,3 +1388,192 @@ error-init_another = The tokens that are here are of location { $found }, and { 
     .action = Run `ghl-auth login` and choose { $wanted } there, or give --location { $found }.
 error-init_unwritten = { $path } can't be written: { $why }
     .action = Make the file and its folder yours to write, and run `ghl-auth init` again.
+
+## The sandbox's console
+
+sandbox-console = In a browser, to watch and to break things: { $url }
+console-title = HighLevel sandbox
+console-nav = On this page
+console-what-it-is = This is not HighLevel: everything here is invented and lives in memory on this machine. Break something and watch your service survive it.
+console-lost = The sandbox doesn't answer; most likely it was stopped. Start it again, and this page goes on.
+console-verdict-good = HighLevel answers as it should
+console-verdict-trouble = { $count ->
+    [one] One thing goes wrong now
+   *[other] { $count } things go wrong now
+}
+console-held = { $count ->
+    [one] One request waits for its hold to be taken back.
+   *[other] { $count } requests wait for their hold to be taken back.
+}
+console-throw = Break things
+console-none-active = Nothing goes wrong.
+console-take-back = Take back
+console-happened = { $count ->
+    [one] happened once
+   *[other] happened { $count } times
+}
+console-all-off = All off
+console-all-off-what = Faults, holds, suspensions, limits, scopes and the way of webhooks are as at the start again.
+console-single = One fault, for chosen requests
+console-which = Which requests
+console-or-path = Or every path that begins with
+console-how-often = How often
+console-chance = By chance
+console-once = once
+console-times = { $count ->
+    [one] once
+   *[other] { $count } times
+}
+console-five-minutes = for 5 minutes of its clock
+console-always = until taken back
+console-until = until { $at }
+console-on-any = any
+console-on-token = any for tokens
+console-on-refresh = refreshing
+console-on-exchange = exchanging a code
+console-on-mint = minting a location's token
+console-on-contact_read = reading a contact
+console-on-tag_add = adding a tag
+console-on-tag_remove = removing a tag
+console-on-location_read = reading a location
+console-on-path = { $path }…
+console-outage-down = Down for 5 minutes (503)
+console-outage-unreachable = Unreachable for 5 minutes
+console-outage-answers_lost = The next 3 token answers are lost
+console-outage-rate_limited = Rate limit hit for 1 minute (429)
+console-outage-slow = All answers 8 s late, for 5 minutes
+console-outage-flaky = A third of the answers fail, for 5 minutes
+console-processed = { $fault }, after the work was done
+console-fault-lose_answer = Done, and the answer is lost
+console-fault-lose_request = The connection closes, nothing is done
+console-fault-reset = Reset (RST)
+console-fault-cut_after = Cut after { $count } bytes
+console-fault-delay = Done at once, answered { $seconds } s late
+console-fault-delay_before = Done { $seconds } s late
+console-fault-status = Status { $code }
+console-fault-gateway_html = 502 in HTML
+console-fault-truncated_json = Half of the JSON
+console-fault-fields_missing = Without { $fields }
+console-fault-fields_set = Another { $fields }
+console-fault-body = An HTML page for an answer
+console-fault-rate_limited = 429 Too Many Requests
+console-fault-not_active = 400 Location is not active
+console-fault-refused_client = 401 Invalid client credentials!
+console-fault-invalid_grant = 400 Invalid grant
+console-fault-hold = Hangs, nothing is done
+console-fault-hold-answers = Done, and the answer hangs
+console-is-suspended = { $name } is suspended
+console-clock = Its clock
+console-ahead = { $span } ahead of this machine's
+console-ahead-by = Move it ahead by
+console-clock-what = HighLevel's side only: tokens end, the 30 seconds of a used refresh token pass. Your service keeps its own time. It can't be moved back.
+console-count-requests = Requests
+console-count-refreshes = Refreshes asked for
+console-count-rotations = Refresh tokens used up
+console-count-repeats = Same answer given again
+console-count-reuse = Used ones, too late
+console-count-limited = Refused by the limit
+console-count-messages = Messages sent
+console-tokens = Tokens
+console-tokens-what = Newest first. A token is shown by its last four characters, never whole.
+console-no-tokens = Nobody has asked for tokens yet.
+console-head-at = When
+console-head-whose = Whose
+console-head-how = Asked by
+console-head-outcome = Outcome
+console-head-access = Access token
+console-head-refresh = Refresh token
+console-head-request = Request
+console-head-status = Status
+console-head-took = Took
+console-head-fault = Fault
+console-head-caller = Token
+console-head-place = Company or location
+console-head-app = The app
+console-head-do = What can be done to it
+console-by-code = code
+console-by-refresh = refresh
+console-by-minting = the company's token
+console-generation = generation { $generation }
+console-issued = generation { $generation } issued
+console-repeated = generation { $generation } given again
+console-not-processed = a fault answered, nothing was done
+console-alive = alive
+console-alive-until = alive until { $at }
+console-used-up = used up
+console-used-up-repeatable = used up; answered the same until { $at }
+console-ended = ended
+console-requests = Requests
+console-no-requests = Nobody has asked for anything yet.
+console-contacts = Contacts and tags
+console-no-tags = no tags
+console-tag-goes = The workflow is running; it removes its tag at { $at }.
+console-messages = Messages of the workflow
+console-message = to { $name }, because of the tag
+console-no-messages = The workflow has sent nothing yet. It does when the health check's tag is added.
+console-places = Company and locations
+console-places-what = UPDATE and LocationCreate are webhooks; installing and uninstalling send one, too. Installing here gives nobody a code.
+console-more-locations = { $count ->
+    [one] There is one more location; search to see it.
+   *[other] There are { $count } more locations; search to see them.
+}
+console-company = The company
+console-installed = installed { $at }
+console-not-installed = not installed
+console-suspended = suspended
+console-suspend = Suspend
+console-resume = Resume
+console-revoke-access = End access tokens
+console-revoke = End all tokens
+console-uninstall = Uninstall
+console-install = Install
+console-consent = Consent, as from the marketplace
+console-redirect-uri = Then the browser goes to
+console-consent-go = To the consent page
+console-consent-what = Without a state of your service's, as when someone installs from HighLevel's marketplace. With one, begin in the dashboard or with ghl-auth login: they lead here.
+console-webhooks = Webhooks
+console-webhook-url = Where they are sent; empty for nowhere
+console-signature = Signature
+console-signature-present = good (x-ghl-signature)
+console-signature-legacy = the old one alone (x-wh-signature)
+console-signature-both = both
+console-signature-not_applicable = N/A beside the old one
+console-signature-wrong_key = by a wrong key
+console-signature-missing = none
+console-without = Members left out
+console-twice = Each twice
+console-held-back = Held back
+console-set = Set
+console-let-go = Let go
+console-let-go-last = Let go, newest first
+console-replay = Send all again
+console-webhooks-held = { $count ->
+    [one] One webhook is held back.
+   *[other] { $count } webhooks are held back.
+}
+console-webhooks-nowhere = Nobody is told anything: no address is set.
+console-webhooks-none = Nothing was sent yet.
+console-on-its-way = on its way
+console-limits = Rate limit and scopes
+console-burst = Calls
+console-interval = In so many seconds
+console-enforced = One too many is refused
+console-scopes = Scopes of tokens issued from now on
+console-scopes-all = All
+console-scopes-needed = What a check needs
+console-scopes-reading = Reading only
+console-app = The app
+console-app-id = Its id
+console-access-life = Life of an access token
+console-grace = A used refresh token is answered the same for
+console-ledger = ledger
+console-begin-again = Begin again
+console-begin-again-ask = Forget all grants, tags and requests? Your service will have to be authorized again.
+console-done-thrown = Thrown.
+console-done-taken_back = Taken back.
+console-done-all_off = All off: HighLevel answers as at the start.
+console-done-moved = The clock was moved ahead.
+console-done-changed = Done.
+console-done-told = Told, if there is an address for webhooks.
+console-done-begun_again = All is forgotten; the sandbox began again.
+console-done-nothing = Nothing was done: the form was not understood. Look at what you filled in, and try again.
