@@ -5,10 +5,6 @@
 #   SCREENSHOTS=FOLDER tests/console.sh   keeps a picture of each look
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-if [ -n "${SCREENSHOTS:-}" ]; then
-    mkdir -p "$SCREENSHOTS"
-    SCREENSHOTS=$(realpath "$SCREENSHOTS")
-fi
 
 # Each language has a sandbox and a service of its own: they speak the language that they were started with.
 seen_in() { # LANGUAGE [GHL-AUTH]
@@ -20,12 +16,7 @@ seen_in() { # LANGUAGE [GHL-AUTH]
     . "$here/browser.sh"
     cp "$here/dashboard/console.mjs" "$tools/console-$language.mjs"
 
-    # Browsers come back where the service is, so its port has to be known before it starts.
-    local port
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    be_connected --name api --verb admin --verb token
-    sed -i -e "s|^GHL_REDIRECT_URI=.*|GHL_REDIRECT_URI=http://127.0.0.1:$port/oauth/callback|" \
-        -e "s|^GHL_AUTH_LISTEN=.*|GHL_AUTH_LISTEN=127.0.0.1:$port|" .env
+    be_at_home
     serve GHL_AUTH_INSTALLS=open
     CHROMIUM=$chromium timeout 120 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
         "${SCREENSHOTS:-}"

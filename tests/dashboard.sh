@@ -6,30 +6,12 @@
 # shellcheck source=tests/service.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/service.sh" "$@"
 sources=$repository/tests/dashboard
-chromium=$(command -v chromium || true)
-[ -n "$chromium" ] || { echo "missing: chromium; the dashboard is not looked at" >&2; exit 1; }
-if [ -n "${SCREENSHOTS:-}" ]; then
-    mkdir -p "$SCREENSHOTS"
-    SCREENSHOTS=$(realpath "$SCREENSHOTS")
-fi
-
-asked=$(sha256sum < "$sources/package-lock.json" | cut -c 1-12)
-tools=$target/tools/dashboard-$asked
-if ! [ -e "$tools/complete" ]; then
-    rm -rf "$tools"
-    mkdir -p "$tools"
-    cp "$sources/package.json" "$sources/package-lock.json" "$tools"
-    (cd "$tools" && npm ci --silent --no-audit --no-fund --ignore-scripts)
-    touch "$tools/complete"
-fi
+# shellcheck source=tests/browser.sh
+. "$repository/tests/browser.sh"
 # It loads what it needs from beside itself.
 cp "$sources"/*.mjs "$tools"
 
-# Browsers come back where the service is, so its port has to be known before it starts.
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-be_connected --name api --verb admin --verb token
-sed -i -e "s|^GHL_REDIRECT_URI=.*|GHL_REDIRECT_URI=http://127.0.0.1:$port/oauth/callback|" \
-    -e "s|^GHL_AUTH_LISTEN=.*|GHL_AUTH_LISTEN=127.0.0.1:$port|" .env
+be_at_home
 
 for language in en pt-BR; do
     "$program" keys create --all --verb token --name "to-be-revoked-$language" > revoked-key 2>> keys.log
