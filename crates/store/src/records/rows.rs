@@ -12,7 +12,7 @@ use tokens::records::{
     Maintenance, QueuedEvent, Reach, Session, Visit,
 };
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
+    CheckRecord, Day, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
     Trigger,
 };
 
@@ -580,6 +580,7 @@ pub(super) fn take_turn(rows: &Transaction<'_>, name: &str, now: Timestamp, unti
 pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Timestamp) -> Done<()> {
     let before = before.as_millis();
     rows.execute("DELETE FROM checks WHERE at < ?1", [before])?;
+    rows.execute("DELETE FROM days WHERE day < ?1", [Day::number_of(Timestamp::from_millis(before))])?;
     // A notice that some way still has to tell stays.
     rows.execute(
         "DELETE FROM deliveries WHERE delivered_at IS NOT NULL
@@ -628,11 +629,11 @@ fn whose(row: &Row<'_>) -> Done<InstallationId> {
     installation(&kind, &id)
 }
 
-fn installation(kind: &str, id: &str) -> Done<InstallationId> {
+pub(super) fn installation(kind: &str, id: &str) -> Done<InstallationId> {
     InstallationId::from_parts(kind, id).map_err(odd)
 }
 
-fn at(row: &Row<'_>, column: &str) -> Done<Timestamp> {
+pub(super) fn at(row: &Row<'_>, column: &str) -> Done<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 
