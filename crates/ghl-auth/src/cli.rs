@@ -171,6 +171,15 @@ pub(crate) struct StatusArgs {
     pub(crate) limit: Option<u32>,
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=3600),
+        conflicts_with = "json"
+    )]
+    pub(crate) watch: Option<u32>,
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1361,3 +1361,19 @@ error-init_another = The tokens that are here are of location { $found }, and { 
     .action = Run `ghl-auth login` and choose { $wanted } there, or give --location { $found }.
 error-init_unwritten = { $path } can't be written: { $why }
     .action = Make the file and its folder yours to write, and run `ghl-auth init` again.
+
+## Uptime, the status page and badges
+
+arg-watch = Show it again every so many seconds (2, if none are given) until you press q.
+status-uptime = Uptime of the last { $all } days (UTC), today at the right
+status-uptime-latest = { $all } days of uptime (UTC), here the last { $days }, today at right
+status-no-history = Uptime: not known. Checks are remembered once the service has run over this store: ghl-auth serve
+status-watching = { $at }, every { $span }. q leaves.
+uptime-good = good
+uptime-mixed = partly
+uptime-bad = not good
+uptime-unchecked = no check
+error-watch_no_terminal = --watch draws on a terminal, and there is none here.
+    .action = Run it in a terminal; for a program or a file, run `ghl-auth status` or `ghl-auth status --json` again and again.
+error-watch_terminal = The terminal can't be drawn on: { $why }
+    .action = Run `ghl-auth status` without --watch, or in another terminal.

@@ -1370,3 +1370,19 @@ error-init_another = Os tokens que estão aqui são da localização { $found },
     .action = Rode `ghl-auth login` e escolha { $wanted }, ou informe --location { $found }.
 error-init_unwritten = { $path } não pode ser gravado: { $why }
     .action = Dê a si mesmo permissão de escrita no arquivo e na pasta, e rode `ghl-auth init` de novo.
+
+## Disponibilidade, a página de status e os selos
+
+arg-watch = Mostra de novo a cada tantos segundos (2, se você não disser quantos), até você apertar q.
+status-uptime = Disponibilidade em { $all } dias (UTC), hoje à direita
+status-uptime-latest = Disponibilidade em { $all } dias (UTC), aqui os últimos { $days }
+status-no-history = Disponibilidade: não se sabe. As verificações só são lembradas depois que o serviço rodou sobre este store: ghl-auth serve
+status-watching = { $at }, a cada { $span }. q sai.
+uptime-good = boa
+uptime-mixed = em parte
+uptime-bad = ruim
+uptime-unchecked = sem verificação
+error-watch_no_terminal = O --watch desenha em um terminal, e aqui não há nenhum.
+    .action = Rode em um terminal; para um programa ou um arquivo, rode `ghl-auth status` ou `ghl-auth status --json` quantas vezes quiser.
+error-watch_terminal = Não dá para desenhar no terminal: { $why }
+    .action = Rode `ghl-auth status` sem --watch, ou em outro terminal.
