@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
 use crate::gateway::GatewaySettings;
+use crate::status::StatusPage;
 use crate::tls::Certificate;
 use crate::webhooks::Webhooks;
 
@@ -42,6 +43,8 @@ pub struct House {
     pub room: Room,
     /// How requests pass through to HighLevel.
     pub gateway: GatewaySettings,
+    /// Who may see how all of it is.
+    pub status_page: StatusPage,
 }
 
 /// What an app is, as far as it is no secret.
@@ -116,7 +119,8 @@ pub enum Audit {
 pub enum Face {
     /// Everything.
     Private,
-    /// Where browsers come back to, where HighLevel tells of events, `/livez`, and nothing else.
+    /// Where browsers come back to, where HighLevel tells of events, `/livez`, the status page and badges where
+    /// the settings say so, and nothing else.
     Public,
 }
 
