@@ -103,16 +103,26 @@ fn fresh<T: Clone>(kept: Option<&(Instant, T)>) -> Option<T> {
 struct Picture {
     kind: &'static str,
     policy: &'static str,
+    /// By whose pages it may be shown.
+    shown_by: &'static str,
     text: Bytes,
     tag: HeaderValue,
 }
 
 impl Picture {
-    fn new(kind: &'static str, policy: &'static str, text: String) -> Self {
+    fn page(policy: &'static str, text: String) -> Self {
+        Self::new("text/html; charset=utf-8", policy, "same-origin", text)
+    }
+
+    fn badge(policy: &'static str, text: String) -> Self {
+        Self::new("image/svg+xml", policy, "cross-origin", text)
+    }
+
+    fn new(kind: &'static str, policy: &'static str, shown_by: &'static str, text: String) -> Self {
         let digest = digest(&SHA256, text.as_bytes());
         let tag: String = digest.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let tag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { kind, policy, text: text.into(), tag }
+        Self { kind, policy, shown_by, text: text.into(), tag }
     }
 
     /// The answer to someone who may have it already.
@@ -131,8 +141,7 @@ impl Picture {
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::X_FRAME_OPTIONS, "DENY"),
             (header::REFERRER_POLICY, "no-referrer"),
-            // A badge is there to be shown by others.
-            (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+            (HeaderName::from_static("cross-origin-resource-policy"), self.shown_by),
         ] {
             all.insert(name, HeaderValue::from_static(value));
         }

@@ -191,7 +191,7 @@ fn nobody_gets_in_without_an_admin_key_and_the_terminal_always_does() {
 }
 
 /// What names would do if they were more than text.
-fn hostile() -> Vec<String> {
+pub(crate) fn hostile() -> Vec<String> {
     let plain = [
         "<script>alert(1)</script>",
         "</title><script>alert(1)</script>",
@@ -269,7 +269,7 @@ fn three_hundred_hostile_names_are_text_and_nothing_else() {
 }
 
 /// All that pages of the dashboard are made of.
-const TAGS: [&str; 44] = [
+pub(crate) const TAGS: [&str; 44] = [
     "html",
     "head",
     "meta",

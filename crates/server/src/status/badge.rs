@@ -70,7 +70,7 @@ async fn drawn(front: &Front, badge: &Badge) -> Picture {
         },
     };
     let word = front.house.speech.say(&format!("state-{}", state.as_str()), &[]);
-    Picture::new("image/svg+xml", POLICY, svg(&badge.label, &word, state))
+    Picture::badge(POLICY, svg(&badge.label, &word, state))
 }
 
 async fn state_of_one(front: &Front, id: &InstallationId) -> Result<State, StoreError> {

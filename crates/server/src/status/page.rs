@@ -160,7 +160,7 @@ async fn drawn(front: &Front) -> Picture {
         // Who can't look can't say that all is well.
         Ok(Err(_)) | Err(_) => empty(front, State::Late),
     };
-    Picture::new("text/html; charset=utf-8", POLICY, page.render().unwrap_or_default())
+    Picture::page(POLICY, page.render().unwrap_or_default())
 }
 
 fn empty(front: &Front, state: State) -> Page<'_> {
