@@ -1,7 +1,9 @@
 //! How the whole is: decided from how each part stands.
 
+use std::collections::BTreeSet;
+
 use tokens::records::CheckQuery;
-use tokens::{Health, InstallationId, Overview, Standing, StoreError, Subject, Timestamp};
+use tokens::{CheckRecord, Health, InstallationId, Overview, Standing, StoreError, Subject, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use super::{FOUND_WITHIN, State, fresh};
@@ -13,13 +15,21 @@ const MOST_TROUBLES: usize = 200;
 /// So many of the latest checks tell whether anything works where there are more troubles than that.
 const LATEST: usize = 50;
 
+/// Someone who does not stand well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    subject: Subject,
+    health: Health,
+    since: Timestamp,
+}
+
 /// What is known of the whole.
 #[derive(Debug, Default)]
 struct Known {
     /// How many installations there are.
     kept: u64,
     /// Who does not stand well, as far as they are still there.
-    troubled: Vec<Standing>,
+    troubles: Vec<Trouble>,
     /// Whether there are more of them.
     goes_on: bool,
     /// What the latest checks found, the newest first.
@@ -30,17 +40,36 @@ struct Known {
 
 /// Up: all that was checked works. Down: nothing does. Late: whatever is between the two.
 fn state(known: &Known) -> State {
-    let is_bad = |standing: &&Standing| {
-        matches!(standing.subject, Subject::Installation(_)) && !standing.health.is_good()
-    };
-    let bad = u64::try_from(known.troubled.iter().filter(is_bad).count()).unwrap_or(u64::MAX);
+    let is_bad =
+        |trouble: &&Trouble| matches!(trouble.subject, Subject::Installation(_)) && !trouble.health.is_good();
+    let bad = u64::try_from(known.troubles.iter().filter(is_bad).count()).unwrap_or(u64::MAX);
     match known {
         Known { latest, .. } if latest.is_empty() => State::Unknown,
         Known { goes_on: true, latest, .. } if !latest.iter().any(|health| health.is_good()) => State::Down,
         Known { kept: 1.., goes_on: false, .. } if bad >= known.kept => State::Down,
-        Known { troubled, is_late, .. } if !troubled.is_empty() || *is_late => State::Late,
+        Known { troubles, is_late, .. } if !troubles.is_empty() || *is_late => State::Late,
         _ => State::Up,
     }
+}
+
+/// Who does not stand well: as it was noted, or as a later check found, which a command may have made.
+fn troubles(standings: Vec<Standing>, latest: &[CheckRecord]) -> Vec<Trouble> {
+    let noted = |Standing { subject, health, since, .. }| Trouble { subject, health, since };
+    let mut troubles: Vec<Trouble> = standings.into_iter().map(noted).collect();
+    let mut seen = BTreeSet::new();
+    for check in latest.iter().filter(|check| seen.insert(&check.id)) {
+        let subject = Subject::Installation(check.id.clone());
+        let known = troubles.iter().position(|trouble| trouble.subject == subject);
+        let is_well = check.health == Health::Operational;
+        match known {
+            Some(place) if troubles[place].since >= check.at => {}
+            Some(place) if is_well => drop(troubles.remove(place)),
+            Some(place) => troubles[place].health = check.health,
+            None if is_well => {}
+            None => troubles.push(Trouble { subject, health: check.health, since: check.at }),
+        }
+    }
+    troubles
 }
 
 /// How one installation is.
@@ -68,23 +97,24 @@ impl Whole {
         let records = house.records.as_ref();
         let counts = house.keeper.store().counts().await?;
         let private = house.gateway.private.is_some();
-        let mut troubled = records.troubled(MOST_TROUBLES + 1).await?;
-        let goes_on = troubled.len() > MOST_TROUBLES;
+        let standings = records.troubled(MOST_TROUBLES + 1).await?;
+        let goes_on = standings.len() > MOST_TROUBLES;
+        let latest = records.checks(&CheckQuery { id: None, before: None, limit: LATEST }).await?;
+        let mut troubles = troubles(standings, &latest);
         if !goes_on && !private {
             let mut still_there = Vec::new();
-            for standing in troubled {
-                if is_there(front, &standing.subject).await? {
-                    still_there.push(standing);
+            for trouble in troubles {
+                if is_there(front, &trouble.subject).await? {
+                    still_there.push(trouble);
                 }
             }
-            troubled = still_there;
+            troubles = still_there;
         }
-        let latest = records.checks(&CheckQuery { id: None, before: None, limit: LATEST }).await?;
         let checked_at = latest.first().map(|check| check.at);
-        let troubled_since = troubled.iter().map(|standing| standing.since).min();
+        let troubled_since = troubles.iter().map(|trouble| trouble.since).min();
         let known = Known {
             kept: counts.locations + counts.companies + u64::from(private),
-            troubled,
+            troubles,
             goes_on,
             latest: latest.iter().map(|check| check.health).collect(),
             is_late: checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
@@ -138,11 +168,45 @@ mod tests {
         Standing { health, ..Standing::new(subject, NOW) }
     }
 
+    fn check(name: &str, at: Timestamp, health: Health) -> CheckRecord {
+        CheckRecord {
+            id: id(name),
+            at,
+            took: Duration::ZERO,
+            trigger: tokens::Trigger::Command,
+            health,
+            code: None,
+            said: None,
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_check_says_how_it_is_where_it_is_newer_than_what_was_noted() {
+        let (before, after) = (NOW - Duration::from_secs(9), NOW + Duration::from_secs(9));
+        let of = |latest: &[CheckRecord]| {
+            let standings = vec![standing(Subject::Installation(id("a")), Health::Down)];
+            let found = troubles(standings, latest).into_iter();
+            found.map(|it| (it.subject, it.health, it.since)).collect::<Vec<_>>()
+        };
+        let a = |health| (Subject::Installation(id("a")), health, NOW);
+        assert_eq!(of(&[]), [a(Health::Down)]);
+        assert_eq!(of(&[check("a", before, Health::Operational)]), [a(Health::Down)]);
+        assert_eq!(of(&[check("a", after, Health::Operational)]), []);
+        assert_eq!(of(&[check("a", after, Health::Degraded)]), [a(Health::Degraded)]);
+        let again = [check("a", after, Health::Operational), check("a", after, Health::Degraded)];
+        assert_eq!(of(&again), [], "the newest one");
+        let b = (Subject::Installation(id("b")), Health::Degraded, after);
+        assert_eq!(of(&[check("b", after, Health::Degraded)]), [a(Health::Down), b]);
+        assert_eq!(of(&[check("b", after, Health::Operational)]), [a(Health::Down)]);
+    }
+
     #[test]
     fn the_whole_is_up_when_all_is_well_down_when_nothing_works_and_late_in_between() {
         let bad = |name: &str, health| standing(Subject::Installation(id(name)), health);
         let check = |kept, troubled: Vec<Standing>, latest: &[Health], expected| {
-            let known = Known { kept, troubled, latest: latest.to_vec(), ..Known::default() };
+            let troubles = troubles(troubled, &[]);
+            let known = Known { kept, troubles, latest: latest.to_vec(), ..Known::default() };
             assert_eq!(state(&known), expected, "{known:?}");
         };
         let good = [Health::Operational];
@@ -166,7 +230,7 @@ mod tests {
             let troubled = vec![standing(Subject::Installation(id("a")), Health::Down); MOST_TROUBLES + 1];
             state(&Known {
                 kept: 100_000,
-                troubled,
+                troubles: troubles(troubled, &[]),
                 goes_on: true,
                 latest: latest.to_vec(),
                 ..Known::default()
