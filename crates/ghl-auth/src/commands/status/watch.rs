@@ -50,18 +50,18 @@ impl Screen {
 
     /// Draws these lines over those of before, at once; what does not fit is left out above the last line.
     pub(super) fn draw(&self, lines: &[String], last: &str) -> io::Result<()> {
-        let height = terminal::size().map_or(24, |(_, height)| usize::from(height)).max(2);
+        let (columns, rows) = terminal::size().unwrap_or((80, 24));
+        let (columns, rows) = (usize::from(columns).max(1), usize::from(rows).max(2));
+        let wrapped: Vec<String> = lines.iter().flat_map(|line| wrapped(line, columns)).collect();
         let mut picture = Vec::new();
         queue!(picture, terminal::BeginSynchronizedUpdate, cursor::MoveTo(0, 0))?;
-        for line in lines.iter().take(height - 1) {
-            picture.extend_from_slice(line.as_bytes());
-            queue!(picture, terminal::Clear(terminal::ClearType::UntilNewLine))?;
+        for line in wrapped.iter().take(rows - 1) {
+            put(&mut picture, line, columns)?;
             picture.extend_from_slice(b"\r\n");
         }
-        picture.extend_from_slice(last.as_bytes());
+        put(&mut picture, last, columns)?;
         queue!(
             picture,
-            terminal::Clear(terminal::ClearType::UntilNewLine),
             terminal::Clear(terminal::ClearType::FromCursorDown),
             terminal::EndSynchronizedUpdate
         )?;
@@ -79,6 +79,46 @@ impl Screen {
     pub(super) async fn left(&mut self) {
         while self.told().await != Told::Leave {}
     }
+}
+
+/// A line, and nothing of the one that was there before it. One that is full leaves nothing of it, and its last
+/// letter is where the cursor stays.
+fn put(picture: &mut Vec<u8>, line: &str, columns: usize) -> io::Result<()> {
+    picture.extend_from_slice(line.as_bytes());
+    match length(line) < columns {
+        true => queue!(picture, terminal::Clear(terminal::ClearType::UntilNewLine)),
+        false => Ok(()),
+    }
+}
+
+/// How many columns a line takes, its colours aside.
+fn length(line: &str) -> usize {
+    anstream::adapter::strip_str(line).to_string().chars().count()
+}
+
+/// A line in as many as it takes. A word that is longer than a line is broken, with what it has of colours left
+/// away.
+fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    if length(line) <= columns {
+        return vec![line.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        let last = lines.last_mut().expect("there is always one");
+        if length(last) + 1 + length(word) <= columns {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        } else if length(word) <= columns {
+            lines.push(word.to_owned());
+        } else {
+            let letters: Vec<char> = anstream::adapter::strip_str(word).to_string().chars().collect();
+            lines.extend(letters.chunks(columns).map(|part| part.iter().collect::<String>()));
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
 }
 
 impl Drop for Screen {
@@ -121,5 +161,35 @@ fn meant_by(event: &Event) -> Option<Told> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wider_than_the_terminal_goes_on_in_the_next_line() {
+        let check = |line: &str, expected: &[&str]| assert_eq!(wrapped(line, 10), expected, "{line}");
+        check("", &[""]);
+        check("\u{1b}[1mten\u{1b}[0m more", &["\u{1b}[1mten\u{1b}[0m more"]);
+        check("ten letters", &["ten", "letters"]);
+        check("what to do is told", &["what to do", "is told"]);
+        check("  https://example.com/a", &["https://ex", "ample.com/", "a"]);
+        for line in wrapped(&"word ".repeat(40), 10) {
+            assert!(length(&line) <= 10, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_full_line_keeps_its_last_letter() {
+        let put_into = |line: &str| {
+            let mut picture = Vec::new();
+            put(&mut picture, line, 5).expect("room");
+            String::from_utf8(picture).expect("text")
+        };
+        assert_eq!(put_into("12345"), "12345");
+        assert_eq!(put_into("\u{1b}[1m12345\u{1b}[0m"), "\u{1b}[1m12345\u{1b}[0m");
+        assert_eq!(put_into("1234"), "1234\u{1b}[K");
     }
 }
