@@ -220,7 +220,7 @@ impl<'a> Shown<'a> {
         let ids: Vec<InstallationId> =
             shown.lines.iter().filter_map(Line::installation).map(|it| it.id.clone()).collect();
         let uptimes = opened.uptimes(&ids, now).await.map_err(broken)?;
-        let page = Page { text, now, width, blocks: Blocks::within(width, output::draws()) };
+        let page = Page { text, now, width, draws: output::draws() };
         view.answer.extend(page.lines(&shown.lines, uptimes.as_ref()));
         if shown.goes_on {
             view.answer.push(text.say("status-more", &[]));
@@ -397,7 +397,8 @@ struct Page<'a> {
     now: Timestamp,
     /// The columns of the terminal; none where what is shown goes elsewhere.
     width: Option<usize>,
-    blocks: Blocks,
+    /// Whether it shows more than ASCII.
+    draws: bool,
 }
 
 /// The columns of the table, in the order in which they are left out where there is no room: none of it says
@@ -418,17 +419,11 @@ impl Page<'_> {
                 shown.extend(table.lines());
                 if let Some(uptimes) = uptimes {
                     shown.push(String::new());
-                    shown.extend(self.legend());
-                    let whose: Vec<&Overview> = lines.iter().filter_map(Line::installation).collect();
-                    for installation in &whose {
-                        if whose.len() > 1 {
-                            shown.push(format!("  {}", named(self.text, installation)));
-                        }
-                        shown.extend(uptimes.get(&installation.id).map(|it| self.blocks.row(it)));
-                    }
+                    shown.extend(self.days(lines, uptimes));
                 }
             }
             None => {
+                let blocks = self.blocks();
                 for line in lines {
                     let Some(installation) = line.installation() else {
                         shown.push(self.text.say("status-no-company", &[]));
@@ -436,21 +431,45 @@ impl Page<'_> {
                     };
                     shown.extend(self.card(installation));
                     let uptime = uptimes.and_then(|uptimes| uptimes.get(&installation.id));
-                    shown.extend(uptime.map(|it| self.blocks.row(it)));
+                    shown.extend(uptime.map(|it| blocks.row(it)));
                 }
                 if uptimes.is_some() {
-                    shown.extend(self.legend());
+                    shown.extend(self.legend(&blocks));
                 }
             }
         }
         shown
     }
 
-    fn legend(&self) -> [String; 2] {
-        let count = self.blocks.count;
+    /// The days of each, behind whose they are or below that.
+    fn days(&self, lines: &[Line], uptimes: &BTreeMap<InstallationId, Uptime>) -> Vec<String> {
+        let whose = lines.iter().filter_map(Line::installation);
+        let whose: Vec<(String, &Uptime)> =
+            whose.filter_map(|it| Some((named(self.text, it), uptimes.get(&it.id)?))).collect();
+        let longest = whose.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+        let behind = Blocks::behind(longest, self.width, self.draws).filter(|_| whose.len() > 1);
+        let is_behind = behind.is_some();
+        let blocks = behind.unwrap_or_else(|| self.blocks());
+        let mut shown = self.legend(&blocks).to_vec();
+        for (name, uptime) in &whose {
+            match whose.len() {
+                1 => shown.push(blocks.row(uptime)),
+                _ if is_behind => shown.push(format!("  {name:<longest$}{}", blocks.row(uptime))),
+                _ => shown.extend([format!("  {name}"), blocks.row(uptime)]),
+            }
+        }
+        shown
+    }
+
+    fn blocks(&self) -> Blocks {
+        Blocks::within(self.width, self.draws)
+    }
+
+    fn legend(&self, blocks: &Blocks) -> [String; 2] {
+        let count = blocks.count;
         let key = if count == DAYS { "status-uptime" } else { "status-uptime-latest" };
         let days = [("all", DAYS.to_string().into()), ("days", count.to_string().into())];
-        [self.text.say(key, &days), self.blocks.legend(self.text)]
+        [self.text.say(key, &days), blocks.legend(self.text)]
     }
 
     fn fits(&self, table: &Table) -> bool {

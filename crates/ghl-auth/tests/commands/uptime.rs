@@ -10,7 +10,7 @@ use expectrl::{Eof, Expect, Session};
 use store::StoreUrl;
 use tokens::{CheckRecord, Day, Health, InstallationId, Records, Timestamp, Trigger};
 
-use crate::support::{Home, KEY, snapshot};
+use crate::support::{ELSEWHERE, Home, KEY, snapshot};
 
 /// What the terminal is given back with.
 const AS_IT_WAS: &str = "\u{1b}[?1049l";
@@ -120,6 +120,39 @@ fn a_status_fits_the_terminal_and_shows_as_many_days_as_there_is_room_for() {
             if columns <= 120 {
                 snapshot(&format!("status-{columns}-{language}"), &home.stable(&plain));
             }
+        }
+    }
+}
+
+#[test]
+fn of_several_each_has_a_row_behind_its_name_or_below_it() {
+    let home = Home::with(|settings| settings.extra_locations = 2).sealed();
+    let ids = home.sandbox.location_ids();
+    for id in &ids {
+        home.run(["login", "--code", &home.sandbox.approve_location(id, ELSEWHERE)]).good();
+    }
+    let records = records_of(&home);
+    for (number, id) in ids.iter().enumerate() {
+        add_check(&records, id, now(), Health::Operational);
+        for _ in 0..number {
+            add_check(&records, id, now(), Health::Down);
+        }
+    }
+    let expected = ["█  100 %", "▆  50 %", "▆  33.33 %"];
+    for (columns, is_behind) in [(120, true), (80, true), (60, false)] {
+        let plain = without_styles(&shown(&home, columns, &["status"], &[]));
+        for line in plain.lines() {
+            assert!(line.chars().count() <= columns, "{columns}:\n{plain}");
+        }
+        let rows: Vec<&str> = plain.lines().filter(|line| line.ends_with(" %")).collect();
+        assert_eq!(rows.len(), 3, "{columns}:\n{plain}");
+        for (id, ends) in ids.iter().zip(expected) {
+            let row = rows.iter().find(|row| row.ends_with(ends));
+            let row = row.unwrap_or_else(|| panic!("no `{ends}`:\n{plain}"));
+            assert_eq!(row.contains(id.as_str()), is_behind, "{columns}:\n{plain}");
+        }
+        if columns == 80 {
+            snapshot("status-of-several", &home.stable(&plain));
         }
     }
 }

@@ -5,11 +5,17 @@ use tokens::{Block, DAYS, Uptime, percent};
 
 use crate::text::Text;
 
+/// What stands before a text that blocks follow.
+const BEFORE_BLOCKS: usize = 2;
+
 /// What stands beside the blocks of a row: an indent, a gap, and the share.
 const BESIDE: usize = 12;
 
 /// Fewer days say nothing.
 const FEWEST: usize = 7;
+
+/// Where there is room for fewer days than these behind what a row is about, it has a line of its own.
+const FEWEST_BEHIND: usize = 30;
 
 /// What days look like.
 pub(super) struct Blocks {
@@ -24,6 +30,13 @@ impl Blocks {
         let room = width.map_or(DAYS, |width| width.saturating_sub(BESIDE));
         let glyphs = if draws { ['█', '▆', '▂', '·'] } else { ['#', '+', '_', '.'] };
         Self { glyphs, count: room.clamp(FEWEST, DAYS) }
+    }
+
+    /// As many as fit behind a text of so many columns; none where those are too few.
+    pub(super) fn behind(label: usize, width: Option<usize>, draws: bool) -> Option<Self> {
+        let width = width.map(|width| width.saturating_sub(label + BEFORE_BLOCKS));
+        let is_enough = width.is_none_or(|width| width >= FEWEST_BEHIND + BESIDE);
+        is_enough.then(|| Self::within(width, draws))
     }
 
     fn look(&self, block: Block) -> (char, Style) {
