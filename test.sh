@@ -66,6 +66,9 @@ tests/gateway_cost.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 say "the dashboard, in a browser"
 tests/dashboard.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
+say "the sandbox's console, in a browser, beside a service"
+tests/console.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+
 say "the scripts that people deploy"
 tests/deploy.sh
 

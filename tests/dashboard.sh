@@ -23,7 +23,7 @@ if ! [ -e "$tools/complete" ]; then
     touch "$tools/complete"
 fi
 # It loads what it needs from beside itself.
-cp "$sources/dashboard.mjs" "$tools"
+cp "$sources"/*.mjs "$tools"
 
 # Browsers come back where the service is, so its port has to be known before it starts.
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -43,3 +43,9 @@ for language in en pt-BR; do
     wait "$service_process" || { echo "the service did not end well" >&2; exit 1; }
     service_process=
 done
+
+# Names that would do something if they were more than text.
+python3 "$sources/plant.py" tokens.db "$sources/hostile.json"
+serve GHL_AUTH_LANG=en
+CHROMIUM=$chromium timeout 120 node "$tools/hostile.mjs" "http://127.0.0.1:$port" \
+    "$("$program" dashboard 2> dashboard.log)" "$sources/hostile.json" "$location"

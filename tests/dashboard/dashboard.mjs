@@ -17,14 +17,18 @@ const words = {
     check: "Check now", checked: "It was checked.", refresh: "Refresh the token", refreshed: "It has a new token.",
     forget: "Forget", restore: "Serve it again", restored: "It is served again.", revoke: "Revoke", revoked: "Revoked",
     out: "Sign out", keys: "API keys", notices: "Notices", installations: "Installations", overview: "Overview", show: "Show",
-    used: "This link was used already",
+    used: "This link was used already", pause: "Pause", paused: "It is paused.", resume: "Go on",
+    resumed: "It is checked again.", settings: "Settings", other: "Português (Brasil)", everywhere: "Sign out everywhere",
+    toOverview: "To the overview",
   },
   "pt-BR": {
     signIn: "Entrar", connect: "Conectar uma location", go: "Ir para a HighLevel", allow: "Allow",
     check: "Verificar agora", checked: "Foi verificada.", refresh: "Renovar o token", refreshed: "Tem um token novo.",
     forget: "Esquecer", restore: "Servir de novo", restored: "Voltou a ser servida.", revoke: "Revogar", revoked: "Revogada",
     out: "Sair", keys: "Chaves de API", notices: "Avisos", installations: "Instalações", overview: "Visão geral", show: "Mostrar",
-    used: "Este link já foi usado",
+    used: "Este link já foi usado", pause: "Pausar", paused: "Está em pausa.", resume: "Retomar",
+    resumed: "Voltou a ser verificada.", settings: "Configurações", other: "English", everywhere: "Sair em todos os lugares",
+    toOverview: "Para a visão geral",
   },
 }[language];
 
@@ -121,6 +125,12 @@ const before = await bars();
 execSync(behindItsBack, { stdio: "ignore" });
 await page.waitForFunction((before) => document.querySelectorAll(".chart rect").length > before, before, { timeout: 15_000 });
 
+await button(words.pause).click();
+await shown(words.paused);
+await look("paused");
+await button(words.resume).click();
+await shown(words.resumed);
+
 await page.getByRole("link", { name: words.forget, exact: true }).click();
 await look("forget");
 await button(words.forget).click();
@@ -137,6 +147,25 @@ const row = page.locator("tr", { hasText: `to-be-revoked-${language}` });
 await row.getByRole("button", { name: words.revoke }).click();
 await row.getByRole("cell", { name: words.revoked }).waitFor();
 assert.match(question, /to-be-revoked-/);
+
+await page.getByRole("link", { name: words.settings, exact: true }).click();
+await look("settings");
+
+// What is not there is a page, too, and the way back.
+await visit("/nowhere");
+assert.equal(troubles.splice(0).length, 1);
+await look("problem");
+await page.getByRole("link", { name: words.toOverview }).click();
+await page.locator("h1.verdict").waitFor();
+
+// Whoever reads another language better chooses it, and stays where they are.
+await visit("/keys");
+await button(words.other).click();
+await page.waitForURL(service + "/keys");
+assert.notEqual(await page.locator("html").getAttribute("lang"), language);
+await page.locator("footer button").click();
+await page.waitForURL(service + "/keys");
+assert.equal(await page.locator("html").getAttribute("lang"), language);
 
 // By the keyboard alone: the first stop leads past the way around.
 await visit("/");
@@ -158,7 +187,7 @@ const attempts = {
   "as text": [{ ...form, origin: service, "content-type": "text/plain" }, `csrf=${csrf}`],
   "by another site, as the browser says": [{ ...form, origin: service, "sec-fetch-site": "cross-site" }, `csrf=${csrf}`],
 };
-for (const action of [`${path}/check`, `${path}/refresh`, `${path}/forget`, `${path}/restore`, "/keys/x/revoke", "/connect", "/sign-out"]) {
+for (const action of [`${path}/check`, `${path}/refresh`, `${path}/pause`, `${path}/resume`, `${path}/approve`, `${path}/dismiss`, `${path}/forget`, `${path}/restore`, "/keys/x/revoke", "/connect", "/sign-out"]) {
   for (const [how, [headers, body]] of Object.entries(attempts)) {
     const answer = await fetch(service + action, { method: "POST", headers, body, redirect: "manual" });
     assert.equal(answer.status, 403, `${action} ${how}`);
@@ -166,7 +195,8 @@ for (const action of [`${path}/check`, `${path}/refresh`, `${path}/forget`, `${p
 }
 
 // Out, and the cookie of before is good for nothing.
-await button(words.out).click();
+await visit("/settings");
+await button(words.everywhere).click();
 await page.waitForURL(/\/sign-in$/);
 const answer = await fetch(service + "/", { headers: { cookie }, redirect: "manual" });
 assert.equal(answer.status, 303);
@@ -174,4 +204,4 @@ assert.equal(answer.status, 303);
 assert.deepEqual(elsewhere, []);
 assert.deepEqual(troubles, []);
 await browser.close();
-console.log(`${language}: signed in, connected, checked, refreshed, forgot, restored, revoked, signed out; ${read} looks, nothing serious`);
+console.log(`${language}: signed in, connected, checked, refreshed, paused, forgot, restored, revoked, signed out; ${read} looks, nothing serious`);

@@ -494,7 +494,7 @@ pub(crate) struct MaintenanceWanted {
     #[command(flatten)]
     pub(crate) which: Which,
     #[arg(long = "for", value_name = "2h", value_parser = duration)]
-    pub(crate) lasting: Duration,
+    pub(crate) lasting: Option<Duration>,
     #[arg(long, value_name = "TEXT", value_parser = one_line, default_value = "")]
     pub(crate) reason: String,
     #[arg(long)]

@@ -5,22 +5,27 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use server::{AppCard, Certificate, Closed, ConsentPage, Front, GatewaySettings, House, Room, Street};
+use server::{
+    AppCard, Certificate, Closed, ConsentPage, Front, GatewaySettings, House, Room, Setting, Street,
+};
 use tokens::{Keeper, Records, Store, Timing};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span};
-use upkeep::Upkeep;
+use upkeep::{Speech, Upkeep};
 
-use crate::config::{Config, Credentials, HealthCheck, Meant, Passage, StoreSettings};
+use crate::config::{
+    Config, Credentials, Found, HealthCheck, Meant, Passage, Source, StoreSettings,
+    variables::{self, Variable},
+};
 use crate::doors::{Door, Sockets};
 use crate::exit::Exit;
 use crate::explain::Explained;
 use crate::harden;
 use crate::output;
 use crate::owner::{self, WorksAs};
-use crate::text::Text;
+use crate::text::{Lang, Text};
 use crate::wiring::{Context, SystemClock, random_name};
 
 /// More threads than this only wait for each other.
@@ -319,6 +324,24 @@ async fn try_to_open(shut: Vec<Shut>, may_open: Arc<Notify>) {
     }
 }
 
+/// What is configured, without secrets: of the store, which may hold a password, its address without it.
+fn shown_settings(source: &Source, store: &StoreSettings) -> Vec<Setting> {
+    let shown = |variable: &Variable| {
+        let value = match source.find(variable.name) {
+            Found::Value(_) if variable.name == "GHL_STORE" => Some(store.url.to_string()),
+            Found::Value(_) if variable.secret => None,
+            Found::Value(value) => Some(value),
+            Found::Nothing | Found::BadFile { .. } => return None,
+        };
+        Some(Setting {
+            name: source.name_of(variable.name),
+            meaning: format!("var-{}", variable.name),
+            value,
+        })
+    };
+    variables::ALL.iter().filter_map(shown).collect()
+}
+
 /// The house of one app, before anybody is let in.
 struct Opened {
     keeper: Keeper,
@@ -364,7 +387,9 @@ impl Opened {
         }
         settings.upkeep.link = context.consent_link();
         let clock = Arc::new(SystemClock);
-        let speech = Arc::new(Text::about(context.text.lang, context.source.app().name()));
+        let speaking = |lang| Arc::new(Text::about(lang, context.source.app().name()));
+        let speech = speaking(context.text.lang);
+        let languages = Lang::ALL.map(|lang| speaking(lang) as Arc<dyn Speech>).to_vec();
         let upkeep = Upkeep::new(
             keeper.clone(),
             records.clone(),
@@ -386,6 +411,7 @@ impl Opened {
             upkeep: upkeep.clone(),
             clock,
             speech,
+            languages,
             consent: app.map(|app| ConsentPage { page: settings.page, app, scopes: settings.scopes }),
             installs: settings.installs,
             webhooks,
@@ -394,6 +420,7 @@ impl Opened {
             room: shared.room,
             gateway,
             status_page: settings.status_page,
+            settings: shown_settings(&context.source, &settings.store),
         };
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;
         Ok(Self { keeper, upkeep, span: front.span(), front })

@@ -39,6 +39,20 @@ impl Speech for Text {
     }
 }
 
+/// What the sandbox's console says.
+impl sandbox::Speech for Text {
+    fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
+        let arguments: Vec<(&str, Arg<'_>)> = arguments
+            .iter()
+            .map(|(name, value)| match *name {
+                "count" => (*name, Arg::try_number(value)),
+                _ => (*name, Arg::from(value.as_str())),
+            })
+            .collect();
+        Text::say(self, key, &arguments)
+    }
+}
+
 fn said(error: Explained) -> Said {
     let Explained { code, detail, action, exit, .. } = error;
     Said { code, detail, action, needs_person: exit == Exit::Person }

@@ -11,6 +11,7 @@ use crate::clock::iso;
 use crate::desk::Desk;
 use crate::faults::{Fault, Hold};
 use crate::grants::Approval;
+use crate::outages::Outage;
 use crate::settings::{RateLimit, RateWindow, UserType};
 use crate::webhooks::{Manner, Order};
 
@@ -51,6 +52,11 @@ enum OneOrMore {
 }
 
 #[derive(Deserialize)]
+struct Thrown {
+    outage: Outage,
+}
+
+#[derive(Deserialize)]
 struct Granted {
     scopes: Vec<String>,
 }
@@ -84,8 +90,12 @@ pub(crate) fn answer(desk: &Desk, call: &Call) -> Answer {
         ("GET", ["_sandbox", "ledger"]) => Answer::json(200, json!(desk.world().ledger)),
         ("GET", ["_sandbox", "counts"]) => Answer::json(200, json!(desk.world().ledger.counts)),
         ("GET", ["_sandbox", "state"]) => Answer::json(200, state(desk)),
-        ("GET", ["_sandbox", "faults"]) => Answer::json(200, json!(desk.faults().waiting())),
+        ("GET", ["_sandbox", "faults"]) => Answer::json(200, json!(desk.waiting_faults())),
         ("POST", ["_sandbox", "faults"]) => with(call, |faults: OneOrMore| add_faults(desk, faults)),
+        ("POST", ["_sandbox", "outages"]) => with(call, |Thrown { outage }: Thrown| {
+            desk.faults().throw(outage.faults(), Some(outage), desk.clock.now());
+            Answer::json(200, json!(desk.waiting_faults()))
+        }),
         ("DELETE", ["_sandbox", "faults"]) => {
             desk.faults().clear();
             done()
@@ -192,9 +202,8 @@ fn add_faults(desk: &Desk, faults: OneOrMore) -> Answer {
         OneOrMore::More(faults) => faults,
         OneOrMore::One(fault) => vec![fault],
     };
-    let mut waiting = desk.faults();
-    faults.into_iter().for_each(|fault| waiting.add(fault));
-    Answer::json(200, json!(waiting.waiting()))
+    desk.faults().throw(faults, None, desk.clock.now());
+    Answer::json(200, json!(desk.waiting_faults()))
 }
 
 fn advance(desk: &Desk, body: Advance) -> Answer {
@@ -275,10 +284,14 @@ fn state(desk: &Desk) -> Value {
 
 fn help(desk: &Desk) -> String {
     let base = &desk.base_url;
+    let console = match desk.speech {
+        Some(_) => format!("in a browser: {base}/"),
+        None => "by curl alone".to_owned(),
+    };
     format!(
         r#"A HighLevel of your own, on this machine. Everything in it is invented and lives in memory.
 
-Look
+Look ({console})
   curl {base}/_sandbox/env                 a .env for programs that should use it
   curl {base}/_sandbox/settings            the app, its secret, the ids
   curl {base}/_sandbox/ledger              what was asked, issued and used up (no tokens)
@@ -289,7 +302,7 @@ Agree without a browser
   curl {base}/_sandbox/approve -d '{{"redirect_uri":"http://127.0.0.1:8788/oauth/callback","state":"s","user_type":"Location"}}'
 
 Break things ("on": any, token, refresh, exchange, mint, contact_read, tag_add, tag_remove, location_read, {{"path":"/x"}};
-"times": 1 unless said, null for ever; "percent": 100 unless said)
+"times": 1 unless said, null for ever; "percent": 100 unless said; "seconds" of the clock, no end unless said)
   curl {base}/_sandbox/faults -d '{{"fault":"lose_answer","on":"refresh"}}'
   curl {base}/_sandbox/faults -d '{{"fault":"cut_after","bytes":300,"on":"refresh"}}'
   curl {base}/_sandbox/faults -d '{{"fault":"delay","millis":8000,"on":"refresh","times":3}}'
@@ -297,6 +310,7 @@ Break things ("on": any, token, refresh, exchange, mint, contact_read, tag_add, 
   curl {base}/_sandbox/faults -d '{{"fault":"gateway_html","processed":true,"times":null,"percent":10}}'
   curl {base}/_sandbox/faults -d '{{"fault":"fields_missing","fields":["expires_in"],"on":"refresh"}}'
   curl {base}/_sandbox/faults -d '{{"fault":"fields_set","fields":{{"expires_in":"soon"}},"on":"refresh"}}'
+  curl {base}/_sandbox/outages -d '{{"outage":"down"}}'      or unreachable, answers_lost, rate_limited, slow, flaky
   also: lose_request, reset, delay_before, truncated_json, body, rate_limited, not_active, refused_client, invalid_grant
   curl {base}/_sandbox/faults              those still waiting
   curl -X DELETE {base}/_sandbox/faults    none any more

@@ -26,6 +26,11 @@ impl Clock {
         self.started_at + millis(self.started.elapsed()) + self.ahead.load(Ordering::Relaxed)
     }
 
+    /// How far it was moved.
+    pub(crate) fn ahead(&self) -> Duration {
+        Duration::from_millis(self.ahead.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         self.ahead.fetch_add(millis(by), Ordering::Relaxed);
     }

@@ -17,17 +17,39 @@ pub(crate) struct Contact {
     pub(crate) location_id: String,
     /// Every member but `tags`.
     fields: Map<String, Value>,
-    tags: Vec<String>,
-    added_at: Millis,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) added_at: Millis,
     /// When the workflow, if it is running, removes its tag.
-    workflow_ends_at: Option<Millis>,
+    pub(crate) workflow_ends_at: Option<Millis>,
+}
+
+/// A tag of a contact.
+#[derive(Clone)]
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    pub(crate) added_at: Millis,
+}
+
+impl Tag {
+    fn is(&self, name: &str) -> bool {
+        self.name.to_lowercase() == name.to_lowercase()
+    }
 }
 
 impl Contact {
     fn body(&self) -> Value {
         let mut body = self.fields.clone();
-        body.insert("tags".to_owned(), json!(self.tags));
+        body.insert("tags".to_owned(), json!(self.tag_names()));
         Value::Object(body)
+    }
+
+    fn tag_names(&self) -> Vec<String> {
+        self.tags.iter().map(|tag| tag.name.clone()).collect()
+    }
+
+    /// One of its members that is a text.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.fields.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
     fn set(&mut self, sent: &Map<String, Value>, now: Millis) {
@@ -99,18 +121,17 @@ impl Crm {
 
     /// The contact as it is at `now`: with the workflow's work done.
     pub(crate) fn contact(&mut self, id: &str, now: Millis) -> Option<&mut Contact> {
-        let health_tag = self.settings.health_tag.to_lowercase();
         let contact = self.contacts.get_mut(id)?;
         if contact.workflow_ends_at.is_some_and(|ends_at| now >= ends_at) {
             contact.workflow_ends_at = None;
-            contact.tags.retain(|tag| tag.to_lowercase() != health_tag);
+            contact.tags.retain(|tag| !tag.is(&self.settings.health_tag));
             contact.touch(now);
         }
         Some(contact)
     }
 
     pub(crate) fn tags_of(&mut self, id: &str, now: Millis) -> Vec<String> {
-        self.contact(id, now).map(|contact| contact.tags.clone()).unwrap_or_default()
+        self.contact(id, now).map(|contact| contact.tag_names()).unwrap_or_default()
     }
 
     /// The contact of this location with the same telephone number or e-mail address: its id, what is the same.
@@ -348,7 +369,7 @@ fn succeeded(dialect: Dialect, contact: Option<Value>) -> Value {
 
 /// `POST /contacts/{contactId}/tags`: 201 and all the contact's tags.
 pub(crate) fn add_tags(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let mut tags = own_contact(world, ask)?.tags.clone();
+    let mut tags = own_contact(world, ask)?.tag_names();
     let sent = sent_tags(&ask.call.json_object()?)?;
     tags.extend(sent);
     set_tags(world, ask.part(1), tags);
@@ -358,7 +379,7 @@ pub(crate) fn add_tags(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answe
 
 /// `DELETE /contacts/{contactId}/tags`: a DELETE with a JSON body.
 pub(crate) fn remove_tags(world: &mut World, ask: &Ask<'_>) -> Result<Answer, Answer> {
-    let mut tags = own_contact(world, ask)?.tags.clone();
+    let mut tags = own_contact(world, ask)?.tag_names();
     let sent = sent_tags(&ask.call.json_object()?)?;
     tags.retain(|tag| !sent.iter().any(|sent| sent.to_lowercase() == tag.to_lowercase()));
     set_tags(world, ask.part(1), tags);
@@ -376,14 +397,15 @@ fn sent_tags(sent: &Map<String, Value>) -> Result<Vec<String>, Answer> {
 fn set_tags(world: &mut World, id: &str, tags: Vec<String>) {
     let settings = std::sync::Arc::clone(&world.settings);
     let now = world.now;
-    let is_health_tag = |tag: &String| tag.to_lowercase() == settings.health_tag.to_lowercase();
+    let is_health_tag = |tag: &Tag| tag.is(&settings.health_tag);
     let Some(contact) = world.crm.contact(id, now) else { return };
     let had = contact.tags.iter().any(is_health_tag);
-    contact.tags.clear();
-    for tag in tags {
-        let tag = if settings.lowercase_tags { tag.to_lowercase() } else { tag };
-        if !contact.tags.iter().any(|kept| kept.to_lowercase() == tag.to_lowercase()) {
-            contact.tags.push(tag);
+    let before = std::mem::take(&mut contact.tags);
+    for name in tags {
+        let name = if settings.lowercase_tags { name.to_lowercase() } else { name };
+        if !contact.tags.iter().any(|kept| kept.is(&name)) {
+            let added_at = before.iter().find(|tag| tag.is(&name)).map_or(now, |tag| tag.added_at);
+            contact.tags.push(Tag { name, added_at });
         }
     }
     contact.touch(now);

@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use crate::admin;
 use crate::call::{Answer, Body, Call, Dialect};
 use crate::clock::{Clock, Millis};
-use crate::faults::{FaultKind, Faults, Hold, Kind};
+use crate::console::{self, Speech};
+use crate::door;
+use crate::faults::{Fault, FaultKind, Faults, Hold, Kind};
 use crate::grants::Refused;
 use crate::ledger::RequestLine;
 use crate::oauth;
@@ -36,6 +38,8 @@ pub(crate) struct Desk {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Clock,
     pub(crate) webhooks: Arc<Webhooks>,
+    /// The words of the console; where there are none, there is no console.
+    pub(crate) speech: Option<Arc<dyn Speech>>,
     world: Mutex<World>,
     faults: Mutex<Faults>,
     pub(crate) holds: watch::Sender<Vec<Hold>>,
@@ -44,7 +48,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(base_url: String, settings: Settings) -> Self {
+    pub(crate) fn new(base_url: String, settings: Settings, speech: Option<Arc<dyn Speech>>) -> Self {
         let settings = Arc::new(settings);
         let clock = Clock::start();
         let webhooks = Arc::new(Webhooks::new(settings.seed));
@@ -55,6 +59,7 @@ impl Desk {
             settings,
             clock,
             webhooks,
+            speech,
             holds: watch::Sender::new(Vec::new()),
             held: watch::Sender::new(0),
         }
@@ -69,6 +74,11 @@ impl Desk {
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waiting_faults(&self) -> Vec<Fault> {
+        let now = self.clock.now();
+        self.faults().waiting(now).iter().map(|thrown| thrown.fault.clone()).collect()
     }
 
     /// Begins again: no grants, no faults, no holds, an empty ledger. The clock goes on.
@@ -95,9 +105,9 @@ impl Desk {
 }
 
 /// An answer as it goes on the wire.
-struct Sheet {
+pub(crate) struct Sheet {
     status: u16,
-    headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     body: Vec<u8>,
     chunked: bool,
 }
@@ -137,11 +147,25 @@ pub(crate) async fn serve(
         Err(answer) => return sheet(answer, &[]).into_response(),
     };
     if call.path.starts_with("/_sandbox") {
-        return sheet(admin::answer(&desk, &call), &[]).into_response();
+        return controls(&desk, &call).into_response();
+    }
+    if let Some(sheet) = console::front_door(&desk, &call) {
+        return sheet.into_response();
     }
     // In a task of its own: a client that hangs up doesn't keep HighLevel from doing what it was asked.
     let conducted = tokio::spawn(async move { conduct(&desk, &call, &shears).await }).await;
     conducted.unwrap_or_else(|_| sheet(Answer::text(500, "the sandbox itself failed"), &[])).into_response()
+}
+
+/// Answers everything that HighLevel doesn't have.
+fn controls(desk: &Desk, call: &Call) -> Sheet {
+    let mut sheet = match door::admit(&call.method, &call.headers) {
+        Err(kept) => sheet(kept.answer(), &[]),
+        Ok(()) => console::answer(desk, call).unwrap_or_else(|| sheet(admin::answer(desk, call), &[])),
+    };
+    let own = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")];
+    sheet.headers.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    sheet
 }
 
 async fn read(request: Request) -> Result<Call, Answer> {
@@ -171,7 +195,7 @@ async fn conduct(desk: &Desk, call: &Call, shears: &Shears) -> Sheet {
     let kind = call.kind();
     count_arrival(desk, kind);
     desk.wait_while_held(kind, &call.path, false).await;
-    let fault = desk.faults().take(kind, &call.path);
+    let fault = desk.faults().take(kind, &call.path, desk.clock.now());
     if let Some(FaultKind::DelayBefore { millis }) = fault {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
@@ -273,7 +297,7 @@ fn instead(desk: &Desk, kind: Kind) -> Sheet {
     Sheet { status: 0, headers: Vec::new(), body: Vec::new(), chunked: false }
 }
 
-fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
+pub(crate) fn sheet(answer: Answer, headers: &[(&'static str, String)]) -> Sheet {
     let (content_type, body) = match answer.body {
         Body::Json(value) => ("application/json; charset=utf-8", value.to_string()),
         Body::Html(page) => ("text/html; charset=utf-8", page),

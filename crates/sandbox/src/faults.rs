@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chance::Chance;
+use crate::clock::Millis;
+use crate::outages::Outage;
 
 /// What a request is, as far as faults and counters care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,9 @@ pub struct Fault {
     /// To how many in a hundred of them; the others pass and don't count.
     #[serde(default = "always")]
     pub percent: u8,
+    /// For how many seconds by the sandbox's clock; `None`: without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 fn once() -> Option<u32> {
@@ -96,7 +101,7 @@ fn always() -> u8 {
 impl Fault {
     /// A fault that happens to the next request.
     pub fn new(kind: FaultKind) -> Self {
-        Self { kind, on: Matcher::Any, times: once(), percent: always() }
+        Self { kind, on: Matcher::Any, times: once(), percent: always(), seconds: None }
     }
 
     /// Means it for some requests only.
@@ -117,6 +122,14 @@ impl Fault {
     #[must_use]
     pub fn until_cleared(mut self) -> Self {
         self.times = None;
+        self
+    }
+
+    /// Lets it happen until so many seconds have gone by on the sandbox's clock.
+    #[must_use]
+    pub fn for_seconds(mut self, seconds: u64) -> Self {
+        self.times = None;
+        self.seconds = Some(seconds);
         self
     }
 
@@ -258,37 +271,67 @@ impl FaultKind {
     }
 }
 
+/// A fault that was thrown and waits for its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Thrown {
+    /// Those with the same number were thrown together, and are taken back together.
+    pub(crate) together: u64,
+    /// What they are together.
+    pub(crate) outage: Option<Outage>,
+    pub(crate) fault: Fault,
+    pub(crate) ends_at: Option<Millis>,
+    /// How often it has happened.
+    pub(crate) happened: u64,
+}
+
 /// The faults that wait for a request.
 pub(crate) struct Faults {
-    queue: Vec<Fault>,
+    queue: Vec<Thrown>,
+    throws: u64,
     chance: Chance,
 }
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { queue: Vec::new(), chance: Chance::seeded(seed) }
+        Self { queue: Vec::new(), throws: 0, chance: Chance::seeded(seed) }
     }
 
-    pub(crate) fn add(&mut self, fault: Fault) {
-        self.queue.push(fault);
+    /// Throws faults together.
+    pub(crate) fn throw(&mut self, faults: Vec<Fault>, outage: Option<Outage>, now: Millis) {
+        self.throws += 1;
+        let together = self.throws;
+        self.queue.extend(faults.into_iter().map(|fault| {
+            let ends_at = fault.seconds.map(|seconds| now.saturating_add(seconds.saturating_mul(1000)));
+            Thrown { together, outage, fault, ends_at, happened: 0 }
+        }));
+    }
+
+    /// Takes back what was thrown together.
+    pub(crate) fn take_back(&mut self, together: u64) {
+        self.queue.retain(|thrown| thrown.together != together);
     }
 
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
     }
 
-    pub(crate) fn waiting(&self) -> &[Fault] {
+    /// Those that still wait at `now`.
+    pub(crate) fn waiting(&mut self, now: Millis) -> &[Thrown] {
+        self.queue.retain(|thrown| thrown.ends_at.is_none_or(|ends_at| now < ends_at));
         &self.queue
     }
 
     /// Takes the first fault that is meant for this request, if chance agrees.
-    pub(crate) fn take(&mut self, kind: Kind, path: &str) -> Option<FaultKind> {
+    pub(crate) fn take(&mut self, kind: Kind, path: &str, now: Millis) -> Option<FaultKind> {
+        self.waiting(now);
         let chance = &mut self.chance;
         let meant = |fault: &Fault| fault.on.matches(kind, path) && fault.times != Some(0);
-        let index = self.queue.iter().position(|fault| meant(fault) && chance.hits(fault.percent))?;
-        let fault = &mut self.queue[index];
-        let taken = fault.kind.clone();
-        if let Some(times) = &mut fault.times {
+        let index =
+            self.queue.iter().position(|thrown| meant(&thrown.fault) && chance.hits(thrown.fault.percent))?;
+        let thrown = &mut self.queue[index];
+        thrown.happened += 1;
+        let taken = thrown.fault.kind.clone();
+        if let Some(times) = &mut thrown.fault.times {
             *times -= 1;
             if *times == 0 {
                 self.queue.remove(index);
@@ -336,10 +379,32 @@ mod tests {
     #[test]
     fn a_fault_happens_as_often_as_it_says_and_only_to_whom_it_is_meant_for() {
         let mut faults = Faults::new(1);
-        faults.add(Fault::new(FaultKind::LoseAnswer).on(Matcher::Refresh).times(2));
-        assert_eq!(faults.take(Kind::ContactRead, "/contacts/x"), None);
-        assert!(faults.take(Kind::Refresh, "/oauth/token").is_some());
-        assert!(faults.take(Kind::Refresh, "/oauth/token").is_some());
-        assert_eq!(faults.take(Kind::Refresh, "/oauth/token"), None);
+        faults.throw(vec![Fault::new(FaultKind::LoseAnswer).on(Matcher::Refresh).times(2)], None, 0);
+        assert_eq!(faults.take(Kind::ContactRead, "/contacts/x", 0), None);
+        assert!(faults.take(Kind::Refresh, "/oauth/token", 0).is_some());
+        assert!(faults.take(Kind::Refresh, "/oauth/token", 0).is_some());
+        assert_eq!(faults.take(Kind::Refresh, "/oauth/token", 0), None);
+    }
+
+    #[test]
+    fn a_fault_with_an_end_happens_until_then() {
+        let mut faults = Faults::new(1);
+        faults.throw(vec![Fault::new(FaultKind::LoseRequest).for_seconds(5)], None, 1000);
+        assert!(faults.take(Kind::Other, "/", 1000).is_some());
+        assert!(faults.take(Kind::Other, "/", 5999).is_some());
+        assert_eq!(faults.take(Kind::Other, "/", 6000), None);
+        assert!(faults.waiting(6000).is_empty());
+    }
+
+    #[test]
+    fn what_was_thrown_together_is_taken_back_together_and_nothing_else() {
+        let mut faults = Faults::new(1);
+        let fault = || Fault::new(FaultKind::LoseRequest);
+        faults.throw(vec![fault()], None, 0);
+        faults.throw(vec![fault(), fault()], None, 0);
+        let first = faults.waiting(0)[0].together;
+        faults.take_back(faults.queue[1].together);
+        let left: Vec<u64> = faults.waiting(0).iter().map(|thrown| thrown.together).collect();
+        assert_eq!(left, [first]);
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Grant {
     pub(crate) minted: bool,
     alive: bool,
     generation: u64,
+    /// The last generation whose access tokens were ended before their time.
+    access_ended_to: u64,
     access: Token,
     refresh: Token,
     /// The last uses, oldest first; the last one led to `generation`.
@@ -91,6 +93,26 @@ impl Grant {
     pub(crate) fn scopes(&self) -> &str {
         self.refresh.scopes.joined()
     }
+}
+
+/// What has become of a pair of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// Until when the access token is taken, if it still is.
+    pub(crate) access_ends_at: Option<Millis>,
+    pub(crate) refresh: RefreshFate,
+}
+
+/// What has become of a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefreshFate {
+    Alive,
+    /// It was used; until then repeats are answered with the same new one.
+    UsedUp {
+        repeated_until: Option<Millis>,
+    },
+    /// Its grant has ended.
+    Dead,
 }
 
 pub(crate) struct Grants {
@@ -324,6 +346,7 @@ impl Grants {
             minted,
             alive: true,
             generation: 1,
+            access_ended_to: 0,
             access,
             refresh,
             rotations: VecDeque::new(),
@@ -402,6 +425,10 @@ impl Grants {
         &self.user_id
     }
 
+    pub(crate) fn has(&self, index: usize) -> bool {
+        index < self.grants.len()
+    }
+
     pub(crate) fn grant(&self, index: usize) -> &Grant {
         &self.grants[index]
     }
@@ -413,6 +440,31 @@ impl Grants {
         let survives = self.settings.old_access_tokens_survive || token.generation == grant.generation;
         let works = token.purpose == Purpose::Access && now < token.ends_at && grant.alive && survives;
         works.then_some((grant, token))
+    }
+
+    /// What has become of the pair of tokens with this place, as far as is remembered.
+    pub(crate) fn fate(&self, grant: usize, generation: u64, issued_at: Millis, now: Millis) -> Option<Fate> {
+        let grant = self.grants.get(grant)?;
+        let newest = generation >= grant.generation;
+        let survives =
+            (self.settings.old_access_tokens_survive || newest) && generation > grant.access_ended_to;
+        let access_ends_at = issued_at + self.life(Purpose::Access, grant.minted);
+        let repeated_until = grant
+            .generation
+            .checked_sub(generation + 1)
+            .and_then(|later| grant.rotations.len().checked_sub(usize::try_from(later).ok()? + 1))
+            .and_then(|index| grant.rotations.get(index))
+            .map(|rotation| rotation.used_at + millis(self.settings.grace));
+        Some(Fate {
+            access_ends_at: (grant.alive && survives && now < access_ends_at).then_some(access_ends_at),
+            refresh: match (grant.alive, newest) {
+                (false, _) => RefreshFate::Dead,
+                (true, true) => RefreshFate::Alive,
+                (true, false) => {
+                    RefreshFate::UsedUp { repeated_until: repeated_until.filter(|at| now <= *at) }
+                }
+            },
+        })
     }
 
     /// What a private integration token may do.
@@ -451,6 +503,9 @@ impl Grants {
     /// Ends the access tokens that a location or a company has now. Refresh tokens live on.
     pub(crate) fn revoke_access_tokens(&mut self, class_id: &str) {
         let Self { tokens, grants, .. } = self;
+        for grant in grants.iter_mut().filter(|grant| grant.class_id() == class_id) {
+            grant.access_ended_to = grant.generation;
+        }
         tokens.retain(|_, token| {
             token.purpose != Purpose::Access || grants[token.grant].class_id() != class_id
         });
@@ -476,6 +531,14 @@ impl Grants {
 
     pub(crate) fn resume(&mut self, class_id: &str) {
         self.suspended.remove(class_id);
+    }
+
+    pub(crate) fn suspended(&self) -> impl Iterator<Item = &str> {
+        self.suspended.iter().map(String::as_str)
+    }
+
+    pub(crate) fn resume_all(&mut self) {
+        self.suspended.clear();
     }
 
     pub(crate) fn is_suspended(&self, class_id: &str) -> bool {

@@ -1,6 +1,6 @@
 //! What was asked, issued and used up, for tests to read.
 //!
-//! Tokens are named by grant and generation, never by their text.
+//! Tokens are named by grant and generation, never by their text; four characters tell them apart.
 
 use std::collections::VecDeque;
 
@@ -55,6 +55,9 @@ pub struct TokenRequest {
     pub grant: Option<usize>,
     /// The generation of the refresh token that was presented; a grant begins with 1.
     pub presented: Option<u64>,
+    /// How the access token and the refresh token end that were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endings: Option<[String; 2]>,
     /// What came of it.
     pub outcome: Outcome,
 }

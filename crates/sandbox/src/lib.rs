@@ -25,15 +25,18 @@ mod call;
 mod chance;
 mod clock;
 mod consent;
+mod console;
 mod contacts;
 mod crm;
 mod desk;
+mod door;
 mod faults;
 mod grants;
 mod jwt;
 mod ledger;
 mod limits;
 mod oauth;
+mod outages;
 mod routes;
 mod scopes;
 mod server;
@@ -51,6 +54,7 @@ use desk::Desk;
 use grants::Approval;
 use server::Server;
 
+pub use console::Speech;
 pub use faults::{Fault, FaultKind, Hold, Matcher};
 pub use ledger::{Counts, Ledger, Message, Outcome, RequestLine, TokenRequest};
 pub use settings::{RateLimit, RateWindow, Settings, UserType};
@@ -70,10 +74,11 @@ impl std::fmt::Debug for Sandbox {
 }
 
 /// How a sandbox is to start.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Builder {
     listen: SocketAddr,
     settings: Settings,
+    speech: Option<Arc<dyn Speech>>,
 }
 
 impl Builder {
@@ -88,6 +93,13 @@ impl Builder {
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// The words of its console, which is at `/` for browsers. Without them there is none.
+    #[must_use]
+    pub fn speech(mut self, speech: impl Speech + 'static) -> Self {
+        self.speech = Some(Arc::new(speech));
         self
     }
 
@@ -111,7 +123,8 @@ impl Builder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
         let listener = std::net::TcpListener::bind(self.listen)?;
-        let desk = Arc::new(Desk::new(format!("http://{}", listener.local_addr()?), self.settings));
+        let desk =
+            Arc::new(Desk::new(format!("http://{}", listener.local_addr()?), self.settings, self.speech));
         let server = Arc::new(Server::start(listener, Arc::clone(&desk))?);
         Ok(Sandbox { desk, server })
     }
@@ -130,7 +143,11 @@ impl Sandbox {
 
     /// Says how it is to start.
     pub fn builder() -> Builder {
-        Builder { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings: Settings::default() }
+        Builder {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            settings: Settings::default(),
+            speech: None,
+        }
     }
 
     /// Stops it after the answers that are under way (two seconds at most), whatever other handles there are.
@@ -152,6 +169,11 @@ impl Sandbox {
     /// The consent page's address, without a query.
     pub fn authorize_url(&self) -> String {
         format!("{}{}", self.desk.base_url, consent::PATH)
+    }
+
+    /// Its page for people, where the builder was given words.
+    pub fn console_url(&self) -> Option<String> {
+        self.desk.speech.as_ref().map(|_| format!("{}/", self.desk.base_url))
     }
 
     /// What it is like, as it was started.
@@ -346,7 +368,7 @@ impl Sandbox {
 
     /// Lets something go wrong.
     pub fn fault(&self, fault: Fault) {
-        self.desk.faults().add(fault);
+        self.desk.faults().throw(vec![fault], None, self.desk.clock.now());
     }
 
     /// Issues the next new pair of tokens to nobody: it is used up, and the answer is lost.
@@ -361,7 +383,7 @@ impl Sandbox {
 
     /// The faults that still wait for their request.
     pub fn waiting_faults(&self) -> Vec<Fault> {
-        self.desk.faults().waiting().to_vec()
+        self.desk.waiting_faults()
     }
 
     /// Lets these requests wait, before anything is done, until [`Sandbox::release`].

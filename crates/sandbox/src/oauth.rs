@@ -88,7 +88,7 @@ pub(crate) fn token(world: &mut World, call: &Call) -> Answer {
 
 fn refused_unread(world: &mut World, answer: Answer) -> Answer {
     let outcome = Outcome::Refused { status: answer.status, message: answer.message() };
-    world.note_token("unread", None, None, outcome);
+    world.note_token("unread", Presented::default(), None, outcome);
     answer
 }
 
@@ -138,9 +138,25 @@ fn conclude(
     if matches!(issued, Err(Refused::Reused)) {
         world.ledger.counts.reuse_after_window += 1;
     }
-    let grant = issued.ok().map(|issued| issued.grant).or(place.map(|(grant, _)| grant));
-    world.note_token(grant_type, grant, place.map(|(_, generation)| generation), outcome);
+    let endings = issued.as_ref().ok().map(|issued| [&issued.access, &issued.refresh].map(|it| ending(it)));
+    let presented = Presented {
+        grant: issued.ok().map(|issued| issued.grant).or(place.map(|(grant, _)| grant)),
+        generation: place.map(|(_, generation)| generation),
+    };
+    world.note_token(grant_type, presented, endings, outcome);
     answer
+}
+
+/// Enough of a token to tell it from another, and too little to use it.
+fn ending(token: &str) -> String {
+    token.get(token.len().saturating_sub(4)..).unwrap_or_default().to_owned()
+}
+
+/// Which grant a request for tokens was about, and what it presented.
+#[derive(Default)]
+struct Presented {
+    grant: Option<usize>,
+    generation: Option<u64>,
 }
 
 /// How a refusal reads. "Invalid client credentials!" and "Authorization code not found" were measured (2025-07,
@@ -346,22 +362,29 @@ impl World {
     fn note_token(
         &mut self,
         grant_type: &str,
-        grant: Option<usize>,
-        presented: Option<u64>,
+        about: Presented,
+        endings: Option<[String; 2]>,
         outcome: Outcome,
     ) {
-        let grant_type = grant_type.to_owned();
-        self.ledger.note_token(TokenRequest { at: self.now, grant_type, grant, presented, outcome });
+        self.ledger.note_token(TokenRequest {
+            at: self.now,
+            grant_type: grant_type.to_owned(),
+            grant: about.grant,
+            presented: about.generation,
+            endings,
+            outcome,
+        });
     }
 
     /// Notes a token request that a fault answered in our place.
     pub(crate) fn note_unprocessed(&mut self, grant_type: &str) {
-        self.note_token(grant_type, None, None, Outcome::NotProcessed);
+        self.note_token(grant_type, Presented::default(), None, Outcome::NotProcessed);
     }
 
     /// Agrees as a person would on the consent page: the code, and where the browser goes.
     pub(crate) fn approve(&mut self, approval: Approval, state: Option<&str>) -> (String, String) {
         let redirect_uri = approval.redirect_uri.clone();
+        self.redirect_uri = Some(redirect_uri.clone());
         let location_id = approval.location_id.clone();
         let code = self.grants.approve(approval, self.now);
         // Before the code is exchanged, as HighLevel does.

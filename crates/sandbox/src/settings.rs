@@ -186,6 +186,11 @@ impl Settings {
         self.app_id()
     }
 
+    /// Where a browser goes after consent: the first registered address, or the usual one.
+    pub(crate) fn first_redirect_uri(&self) -> &str {
+        self.redirect_uris.first().map_or("http://127.0.0.1:8788/oauth/callback", String::as_str)
+    }
+
     /// An app that an agency with so many locations installs for itself.
     #[must_use]
     pub fn of_agency(self, locations: usize) -> Self {
@@ -196,8 +201,7 @@ impl Settings {
     /// A complete `.env` for a program that should talk to a sandbox at `base_url`. Where an agency's token is
     /// to be asked for first, it names no location, and no contact: that one is of one location.
     pub fn env_file(&self, base_url: &str) -> String {
-        let redirect_uri =
-            self.redirect_uris.first().map_or("http://127.0.0.1:8788/oauth/callback", String::as_str);
+        let redirect_uri = self.first_redirect_uri();
         let user_type = self.user_types.first().copied().unwrap_or_default();
         let (location_id, contact_id, scopes) = match user_type {
             UserType::Location => (&*self.location_id, &*self.contact_id, scopes::NEEDED.to_owned()),

@@ -175,6 +175,17 @@ impl Webhooks {
         self.book().sent.clone()
     }
 
+    /// Where they go, and how.
+    pub(crate) fn way(&self) -> (Option<String>, Manner) {
+        let book = self.book();
+        (book.to.clone(), book.manner.clone())
+    }
+
+    /// The last `count` that were sent, newest first.
+    pub(crate) fn last_sent(&self, count: usize) -> Vec<Sent> {
+        self.book().sent.iter().rev().take(count).cloned().collect()
+    }
+
     /// How many wait to be let go.
     pub(crate) fn held(&self) -> usize {
         self.book().held.len()

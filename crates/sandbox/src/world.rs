@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// Whether the ledger notes the headers of each request.
     pub(crate) headers_noted: bool,
     pub(crate) ledger: Ledger,
+    /// Where a browser was sent last.
+    pub(crate) redirect_uri: Option<String>,
     pub(crate) chance: Chance,
     pub(crate) webhooks: Arc<Webhooks>,
 }
@@ -48,6 +50,7 @@ impl World {
             chunked_answers,
             headers_noted,
             ledger,
+            redirect_uri: None,
             chance,
             webhooks,
         }

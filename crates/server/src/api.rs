@@ -116,6 +116,11 @@ pub(crate) fn whole_number<'de, D: Deserializer<'de>>(number: D) -> Result<u64, 
     whole.filter(|whole| *whole <= LARGEST).ok_or_else(|| D::Error::custom("no whole number"))
 }
 
+/// The same where it may be left out.
+pub(crate) fn maybe_whole_number<'de, D: Deserializer<'de>>(number: D) -> Result<Option<u64>, D::Error> {
+    whole_number(number).map(Some)
+}
+
 /// The parameters of a query, each at most once, and none that is not known.
 pub(crate) fn query<const N: usize>(
     front: &Front,

@@ -15,7 +15,10 @@ mod keys;
 mod live;
 mod notices;
 mod overview;
+mod problem;
+mod reader;
 mod session;
+mod settings;
 mod sign_in;
 
 use std::collections::HashMap;
@@ -23,6 +26,8 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+
+use crate::error::Problem;
 
 pub(crate) use actions::{act, confirm_forget, connect, connect_page};
 pub(crate) use assets::asset;
@@ -32,7 +37,10 @@ pub(crate) use keys::{page as keys, revoke as revoke_key};
 pub(crate) use live::{Stopping, live};
 pub(crate) use notices::page as notices;
 pub(crate) use overview::page as overview;
+pub(crate) use problem::readable;
+pub(crate) use reader::{Reader, choose as choose_language};
 pub(crate) use session::guard;
+pub(crate) use settings::page as settings;
 pub use sign_in::invite;
 pub(crate) use sign_in::{page as sign_in, sign_in as begin_session, sign_out};
 
@@ -69,6 +77,9 @@ fn protect(response: &mut Response, also: Option<&str>) {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }
+
+/// A page, or why there is none.
+type Shown = Result<Response, Problem>;
 
 /// Sends the browser on to another page of ours.
 fn sent_to(path: &str) -> Response {

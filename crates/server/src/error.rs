@@ -33,6 +33,14 @@ pub(crate) struct Problem {
     retry_after: Option<u64>,
 }
 
+/// What a problem says, beside its answer, for whoever would rather show it on a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) code: &'static str,
+    pub(crate) detail: Box<str>,
+    pub(crate) action: Box<str>,
+}
+
 /// An installation that may be meant.
 #[derive(Debug, Serialize)]
 struct Choice {
@@ -106,9 +114,14 @@ impl Problem {
 
     /// No token.
     pub(crate) fn keeper(house: &House, error: &KeeperError) -> Self {
+        Self::keeper_in(house.speech.as_ref(), house, error)
+    }
+
+    /// The same, in somebody's own language.
+    pub(crate) fn keeper_in(speech: &dyn Speech, house: &House, error: &KeeperError) -> Self {
         let (status, later) = match error {
             KeeperError::Company { trouble, .. } => {
-                let of_company = Self::keeper(house, trouble);
+                let of_company = Self::keeper_in(speech, house, trouble);
                 let status = StatusCode::from_u16(of_company.status).unwrap_or(StatusCode::CONFLICT);
                 // The location is known; what is missing is its company's grant.
                 let status = if status == StatusCode::NOT_FOUND { StatusCode::CONFLICT } else { status };
@@ -134,9 +147,9 @@ impl Problem {
         let said = match error {
             // What a store's own error says is for the log, not for whoever asks.
             KeeperError::Store(error) | KeeperError::Spooled(error) | KeeperError::Unsaved(error) => {
-                return Self::store(house.speech.as_ref(), error);
+                return Self::store(speech, error);
             }
-            error => house.speech.keeper_error(error),
+            error => speech.keeper_error(error),
         };
         let needs_person = said.needs_person;
         let mut problem = Self::of(said, status);
@@ -186,6 +199,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(Told { code: self.code, detail: self.detail, action: self.action });
         response
     }
 }

@@ -43,7 +43,8 @@ pub(crate) use plain::{Carriage, Ended, Errand, Plain};
 use refusals::{Hint, Refusal, refusal};
 pub(crate) use stream::Carrier;
 use target::Target;
-use turns::{Known, NoTurn, Shared, Turn, Turns};
+pub(crate) use turns::Known;
+use turns::{NoTurn, Shared, Turn, Turns};
 use whom::{Unclear, Whom, whom};
 
 /// What stands before HighLevel's paths.
@@ -218,6 +219,11 @@ impl Gateway {
             outlook.waiting += waiting;
         }
         outlook
+    }
+
+    /// What is known of one's budget: nothing where nobody asked for it of late.
+    pub(crate) fn known(&self, id: &InstallationId) -> Option<Known> {
+        self.turns.pin().get(id).map(|turns| turns.known())
     }
 
     /// Whose day's calls will be used up before they are renewed, and when.

@@ -29,6 +29,8 @@ pub struct House {
     pub clock: Arc<dyn Clock>,
     /// The words.
     pub speech: Arc<dyn Speech>,
+    /// The same in every language that there is, for people at the dashboard.
+    pub languages: Vec<Arc<dyn Speech>>,
     /// Where a person authorises; none with a Private Integration Token.
     pub consent: Option<ConsentPage>,
     /// How webhooks of HighLevel's are believed; none with a Private Integration Token.
@@ -45,6 +47,19 @@ pub struct House {
     pub gateway: GatewaySettings,
     /// Who may see how all of it is.
     pub status_page: StatusPage,
+    /// What is configured, to be shown.
+    pub settings: Vec<Setting>,
+}
+
+/// A variable that is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// The sentence that says what it is for.
+    pub meaning: String,
+    /// What it is set to; none where that is a secret.
+    pub value: Option<String>,
 }
 
 /// What an app is, as far as it is no secret.

@@ -32,7 +32,7 @@ mod hosts;
 pub use dashboard::invite;
 pub use front::Front;
 pub use gateway::{BudgetMode, GatewaySettings, Limits};
-pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room};
+pub use house::{AppCard, Audit, CertificateFiles, ConsentPage, Face, House, Listener, Room, Setting};
 pub use key::ApiKey;
 pub use routes::{Door, Entry, entries};
 pub use status::StatusPage;

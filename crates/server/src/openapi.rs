@@ -244,6 +244,7 @@ fn object(required: &[&str], properties: Value) -> Value {
 
 fn schemas() -> Value {
     let text = || json!({ "type": "string" });
+    let maybe_instant = || json!({ "type": ["string", "null"], "format": "date-time" });
     let maybe_text = || json!({ "type": ["string", "null"] });
     let count = || json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
     let instant = || json!({ "type": "string", "format": "date-time", "examples": ["2026-11-23T12:00:00Z"] });
@@ -340,7 +341,7 @@ fn schemas() -> Value {
             &["id", "from", "until", "reason"],
             json!({
                 "id": text(), "kind": maybe_text(), "installation": maybe_text(), "from": instant(),
-                "until": instant(), "reason": text(),
+                "until": maybe_instant(), "reason": text(),
             }),
         ),
         "Maintenances": object(&["maintenances"], json!({ "maintenances": list("Maintenance") })),
@@ -350,15 +351,16 @@ fn schemas() -> Value {
 
 fn planned() -> Value {
     let mut planned = sent(
-        &["seconds"],
+        &[],
         json!({
             "seconds": { "type": "integer", "minimum": 1, "maximum": 2_592_000 },
             "reason": { "type": "string", "maxLength": 500, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" },
             "kind": kind(), "id": id(),
         }),
     );
-    // One installation, or none by name.
+    // One installation, or none by name, but then for how long.
     planned["dependentRequired"] = json!({ "kind": ["id"], "id": ["kind"] });
+    planned["anyOf"] = json!([{ "required": ["seconds"] }, { "required": ["kind", "id"] }]);
     planned
 }
 

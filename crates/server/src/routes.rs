@@ -15,7 +15,7 @@ use tokens::records::{KeyId, Verb};
 use crate::api::{checks, installations, maintenances, parked, service, tokens as token};
 use crate::auth::{Source, Unknown};
 use crate::browser;
-use crate::dashboard;
+use crate::dashboard::{self, Reader};
 use crate::error::Problem;
 use crate::front::Front;
 use crate::status;
@@ -104,6 +104,7 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", "/assets/{name}", Door::Open), get(dashboard::asset)),
         (entry("GET", "/sign-in", Door::Open), get(dashboard::sign_in)),
         (entry("POST", "/sign-in", Door::Open), post(dashboard::begin_session)),
+        (entry("POST", "/language", Door::Open), post(dashboard::choose_language)),
         (entry("POST", "/sign-out", Door::Session), post(dashboard::sign_out)),
         (entry("GET", "/", Door::Session), get(dashboard::overview)),
         (entry("GET", "/live", Door::Session), get(dashboard::live)),
@@ -112,6 +113,7 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", "/forget/{kind}/{id}", Door::Session), get(dashboard::confirm_forget)),
         (entry("POST", "/installations/{kind}/{id}/{action}", Door::Session), post(dashboard::act)),
         (entry("GET", "/notices", Door::Session), get(dashboard::notices)),
+        (entry("GET", "/settings", Door::Session), get(dashboard::settings)),
         (entry("GET", "/keys", Door::Session), get(dashboard::keys)),
         (entry("POST", "/keys/{id}/revoke", Door::Session), post(dashboard::revoke_key)),
         (entry("GET", "/connect", Door::Session), get(dashboard::connect_page)),
@@ -158,10 +160,13 @@ async fn guarded(
 ) -> Response {
     let (mut parts, body) = request.into_parts();
     if entry.door == Door::Session {
-        let mut response = match dashboard::guard(&front, &mut parts, body).await {
-            Ok(body) => next.run(Request::from_parts(parts, body)).await,
-            Err(response) => response,
+        let asked = parts.headers.clone();
+        let (response, viewer) = match dashboard::guard(&front, &mut parts, body).await {
+            Ok((viewer, body)) => (next.run(Request::from_parts(parts, body)).await, Some(viewer)),
+            Err(response) => (response, None),
         };
+        let reader = Reader::new(&front, &asked, viewer);
+        let mut response = dashboard::readable(&front, &reader, &asked, response);
         response.extensions_mut().insert(Route(entry.path));
         return response;
     }
@@ -231,8 +236,10 @@ async fn is_exposed_in_form(request: &Parts, body: Body) -> bool {
     form.is_ok_and(|form| form.values().any(|value| value.starts_with("ghlk_")))
 }
 
-async fn not_found(State(front): State<Arc<Front>>) -> Problem {
-    Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found")
+async fn not_found(State(front): State<Arc<Front>>, request: Request) -> Response {
+    let reader = Reader::new(&front, request.headers(), None);
+    let problem = reader.problem(StatusCode::NOT_FOUND, "not_found");
+    dashboard::readable(&front, &reader, request.headers(), problem.into_response())
 }
 
 async fn method_not_allowed(State(front): State<Arc<Front>>) -> Response {

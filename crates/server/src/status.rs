@@ -20,8 +20,10 @@ use tokens::records::Badge;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::dashboard::{self, Reader};
 use crate::error::Problem;
 use crate::front::Front;
+use crate::house::Face;
 
 pub(crate) use badge::badge;
 pub(crate) use page::page;
@@ -149,7 +151,13 @@ impl Picture {
     }
 }
 
-/// What is said where there is nothing, and where nobody is to know that there could be.
-fn nothing_here(front: &Front) -> Response {
-    Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found").into_response()
+/// What is said where there is nothing, and where nobody is to know that there could be: the same as of any other
+/// path at that door.
+fn nothing_here(front: &Front, face: Face, headers: &HeaderMap) -> Response {
+    if face == Face::Public {
+        return Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found").into_response();
+    }
+    let reader = Reader::new(front, headers, None);
+    let problem = reader.problem(StatusCode::NOT_FOUND, "not_found").into_response();
+    dashboard::readable(front, &reader, headers, problem)
 }

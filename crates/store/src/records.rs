@@ -7,7 +7,7 @@ mod lines;
 mod rows;
 mod uptime;
 
-pub(crate) use rows::{EVENTS_KNOWN_FOR, json, millis, parts};
+pub(crate) use rows::{EPISODES_KEPT, EVENTS_KNOWN_FOR, json, millis, parts};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ use tokens::records::{
     Maintenance, QueuedEvent, Session, Verb, Visit,
 };
 use tokens::{
-    Allowed, CheckRecord, Day, InstallationId, Lane, Notice, Records, Standing, StoreError, Timestamp,
+    Allowed, CheckRecord, Day, Episode, InstallationId, Lane, Notice, Records, Standing, StoreError,
+    Timestamp,
 };
 
 use crate::disk::{self, failed};
@@ -32,12 +33,13 @@ use crate::sqlite::database::{Failure, refuse_other_than};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/records/001_records.sql"),
     include_str!("migrations/records/002_habits.sql"),
     include_str!("migrations/records/003_events.sql"),
     include_str!("migrations/records/004_gateway.sql"),
     include_str!("migrations/records/005_dashboard.sql"),
+    include_str!("migrations/records/006_history.sql"),
     include_str!("migrations/records/007_uptime.sql"),
 ];
 
@@ -70,6 +72,16 @@ pub(crate) fn rights(verbs: &str, lane: &str, allowed: &str) -> (BTreeSet<Verb>,
 /// The inverse, for the patterns.
 pub(crate) fn lines_of(allowed: &[Allowed]) -> String {
     allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// When a maintenance ends, as it is at rest: of those that don't end by themselves the last instant there is.
+pub(crate) fn end_at_rest(until: Option<Timestamp>) -> i64 {
+    until.map_or(i64::MAX, Timestamp::as_millis)
+}
+
+/// The inverse.
+pub(crate) fn end_from_rest(until: Timestamp) -> Option<Timestamp> {
+    (until.as_millis() != i64::MAX).then_some(until)
 }
 
 /// Where the records of the store at `path` rest.
@@ -246,6 +258,16 @@ impl Records for SqliteRecords {
     async fn revoke_badge(&self, name: &str) -> Result<bool, StoreError> {
         let name = name.to_owned();
         self.write(move |rows| uptime::revoke_badge(rows, &name)).await
+    }
+
+    async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError> {
+        let episode = episode.clone();
+        self.write(move |rows| rows::note_episode(rows, &episode)).await
+    }
+
+    async fn history(&self, id: &InstallationId, limit: usize) -> Result<Vec<Episode>, StoreError> {
+        let id = id.clone();
+        self.read(move |rows| rows::history(rows, &id, limit)).await
     }
 
     async fn standings(&self) -> Result<Vec<Standing>, StoreError> {

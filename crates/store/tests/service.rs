@@ -15,10 +15,10 @@ use tokens::records::{
     AuditLine, Badge, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Session, Verb,
     Visit,
 };
-use tokens::store::Mark;
+use tokens::store::{Mark, Stand};
 use tokens::{
-    CheckRecord, Day, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord, StoreError,
-    Subject, Timestamp, Trigger,
+    CheckRecord, Day, Episode, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord,
+    StoreError, Subject, Timestamp, Trigger, Version,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -154,6 +154,8 @@ stories! {
     what_there_is_to_tell_is_told_once_and_lasts_until_it_arrived,
     of_many_who_deliver_each_gets_its_own,
     a_maintenance_lasts_until_its_end_or_an_earlier_one,
+    a_pause_lasts_until_someone_ends_it,
+    history_is_noted_once_and_the_latest_fifty_lines_stay,
     an_event_is_acted_on_once_and_known_for_a_week,
     others_words_may_hold_any_character,
 }
@@ -602,7 +604,7 @@ async fn others_words_may_hold_any_character(place: Shelf) {
         id: "m1".into(),
         subject: None,
         from: at(1),
-        until: at(9),
+        until: Some(at(9)),
         reason: "a\0b 'c' \u{1f600}".into(),
     };
     records.plan_maintenance(&window).await.expect("room");
@@ -618,7 +620,7 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
         id: id.into(),
         subject,
         from: at(1),
-        until: at(100),
+        until: Some(at(100)),
         reason: "moving".into(),
     };
     let planned = [window("m1", None), window("m2", Some(Subject::Installation(location("l1"))))];
@@ -630,6 +632,55 @@ async fn a_maintenance_lasts_until_its_end_or_an_earlier_one(place: Shelf) {
     assert!(!records.end_maintenance("m1", at(4)).await.expect("ended"));
     assert_eq!(records.maintenances(at(4)).await.expect("windows"), planned[1..]);
     assert!(records.maintenances(at(100)).await.expect("windows").is_empty());
+}
+
+async fn history_is_noted_once_and_the_latest_fifty_lines_stay(place: Shelf) {
+    let (records, other) = (place.records().await, place.records().await);
+    let episode = |whose: &str, number: i64| Episode {
+        id: location(whose),
+        at: at(number * 10),
+        version: Version { epoch: 1, generation: number.unsigned_abs() },
+        expires_at: at(number * 10 + 5),
+        stand: if number % 7 == 0 { Stand::Suspended } else { Stand::Connected },
+        said: (number % 7 == 0).then(|| "it's \"paused\"".to_owned()),
+    };
+    for number in 1..=60 {
+        for records in [&records, &other, &records] {
+            records.note_episode(&episode("l1", number)).await.expect("room");
+        }
+    }
+    records.note_episode(&episode("l2", 3)).await.expect("room");
+    let kept = other.history(&location("l1"), 100).await.expect("the history");
+    let expected: Vec<Episode> = (11..=60).rev().map(|number| episode("l1", number)).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(records.history(&location("l1"), 2).await.expect("the history"), expected[..2]);
+    assert_eq!(records.history(&location("l2"), 9).await.expect("the history"), [episode("l2", 3)]);
+    // What moves to other records comes once, too.
+    let lines: Vec<_> = records.lines(None, 1000).await.expect("lines");
+    let lines: Vec<_> = lines.into_iter().filter(|line| line.table == "history").collect();
+    assert_eq!(lines.len(), 51);
+    let shelf = Shelf::beside_a_file();
+    let elsewhere = shelf.records().await;
+    for _ in 0..2 {
+        elsewhere.take_lines(&lines).await.expect("room");
+    }
+    assert_eq!(elsewhere.history(&location("l1"), 100).await.expect("the history"), expected);
+    records.forget(at(500), at(0)).await.expect("forgotten");
+    assert_eq!(records.history(&location("l1"), 100).await.expect("the history").len(), 11);
+}
+
+async fn a_pause_lasts_until_someone_ends_it(place: Shelf) {
+    let records = place.records().await;
+    let whose = location("l1");
+    let subject = Some(Subject::Installation(whose.clone()));
+    let pause = Maintenance { id: "m1".into(), subject, from: at(1), until: None, reason: String::new() };
+    records.plan_maintenance(&pause).await.expect("room");
+    let years_later = at(1) + Duration::from_secs(100 * 365 * 86_400);
+    let kept = records.maintenances(years_later).await.expect("windows");
+    assert_eq!(kept, [pause]);
+    assert_eq!(kept[0].pauses(), Some(&whose));
+    assert!(records.end_maintenance("m1", years_later).await.expect("ended"));
+    assert!(records.maintenances(years_later).await.expect("windows").is_empty());
 }
 
 fn event(id: &str, received_at: Timestamp) -> QueuedEvent {
@@ -805,7 +856,7 @@ async fn moves(place: &Shelf, elsewhere: &Shelf) {
         Badge { name: "b1".into(), about: Some(location("l1")), label: "x".into(), created_at: at(1) };
     one.add_badge(&badge).await.expect("room");
     let window =
-        Maintenance { id: "m1".into(), subject: None, from: at(1), until: at(99), reason: "x".into() };
+        Maintenance { id: "m1".into(), subject: None, from: at(1), until: Some(at(99)), reason: "x".into() };
     one.plan_maintenance(&window).await.expect("room");
     let (told, untold) = (notice_of("n1", "l1"), notice_of("n2", "l2"));
     for (notice, id) in [(&told, "l1"), (&untold, "l2")] {

@@ -19,6 +19,7 @@ mod error;
 mod flight;
 mod gateway;
 mod health;
+mod history;
 mod installation;
 mod issuer;
 mod keeper;
@@ -47,6 +48,7 @@ pub use gateway::{Allowed, InvalidAllowed, Lane};
 pub use health::{
     CheckRecord, Health, LastCheck, Notice, NoticeKind, Standing, StepRecord, Subject, Trigger,
 };
+pub use history::{Episode, Turn};
 pub use installation::{
     Broken, CompanyId, Connection, ContactId, Installation, InstallationId, Intent, InvalidId, LocationId,
     Overview, Previous, Version,

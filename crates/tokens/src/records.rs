@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::gateway::{Allowed, Lane};
 use crate::health::{CheckRecord, Notice, Standing, Subject};
+use crate::history::Episode;
 use crate::installation::InstallationId;
 use crate::store::StoreError;
 use crate::uptime::Day;
@@ -69,6 +70,13 @@ pub trait Records: Send + Sync {
 
     /// Takes a badge back. Whether there was one of this name.
     async fn revoke_badge(&self, name: &str) -> Result<bool, StoreError>;
+
+    /// Adds a line to an installation's history, unless it is there. Of each the latest fifty are kept. Not
+    /// worth a disk flush.
+    async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError>;
+
+    /// An installation's history, the latest first, at most `limit`.
+    async fn history(&self, id: &InstallationId, limit: usize) -> Result<Vec<Episode>, StoreError>;
 
     /// How each subject stands, as it was last noted.
     async fn standings(&self) -> Result<Vec<Standing>, StoreError>;
@@ -190,7 +198,7 @@ pub trait Records: Send + Sync {
         Err(no_lines())
     }
 
-    /// Forgets checks, delivered notices, visits, sessions, turns and audit lines from before these instants.
+    /// Forgets checks, history, delivered notices, visits, sessions, turns and audit lines from before these instants.
     async fn forget(&self, before: Timestamp, audit_before: Timestamp) -> Result<(), StoreError>;
 }
 
@@ -404,6 +412,9 @@ pub struct DeliveryState {
 }
 
 /// A time in which nobody is told of trouble.
+///
+/// One installation's that ends only when someone ends it is a pause: it is not checked either, until then.
+/// Its tokens are kept fresh all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maintenance {
     /// What it is called by.
@@ -412,10 +423,20 @@ pub struct Maintenance {
     pub subject: Option<Subject>,
     /// When it begins.
     pub from: Timestamp,
-    /// When it ends.
-    pub until: Timestamp,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
     /// Why, in a person's words.
     pub reason: String,
+}
+
+impl Maintenance {
+    /// Whose checks rest in it.
+    pub fn pauses(&self) -> Option<&InstallationId> {
+        match (&self.subject, self.until) {
+            (Some(Subject::Installation(id)), None) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// A badge: a small picture that says for anybody who has its address how something is, in one word.

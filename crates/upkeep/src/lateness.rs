@@ -104,7 +104,9 @@ impl Upkeep {
                 let source = Arc::from(Box::from("it takes too long"));
                 Err(StoreError::Database { doing: "read", place: "the store".to_owned(), source })
             })?;
-            let Some(last) = page.last().cloned() else { break };
+            let last = page.last().cloned();
+            // What a store says twice must not keep us here.
+            let is_whole = page.len() == LATE_AT_MOST;
             for kept in page {
                 let Some(at) = kept.last_check.map(|check| check.at).filter(|_| heard(&kept.id)) else {
                     continue;
@@ -118,7 +120,10 @@ impl Upkeep {
                     return Ok(found);
                 }
             }
-            after = last;
+            match last.filter(|_| is_whole) {
+                Some(last) => after = last,
+                None => break,
+            }
         }
         Ok(found)
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use highlevel::Client;
 use prometheus_client::registry::Registry;
-use tokens::store::Due;
+use tokens::store::{Due, Mark};
 use tokens::{
-    AccessToken, AlertRules, CheckRecord, Clock, ContactId, InstallationId, Keeper, KeeperError, LastCheck,
-    Records, StepRecord, Timestamp, Trigger, next_check_at,
+    AccessToken, AlertRules, CheckRecord, Clock, ContactId, Episode, InstallationId, Keeper, KeeperError,
+    LastCheck, Records, StepRecord, Timestamp, Trigger, next_check_at,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -163,6 +163,7 @@ impl Upkeep {
             self.keep_reconciled(stop.clone()),
             self.keep_sealed(stop.clone()),
             self.keep_acting(stop.clone()),
+            self.keep_history(stop.clone()),
             self.keep_telling(stop)
         );
     }
@@ -221,6 +222,33 @@ impl Upkeep {
             if is_over_within(ROUND_EVERY, &mut stop).await {
                 return;
             }
+        }
+    }
+
+    /// Notes what happens to each grant, whoever does it.
+    async fn keep_history(&self, mut stop: watch::Receiver<bool>) {
+        let mut mark = Mark::default();
+        loop {
+            // The front of the house tells of a store that does not say what changed.
+            if let Ok(changes) = self.keeper.store().changes(mark).await {
+                // Before there was a mark, nobody knows what changed: each check makes up for it.
+                let ids = if mark == Mark::default() { Vec::new() } else { changes.ids };
+                for id in ids {
+                    self.note_episode(&id).await;
+                }
+                mark = changes.mark;
+            }
+            if is_over_within(ROUND_EVERY, &mut stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Notes how it is with a grant now, if that is not noted yet.
+    pub async fn note_episode(&self, id: &InstallationId) {
+        let Ok(it) = self.keeper.load(id).await else { return };
+        if let Err(error) = self.records.note_episode(&Episode::of(&it.overview())).await {
+            warn!(%id, %error, "its history can't be noted");
         }
     }
 
@@ -307,9 +335,10 @@ impl Upkeep {
     async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
         let mut checks = JoinSet::new();
         let now = self.clock.now();
+        let paused = self.paused(now).await;
         // Of which nobody else's wait or trouble is an obstacle.
-        let private = self.private_due(now).await.into_iter().collect();
-        self.check_each(private, now, &mut checks, stop).await;
+        let private = self.private_due(now).await.filter(|id| !paused.contains(id));
+        self.check_each(private.into_iter().collect(), now, &mut checks, stop).await;
         let mut after: Option<Due> = None;
         while !*stop.borrow() {
             let now = self.clock.now();
@@ -323,13 +352,19 @@ impl Upkeep {
             };
             let Some(last) = page.last().cloned() else { break };
             let goes_on = goes_on_behind(&last, after.as_ref());
-            self.check_each(page.into_iter().map(|due| due.id).collect(), now, &mut checks, stop).await;
+            let due = page.into_iter().map(|due| due.id).filter(|id| !paused.contains(id)).collect();
+            self.check_each(due, now, &mut checks, stop).await;
             if !goes_on {
                 break;
             }
             after = Some(last);
         }
         checks.join_all().await;
+    }
+
+    /// Whose checks rest.
+    async fn paused(&self, now: Timestamp) -> HashSet<InstallationId> {
+        self.maintenances(now).await.iter().filter_map(|window| window.pauses().cloned()).collect()
     }
 
     /// Who keeps the tokens.
@@ -448,6 +483,7 @@ impl Upkeep {
             if let Err(error) = noted {
                 warn!(%id, %error, "the check can't be noted in the store");
             }
+            self.note_episode(id).await;
         }
         if let Err(error) = self.records.add_check(&record).await {
             warn!(%id, %error, "the check can't be remembered");

@@ -553,7 +553,7 @@ help-sandbox = Run a HighLevel of our own on this machine, to try and to test ag
           ghl-auth --env-file agency.env login
           ghl-auth --env-file agency.env serve &
           ghl-auth --env-file agency.env status
-        Make trouble, and see what happened:
+        Make trouble, and see what happened, in a browser at http://127.0.0.1:8790/ or by curl:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Show the whole job on the sandbox, with nothing to configure.
@@ -828,6 +828,7 @@ api-no_app = No app is configured, so there is nothing to authorize.
 ## What a browser shows
 
 page-language = en
+page-language-name = English
 page-button = Go on
 page-start = Connect to HighLevel
     .more = The next page is HighLevel's: choose the location or agency there, and come back here by itself.
@@ -884,7 +885,7 @@ help-maintenance-start = Begin one now.
 help-maintenance-list = Show those that have not ended.
 help-maintenance-end = End one early.
 help-notify = Try each way by which people are told.
-arg-lasting = How long: 2h, 30m, 1d.
+arg-lasting = How long: 2h, 30m, 1d. Without it, one installation is paused until you end it.
 arg-reason = Why, for whoever looks.
 arg-maintenance = The maintenance, as the list calls it.
 arg-test = Send a test notice by each way that is configured.
@@ -903,6 +904,10 @@ error-no_ways = There is no way to tell anybody: none is configured.
 api-no_maintenance = There is no such maintenance that goes on.
     .action = Look at /v1/maintenances.
 maintenance-started = Nobody is told of trouble until { $until }. To end it early: ghl-auth maintenance end { $id }
+maintenance-paused = { $whose } is paused: it is not checked, and nobody is told of trouble; its token is kept fresh. To go on: ghl-auth maintenance end { $id }
+maintenance-until-ended = until it is ended
+error-maintenance_endless = A maintenance of everything needs an end.
+    .action = Say how long with --for 2h, or which installation is to be paused with --location ID.
 maintenance-ended = The maintenance { $id } has ended.
 maintenance-none = No maintenance is planned.
 error-maintenance_unknown = No maintenance that goes on is called { $id }.
@@ -984,10 +989,10 @@ dash-verdict-trouble = { $count ->
    *[other] { $count } things need you
 }
 dash-needs = What needs you now
-dash-parked = { $count ->
-    [one] One install waits for your approval:
-   *[other] { $count } installs wait for your approval:
-}
+dash-waits = { $id } was installed and waits for your approval
+dash-approve = Serve it
+dash-dismiss = Turn it away
+dash-dismiss-really = Turn { $id } away? Its grant is dropped, and whoever installed it has to do so again.
 dash-the-service = The service
 dash-the-checks = The checks
 dash-count-locations = Locations
@@ -1026,6 +1031,28 @@ dash-scopes = Scopes
 dash-done-checked = It was checked.
 dash-done-refreshed = It has a new token.
 dash-done-restored = It is served again.
+dash-paused = Paused
+dash-pause = Pause
+dash-pause-means = Paused: it is not checked, and nobody is told of trouble; its token is kept fresh.
+dash-resume = Go on
+dash-done-paused = It is paused.
+dash-done-resumed = It is checked again.
+dash-done-approved = It is served from now on.
+dash-settings = Settings
+dash-settings-how = They are set where the service is started, in its environment or its .env file, and read at its start. Secrets are not shown.
+dash-setting = Setting
+dash-value = Value
+dash-secret-set = set, and not shown
+dash-sessions = Sessions
+dash-sessions-how = Whoever is signed in to this dashboard, on any machine, is signed out:
+dash-sign-out-everywhere = Sign out everywhere
+dash-problem = This does not work
+dash-to-overview = To the overview
+dash-history = History
+dash-turn-authorized = Authorized by a person
+dash-turn-refreshed = A new token
+dash-generation = set { $generation }
+dash-lives-until = lives until { $at }
 dash-removed = Forgotten
 dash-removed-more = Its tokens are kept, sealed, for 30 days after that.
 dash-restore = Serve it again
@@ -1420,3 +1447,192 @@ error-badge_unknown = There is no badge `{ $name }`.
     .action = Find its name with: ghl-auth badge list
 error-badge_label = A label has 1 to 64 characters, all in one line.
     .action = Give a shorter one with --label.
+
+## The sandbox's console
+
+sandbox-console = In a browser, to watch and to break things: { $url }
+console-title = HighLevel sandbox
+console-nav = On this page
+console-what-it-is = This is not HighLevel: everything here is invented and lives in memory on this machine. Break something and watch your service survive it.
+console-lost = The sandbox doesn't answer; most likely it was stopped. Start it again, and this page goes on.
+console-verdict-good = HighLevel answers as it should
+console-verdict-trouble = { $count ->
+    [one] One thing goes wrong now
+   *[other] { $count } things go wrong now
+}
+console-held = { $count ->
+    [one] One request waits for its hold to be taken back.
+   *[other] { $count } requests wait for their hold to be taken back.
+}
+console-throw = Break things
+console-none-active = Nothing goes wrong.
+console-take-back = Take back
+console-happened = { $count ->
+    [one] happened once
+   *[other] happened { $count } times
+}
+console-all-off = All off
+console-all-off-what = Faults, holds, suspensions, limits, scopes and the way of webhooks are as at the start again.
+console-single = One fault, for chosen requests
+console-which = Which requests
+console-or-path = Or every path that begins with
+console-how-often = How often
+console-chance = By chance
+console-once = once
+console-times = { $count ->
+    [one] once
+   *[other] { $count } times
+}
+console-five-minutes = for 5 minutes of its clock
+console-always = until taken back
+console-until = until { $at }
+console-on-any = any
+console-on-token = any for tokens
+console-on-refresh = refreshing
+console-on-exchange = exchanging a code
+console-on-mint = minting a location's token
+console-on-contact_read = reading a contact
+console-on-tag_add = adding a tag
+console-on-tag_remove = removing a tag
+console-on-location_read = reading a location
+console-on-path = { $path }…
+console-outage-down = Down for 5 minutes (503)
+console-outage-unreachable = Unreachable for 5 minutes
+console-outage-answers_lost = The next 3 token answers are lost
+console-outage-rate_limited = Rate limit hit for 1 minute (429)
+console-outage-slow = All answers 8 s late, for 5 minutes
+console-outage-flaky = A third of the answers fail, for 5 minutes
+console-processed = { $fault }, after the work was done
+console-fault-lose_answer = Done, and the answer is lost
+console-fault-lose_request = The connection closes, nothing is done
+console-fault-reset = Reset (RST)
+console-fault-cut_after = Cut after { $count } bytes
+console-fault-delay = Done at once, answered { $seconds } s late
+console-fault-delay_before = Done { $seconds } s late
+console-fault-status = Status { $code }
+console-fault-gateway_html = 502 in HTML
+console-fault-truncated_json = Half of the JSON
+console-fault-fields_missing = Without { $fields }
+console-fault-fields_set = Another { $fields }
+console-fault-body = An HTML page for an answer
+console-fault-rate_limited = 429 Too Many Requests
+console-fault-not_active = 400 Location is not active
+console-fault-refused_client = 401 Invalid client credentials!
+console-fault-invalid_grant = 400 Invalid grant
+console-fault-hold = Hangs, nothing is done
+console-fault-hold-answers = Done, and the answer hangs
+console-is-suspended = { $name } is suspended
+console-clock = Its clock
+console-ahead = { $span } ahead of this machine's
+console-ahead-by = Move it ahead by
+console-clock-what = HighLevel's side only: tokens end, the 30 seconds of a used refresh token pass. Your service keeps its own time. It can't be moved back.
+console-count-requests = Requests
+console-count-refreshes = Refreshes asked for
+console-count-rotations = Refresh tokens used up
+console-count-repeats = Same answer given again
+console-count-reuse = Used ones, too late
+console-count-limited = Refused by the limit
+console-count-messages = Messages sent
+console-tokens = Tokens
+console-tokens-what = Newest first. A token is shown by its last four characters, never whole.
+console-no-tokens = Nobody has asked for tokens yet.
+console-head-at = When
+console-head-whose = Whose
+console-head-how = Asked by
+console-head-outcome = Outcome
+console-head-access = Access token
+console-head-refresh = Refresh token
+console-head-request = Request
+console-head-status = Status
+console-head-took = Took
+console-head-fault = Fault
+console-head-caller = Token
+console-head-place = Company or location
+console-head-app = The app
+console-head-do = What can be done to it
+console-by-code = code
+console-by-refresh = refresh
+console-by-minting = the company's token
+console-generation = generation { $generation }
+console-issued = generation { $generation } issued
+console-repeated = generation { $generation } given again
+console-not-processed = a fault answered, nothing was done
+console-alive = alive
+console-alive-until = alive until { $at }
+console-used-up = used up
+console-used-up-repeatable = used up; answered the same until { $at }
+console-ended = ended
+console-requests = Requests
+console-no-requests = Nobody has asked for anything yet.
+console-contacts = Contacts and tags
+console-no-tags = no tags
+console-tag-goes = The workflow is running; it removes its tag at { $at }.
+console-messages = Messages of the workflow
+console-message = to { $name }, because of the tag
+console-no-messages = The workflow has sent nothing yet. It does when the health check's tag is added.
+console-places = Company and locations
+console-places-what = UPDATE and LocationCreate are webhooks; installing and uninstalling send one, too. Installing here gives nobody a code.
+console-more-locations = { $count ->
+    [one] There is one more location; search to see it.
+   *[other] There are { $count } more locations; search to see them.
+}
+console-company = The company
+console-installed = installed { $at }
+console-not-installed = not installed
+console-suspended = suspended
+console-suspend = Suspend
+console-resume = Resume
+console-revoke-access = End access tokens
+console-revoke = End all tokens
+console-uninstall = Uninstall
+console-install = Install
+console-consent = Consent, as from the marketplace
+console-redirect-uri = Then the browser goes to
+console-consent-go = To the consent page
+console-consent-what = Without a state of your service's, as when someone installs from HighLevel's marketplace. With one, begin in the dashboard or with ghl-auth login: they lead here.
+console-webhooks = Webhooks
+console-webhook-url = Where they are sent; empty for nowhere
+console-signature = Signature
+console-signature-present = good (x-ghl-signature)
+console-signature-legacy = the old one alone (x-wh-signature)
+console-signature-both = both
+console-signature-not_applicable = N/A beside the old one
+console-signature-wrong_key = by a wrong key
+console-signature-missing = none
+console-without = Members left out
+console-twice = Each twice
+console-held-back = Held back
+console-set = Set
+console-let-go = Let go
+console-let-go-last = Let go, newest first
+console-replay = Send all again
+console-webhooks-held = { $count ->
+    [one] One webhook is held back.
+   *[other] { $count } webhooks are held back.
+}
+console-webhooks-nowhere = Nobody is told anything: no address is set.
+console-webhooks-none = Nothing was sent yet.
+console-on-its-way = on its way
+console-limits = Rate limit and scopes
+console-burst = Calls
+console-interval = In so many seconds
+console-enforced = One too many is refused
+console-scopes = Scopes of tokens issued from now on
+console-scopes-all = All
+console-scopes-needed = What a check needs
+console-scopes-reading = Reading only
+console-app = The app
+console-app-id = Its id
+console-access-life = Life of an access token
+console-grace = A used refresh token is answered the same for
+console-ledger = ledger
+console-begin-again = Begin again
+console-begin-again-ask = Forget all grants, tags and requests? Your service will have to be authorized again.
+console-done-thrown = Thrown.
+console-done-taken_back = Taken back.
+console-done-all_off = All off: HighLevel answers as at the start.
+console-done-moved = The clock was moved ahead.
+console-done-changed = Done.
+console-done-told = Told, if there is an address for webhooks.
+console-done-begun_again = All is forgotten; the sandbox began again.
+console-done-nothing = Nothing was done: the form was not understood. Look at what you filled in, and try again.

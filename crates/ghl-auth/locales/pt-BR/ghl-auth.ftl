@@ -562,7 +562,7 @@ help-sandbox = Roda um HighLevel de brinquedo nesta máquina, para experimentar 
           ghl-auth --env-file agency.env login
           ghl-auth --env-file agency.env serve &
           ghl-auth --env-file agency.env status
-        Provoque falhas e veja o que houve:
+        Provoque falhas e veja o que houve, no navegador em http://127.0.0.1:8790/ ou com curl:
           curl -d '{"{"}"fault":"lose_answer","on":"refresh"{"}"}' http://127.0.0.1:8790/_sandbox/faults
           curl http://127.0.0.1:8790/_sandbox/ledger
 help-demo = Mostra o trabalho inteiro no sandbox, sem nada a configurar.
@@ -837,6 +837,7 @@ api-no_app = Nenhum aplicativo está configurado, então não há o que autoriza
 ## What a browser shows
 
 page-language = pt-BR
+page-language-name = Português (Brasil)
 page-button = Continuar
 page-start = Conectar ao HighLevel
     .more = A próxima página é do HighLevel: escolha ali a location ou a agência; a volta para cá é automática.
@@ -893,7 +894,7 @@ help-maintenance-start = Começa um agora.
 help-maintenance-list = Mostra os que não terminaram.
 help-maintenance-end = Termina um antes da hora.
 help-notify = Experimenta cada caminho pelo qual as pessoas são avisadas.
-arg-lasting = Por quanto tempo: 2h, 30m, 1d.
+arg-lasting = Por quanto tempo: 2h, 30m, 1d. Sem isso, uma instalação fica em pausa até você terminar.
 arg-reason = Por quê, para quem olhar.
 arg-maintenance = A manutenção, como a lista a chama.
 arg-test = Envia um aviso de teste por cada caminho configurado.
@@ -912,6 +913,10 @@ error-no_ways = Não há como avisar ninguém: nenhum caminho está configurado.
 api-no_maintenance = Não há manutenção assim em curso.
     .action = Veja /v1/maintenances.
 maintenance-started = Ninguém é avisado de problemas até { $until }. Para terminar antes: ghl-auth maintenance end { $id }
+maintenance-paused = { $whose } está em pausa: não é verificada, e ninguém é avisado de problemas; o token continua sendo renovado. Para retomar: ghl-auth maintenance end { $id }
+maintenance-until-ended = até ser terminada
+error-maintenance_endless = Uma manutenção de tudo precisa de um fim.
+    .action = Diga por quanto tempo com --for 2h, ou qual instalação deve ficar em pausa com --location ID.
 maintenance-ended = A manutenção { $id } terminou.
 maintenance-none = Nenhuma manutenção está planejada.
 error-maintenance_unknown = Nenhuma manutenção em curso se chama { $id }.
@@ -993,10 +998,10 @@ dash-verdict-trouble = { $count ->
    *[other] { $count } coisas precisam de você
 }
 dash-needs = O que precisa de você agora
-dash-parked = { $count ->
-    [one] Uma instalação espera a sua aprovação:
-   *[other] { $count } instalações esperam a sua aprovação:
-}
+dash-waits = { $id } foi instalada e espera a sua aprovação
+dash-approve = Servir
+dash-dismiss = Recusar
+dash-dismiss-really = Recusar { $id }? A autorização é descartada, e quem a instalou terá de instalar de novo.
 dash-the-service = O serviço
 dash-the-checks = As verificações
 dash-count-locations = Locations
@@ -1035,6 +1040,28 @@ dash-scopes = Escopos
 dash-done-checked = Foi verificada.
 dash-done-refreshed = Tem um token novo.
 dash-done-restored = Voltou a ser servida.
+dash-paused = Em pausa
+dash-pause = Pausar
+dash-pause-means = Em pausa: não é verificada, e ninguém é avisado de problemas; o token continua sendo renovado.
+dash-resume = Retomar
+dash-done-paused = Está em pausa.
+dash-done-resumed = Voltou a ser verificada.
+dash-done-approved = É servida a partir de agora.
+dash-settings = Configurações
+dash-settings-how = São definidas onde o serviço é iniciado, no ambiente ou no arquivo .env, e lidas ao iniciar. Segredos não são mostrados.
+dash-setting = Configuração
+dash-value = Valor
+dash-secret-set = definido, e não mostrado
+dash-sessions = Sessões
+dash-sessions-how = Quem estiver conectado a este painel, em qualquer máquina, sai:
+dash-sign-out-everywhere = Sair em todos os lugares
+dash-problem = Isto não funciona
+dash-to-overview = Para a visão geral
+dash-history = Histórico
+dash-turn-authorized = Autorizada por uma pessoa
+dash-turn-refreshed = Um token novo
+dash-generation = conjunto { $generation }
+dash-lives-until = vale até { $at }
 dash-removed = Esquecida
 dash-removed-more = Os tokens dela ficam guardados, selados, por 30 dias depois disso.
 dash-restore = Servir de novo
@@ -1429,3 +1456,192 @@ error-badge_unknown = Não há um selo `{ $name }`.
     .action = Veja o nome dele com: ghl-auth badge list
 error-badge_label = O texto de um selo tem de 1 a 64 caracteres, em uma linha só.
     .action = Informe outro com --label.
+
+## The sandbox's console
+
+sandbox-console = No navegador, para observar e provocar falhas: { $url }
+console-title = HighLevel de brinquedo (sandbox)
+console-nav = Nesta página
+console-what-it-is = Isto não é o HighLevel: tudo aqui é inventado e vive na memória desta máquina. Provoque uma falha e veja o seu serviço sobreviver.
+console-lost = O sandbox não responde; o mais provável é que tenha sido encerrado. Inicie-o de novo, e esta página continua.
+console-verdict-good = O HighLevel responde como deve
+console-verdict-trouble = { $count ->
+    [one] Uma coisa dá errado agora
+   *[other] { $count } coisas dão errado agora
+}
+console-held = { $count ->
+    [one] Uma requisição espera até que a retenção dela seja desfeita.
+   *[other] { $count } requisições esperam até que a retenção delas seja desfeita.
+}
+console-throw = Provocar falhas
+console-none-active = Nada dá errado.
+console-take-back = Desfazer
+console-happened = { $count ->
+    [one] aconteceu uma vez
+   *[other] aconteceu { $count } vezes
+}
+console-all-off = Desligar tudo
+console-all-off-what = Falhas, retenções, suspensões, limites, escopos e o envio de webhooks voltam a ser como no início.
+console-single = Uma falha, para requisições escolhidas
+console-which = Quais requisições
+console-or-path = Ou todo caminho que comece com
+console-how-often = Quantas vezes
+console-chance = Por acaso
+console-once = uma vez
+console-times = { $count ->
+    [one] uma vez
+   *[other] { $count } vezes
+}
+console-five-minutes = por 5 minutos do relógio dele
+console-always = até ser desfeita
+console-until = até { $at }
+console-on-any = qualquer uma
+console-on-token = qualquer uma por tokens
+console-on-refresh = renovar
+console-on-exchange = trocar um código
+console-on-mint = emitir o token de uma location
+console-on-contact_read = ler um contato
+console-on-tag_add = pôr uma tag
+console-on-tag_remove = tirar uma tag
+console-on-location_read = ler uma location
+console-on-path = { $path }…
+console-outage-down = Fora do ar por 5 minutos (503)
+console-outage-unreachable = Inacessível por 5 minutos
+console-outage-answers_lost = As próximas 3 respostas com tokens se perdem
+console-outage-rate_limited = Limite de chamadas atingido por 1 minuto (429)
+console-outage-slow = Toda resposta atrasa 8 s, por 5 minutos
+console-outage-flaky = Um terço das respostas falha, por 5 minutos
+console-processed = { $fault }, depois de feito o trabalho
+console-fault-lose_answer = Feito, e a resposta se perde
+console-fault-lose_request = A conexão se fecha, nada é feito
+console-fault-reset = Conexão derrubada (RST)
+console-fault-cut_after = Cortada após { $count } bytes
+console-fault-delay = Feito na hora, respondido { $seconds } s depois
+console-fault-delay_before = Feito só { $seconds } s depois
+console-fault-status = Status { $code }
+console-fault-gateway_html = 502 em HTML
+console-fault-truncated_json = Metade do JSON
+console-fault-fields_missing = Sem { $fields }
+console-fault-fields_set = Outro valor em { $fields }
+console-fault-body = Uma página HTML no lugar da resposta
+console-fault-rate_limited = 429 Too Many Requests
+console-fault-not_active = 400 Location is not active
+console-fault-refused_client = 401 Invalid client credentials!
+console-fault-invalid_grant = 400 Invalid grant
+console-fault-hold = Trava, nada é feito
+console-fault-hold-answers = Feito, e a resposta trava
+console-is-suspended = { $name } está suspensa
+console-clock = O relógio dele
+console-ahead = { $span } à frente do desta máquina
+console-ahead-by = Adiantar
+console-clock-what = Só do lado do HighLevel: tokens expiram, passam os 30 segundos de um refresh token já usado. O seu serviço segue o próprio relógio. Não dá para atrasar.
+console-count-requests = Requisições
+console-count-refreshes = Renovações pedidas
+console-count-rotations = Refresh tokens consumidos
+console-count-repeats = Mesma resposta dada de novo
+console-count-reuse = Usados tarde demais
+console-count-limited = Recusadas pelo limite
+console-count-messages = Mensagens enviadas
+console-tokens = Tokens
+console-tokens-what = Os mais novos primeiro. De um token aparecem os quatro últimos caracteres, nunca ele inteiro.
+console-no-tokens = Ninguém pediu tokens ainda.
+console-head-at = Quando
+console-head-whose = De quem
+console-head-how = Pedido por
+console-head-outcome = Resultado
+console-head-access = Access token
+console-head-refresh = Refresh token
+console-head-request = Requisição
+console-head-status = Status
+console-head-took = Levou
+console-head-fault = Falha
+console-head-caller = Token
+console-head-place = Agência ou location
+console-head-app = O aplicativo
+console-head-do = O que se pode fazer com ela
+console-by-code = código
+console-by-refresh = renovação
+console-by-minting = token da agência
+console-generation = geração { $generation }
+console-issued = geração { $generation } emitida
+console-repeated = geração { $generation } dada de novo
+console-not-processed = uma falha respondeu, nada foi feito
+console-alive = vivo
+console-alive-until = vivo até { $at }
+console-used-up = consumido
+console-used-up-repeatable = consumido; mesma resposta até { $at }
+console-ended = acabou
+console-requests = Requisições
+console-no-requests = Ninguém pediu nada ainda.
+console-contacts = Contatos e tags
+console-no-tags = sem tags
+console-tag-goes = O workflow está rodando; ele tira a tag às { $at }.
+console-messages = Mensagens do workflow
+console-message = para { $name }, por causa da tag
+console-no-messages = O workflow ainda não enviou nada. Ele envia quando a tag da verificação de saúde é posta.
+console-places = Agência e locations
+console-places-what = UPDATE e LocationCreate são webhooks; instalar e desinstalar também enviam um. Instalar por aqui não dá código a ninguém.
+console-more-locations = { $count ->
+    [one] Há mais uma location; procure para vê-la.
+   *[other] Há mais { $count } locations; procure para vê-las.
+}
+console-company = A agência
+console-installed = instalado em { $at }
+console-not-installed = não instalado
+console-suspended = suspensa
+console-suspend = Suspender
+console-resume = Reativar
+console-revoke-access = Encerrar access tokens
+console-revoke = Encerrar todos os tokens
+console-uninstall = Desinstalar
+console-install = Instalar
+console-consent = Consentimento, como vindo do marketplace
+console-redirect-uri = Depois o navegador vai para
+console-consent-go = Ir à página de consentimento
+console-consent-what = Sem um state do seu serviço, como quando alguém instala pelo marketplace do HighLevel. Com um, comece no painel ou com ghl-auth login: eles trazem até aqui.
+console-webhooks = Webhooks
+console-webhook-url = Para onde são enviados; vazio para lugar nenhum
+console-signature = Assinatura
+console-signature-present = boa (x-ghl-signature)
+console-signature-legacy = só a antiga (x-wh-signature)
+console-signature-both = as duas
+console-signature-not_applicable = N/A ao lado da antiga
+console-signature-wrong_key = por uma chave errada
+console-signature-missing = nenhuma
+console-without = Membros omitidos
+console-twice = Cada um duas vezes
+console-held-back = Retidos
+console-set = Definir
+console-let-go = Soltar
+console-let-go-last = Soltar, os mais novos primeiro
+console-replay = Enviar todos de novo
+console-webhooks-held = { $count ->
+    [one] Um webhook está retido.
+   *[other] { $count } webhooks estão retidos.
+}
+console-webhooks-nowhere = Ninguém é avisado de nada: não há endereço definido.
+console-webhooks-none = Nada foi enviado ainda.
+console-on-its-way = a caminho
+console-limits = Limite de chamadas e escopos
+console-burst = Chamadas
+console-interval = Em quantos segundos
+console-enforced = A que passar é recusada
+console-scopes = Escopos dos tokens emitidos de agora em diante
+console-scopes-all = Todos
+console-scopes-needed = O que uma verificação precisa
+console-scopes-reading = Só leitura
+console-app = O aplicativo
+console-app-id = O id dele
+console-access-life = Vida de um access token
+console-grace = Um refresh token usado recebe a mesma resposta por
+console-ledger = registro
+console-begin-again = Recomeçar
+console-begin-again-ask = Esquecer todas as autorizações, tags e requisições? O seu serviço terá de ser autorizado de novo.
+console-done-thrown = Falha provocada.
+console-done-taken_back = Desfeito.
+console-done-all_off = Tudo desligado: o HighLevel responde como no início.
+console-done-moved = O relógio foi adiantado.
+console-done-changed = Feito.
+console-done-told = Avisado, se houver um endereço para webhooks.
+console-done-begun_again = Tudo foi esquecido; o sandbox recomeçou.
+console-done-nothing = Nada foi feito: o formulário não foi entendido. Veja o que você preencheu e tente de novo.

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
     let trouble = |error: std::io::Error| {
         Explained::new(text, "demo", Exit::Failed, &[("why", error.to_string().into())])
     };
-    let sandbox = Sandbox::start().await.map_err(trouble)?;
+    let sandbox = Sandbox::builder().speech(Text::new(text.lang)).start().await.map_err(trouble)?;
     sandbox.set_scopes(SCOPES);
     let folder = fresh_folder().map_err(trouble)?;
     let inside = Context {
@@ -81,6 +81,7 @@ pub(crate) async fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Expl
             output::answer(&format!("  http://{address}{path}"));
         }
         output::answer("");
+        super::sandbox::say_where_the_console_is(text, &sandbox);
         output::answer(&text.say("demo-goes-on", &[]));
         asked_to_stop().await;
     }

@@ -27,20 +27,34 @@ async fn start(
     records: &dyn Records,
     context: &Context,
 ) -> Result<Exit, Explained> {
+    let subject = wanted.which.named().map(Subject::Installation);
+    if subject.is_none() && wanted.lasting.is_none() {
+        return Err(Explained::new(&context.text, "maintenance_endless", Exit::Usage, &[]));
+    }
     let now = SystemClock.now();
     let window = Maintenance {
         id: random_text::<6>(),
-        subject: wanted.which.named().map(Subject::Installation),
+        subject,
         from: now,
-        until: now + wanted.lasting,
+        until: wanted.lasting.map(|lasting| now + lasting),
         reason: wanted.reason,
     };
     records.plan_maintenance(&window).await.map_err(|error| context.store_error(&error))?;
     if wanted.json {
         output::document(&document(&window));
     } else {
-        let arguments = [("id", window.id.as_str().into()), ("until", moment(window.until).into())];
-        output::answer(&context.text.say("maintenance-started", &arguments));
+        let id = ("id", window.id.as_str().into());
+        let said = match (window.until, window.pauses()) {
+            (None, Some(whose)) => {
+                let whose = ("whose", explain::whose(&context.text, whose).into());
+                context.text.say("maintenance-paused", &[id, whose])
+            }
+            (until, _) => {
+                let until = ("until", until.map(moment).unwrap_or_default().into());
+                context.text.say("maintenance-started", &[id, until])
+            }
+        };
+        output::answer(&said);
     }
     Ok(Exit::Good)
 }
@@ -67,7 +81,7 @@ async fn list(as_json: bool, records: &dyn Records, context: &Context) -> Result
             window.id.clone(),
             whose,
             moment(window.from),
-            moment(window.until),
+            window.until.map_or_else(|| text.say("maintenance-until-ended", &[]), moment),
             window.reason.clone(),
         ]);
     }
@@ -106,7 +120,7 @@ fn document(window: &Maintenance) -> Value {
         "kind": kind,
         "installation": id,
         "from": rfc3339(window.from),
-        "until": rfc3339(window.until),
+        "until": window.until.map(rfc3339),
         "reason": window.reason,
     })
 }

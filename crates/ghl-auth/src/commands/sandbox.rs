@@ -26,10 +26,11 @@ pub(crate) async fn run(args: &SandboxArgs, context: &Context) -> Result<Exit, E
         None => Settings::seeded(SEED),
     };
     let sandbox =
-        Sandbox::builder().listen(args.listen).settings(settings).start().await.map_err(|error| {
-            let arguments = [("address", args.listen.to_string().into()), ("why", error.to_string().into())];
-            Explained::new(text, "sandbox_listen", Exit::Usage, &arguments)
-        })?;
+        Sandbox::builder().listen(args.listen).settings(settings).speech(Text::new(text.lang)).start().await;
+    let sandbox = sandbox.map_err(|error| {
+        let arguments = [("address", args.listen.to_string().into()), ("why", error.to_string().into())];
+        Explained::new(text, "sandbox_listen", Exit::Usage, &arguments)
+    })?;
     if let Some(path) = &args.write_env {
         let mut env = sandbox.env_file();
         if locations.is_some() {
@@ -39,9 +40,17 @@ pub(crate) async fn run(args: &SandboxArgs, context: &Context) -> Result<Exit, E
         output::answer(&text.say("sandbox-env", &[("path", path.display().to_string().into())]));
     }
     output::answer(&text.say("sandbox-ready", &[("url", sandbox.base_url().into())]));
+    say_where_the_console_is(text, &sandbox);
     asked_to_stop().await;
     sandbox.stop().await;
     Ok(Exit::Good)
+}
+
+/// Says where a person can watch it, and break things.
+pub(super) fn say_where_the_console_is(text: &Text, sandbox: &Sandbox) {
+    if let Some(url) = sandbox.console_url() {
+        output::answer(&text.say("sandbox-console", &[("url", url.into())]));
+    }
 }
 
 /// An agency's locations have no room in a file, and a database takes nothing that is not sealed.

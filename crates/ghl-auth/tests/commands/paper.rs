@@ -156,6 +156,10 @@ fn the_sandbox_writes_an_env_that_works_and_overwrites_none() {
     let mut sandbox = start("sandbox.env");
     let said = sandbox.until_it_says("The sandbox listens on");
     assert!(said.contains("Wrote sandbox.env."), "{said}");
+    sandbox.until_it_says(&format!("In a browser, to watch and to break things: http://{address}/"));
+    let browser = [("accept", "text/html")];
+    let console = http("GET", &format!("http://{address}/_sandbox/console"), &browser, "");
+    assert!(console.body.contains("HighLevel answers as it should"), "{console:?}");
     let approved = http(
         "POST",
         &format!("http://{address}/_sandbox/approve"),
@@ -210,7 +214,8 @@ fn the_demo_shows_the_whole_job_and_ends() {
     // Settings that lie about do not get into it.
     let home = Home::new().set("GHL_CLIENT_ID", "nonsense").set("GHL_STORE", "redis:x");
     let mut demo = Running::start(home.command(["demo"]));
-    demo.until_it_says("Ctrl-C ends the service and the sandbox.");
+    let said = demo.until_it_says("Ctrl-C ends the service and the sandbox.");
+    assert!(said.contains("In a browser, to watch and to break things: http://127.0.0.1:"), "{said}");
     demo.interrupt();
     demo.end().good();
     assert_eq!(home.sandbox.counts().requests, 0);

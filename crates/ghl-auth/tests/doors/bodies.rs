@@ -273,6 +273,8 @@ fn what_is_not_quite_the_json_that_is_wanted_is_refused_quickly() {
         ("/v1/maintenances", r#"{"seconds":60,"until":"2099-01-01"}"#.into()),
         ("/v1/maintenances", r#"{"seconds":0}"#.into()),
         ("/v1/maintenances", r#"{"seconds":18446744073709551615}"#.into()),
+        ("/v1/maintenances", r#"{"reason":"for ever and of everything"}"#.into()),
+        ("/v1/maintenances", r#"{"seconds":null,"kind":"location","id":"a"}"#.into()),
         ("/v1/maintenances", r#"{"seconds":60,"kind":"location"}"#.into()),
         ("/v1/maintenances", r#"{"seconds":60,"kind":"service","id":"a"}"#.into()),
         ("/v1/maintenances", r#"{"seconds":60,"reason":"\ud800"}"#.into()),

@@ -7,7 +7,7 @@ use tokens::Timestamp;
 use tokens::records::{KeyId, Reach, Session, Verb};
 use tokens::store::ListedNote;
 
-use crate::house::{House, block_on, home, install, location, now, these};
+use crate::house::{House, block_on, home, install, location, now, these, tokens};
 use crate::support::{Run, Running};
 use crate::wire::{Answer, ask, request};
 
@@ -118,10 +118,6 @@ fn a_session_begins_with_an_admin_key_or_a_link_and_ends_when_it_should() {
     assert_eq!(look(&house, "/", &by_link).status, 200);
 
     // Whoever signs out is out, and out everywhere if they say so.
-    let csrf = |page: &Answer| {
-        let rest = page.body.split("name=\"csrf\" value=\"").nth(1).expect("a form").to_owned();
-        rest.split('"').next().expect("a value").to_owned()
-    };
     let form = format!("csrf={}", csrf(&look(&house, "/", &by_link)));
     let out = post(&house, "/sign-out", &[OURS, ("Cookie", &by_link)], &form);
     assert_eq!((out.status, out.header("location")), (303, Some("/sign-in")));
@@ -190,37 +186,160 @@ fn nobody_gets_in_without_an_admin_key_and_the_terminal_always_does() {
     house.end();
 }
 
+/// What a form on one of our pages brings back.
+fn csrf(page: &Answer) -> String {
+    let rest = page.body.split("name=\"csrf\" value=\"").nth(1).expect("a form").to_owned();
+    rest.split('"').next().expect("a value").to_owned()
+}
+
+#[test]
+fn what_is_paused_rests_until_someone_goes_on() {
+    let house = House::new();
+    let admin = house.master_key();
+    house.until_checked();
+    let cookie = cookie_of(&sign_in(&house, &admin));
+    let path = format!("/installations/location/{}", house.home.location());
+    let act = |action: &str| {
+        let form = format!("csrf={}", csrf(&look(&house, "/settings", &cookie)));
+        let answer = post(&house, &format!("{path}/{action}"), &[OURS, ("Cookie", &cookie)], &form);
+        assert_eq!(answer.status, 303, "{action}: {}", answer.body);
+        look(&house, answer.header("location").expect("a page"), &cookie).body
+    };
+    let windows =
+        || house.get("/v1/maintenances", &admin).json()["maintenances"].as_array().cloned().expect("a list");
+    let checks = || house.get("/v1/checks?limit=100", &admin).json()["checks"].as_array().map(Vec::len);
+    let before = checks();
+    // Twice is once.
+    for _ in 0..2 {
+        assert!(act("pause").contains("It is paused."));
+    }
+    assert_eq!(windows().len(), 1);
+    assert_eq!(windows()[0]["until"], serde_json::Value::Null);
+    assert!(look(&house, "/", &cookie).body.contains("Paused"), "the list says so");
+    assert!(look(&house, "/", &cookie).body.contains("Everything works"));
+    assert_eq!(checks(), before);
+    assert!(act("resume").contains("It is checked again."));
+    assert!(windows().is_empty());
+    assert_eq!(checks(), before.map(|count| count + 1), "it was checked first");
+    assert!(!look(&house, "/", &cookie).body.contains("Paused"));
+
+    // What happened to its grant is noted, whoever did it.
+    assert!(look(&house, &path, &cookie).body.contains("set 1 ·"));
+    house.home.run(["refresh"]).good();
+    crate::house::until(|| look(&house, &path, &cookie).body.contains("set 2 ·"));
+    house.end();
+}
+
+#[test]
+fn an_install_that_waits_is_served_or_turned_away_from_the_first_page() {
+    let waiting = [location("waits1"), location("waits2")];
+    let house = House::with(home(), |store| {
+        for id in &waiting {
+            block_on(store.park(id, &tokens(id.as_str(), None, now()), now())).expect("room");
+        }
+    });
+    let admin = house.master_key();
+    let cookie = cookie_of(&sign_in(&house, &admin));
+    let first = look(&house, "/", &cookie);
+    assert!(waiting.iter().all(|id| first.body.contains(&format!("{} was installed", id.as_str()))));
+    let form = format!("csrf={}", csrf(&first));
+    let act = |id: &str, action: &str| {
+        let path = format!("/installations/location/{id}/{action}");
+        let answer = post(&house, &path, &[OURS, ("Cookie", &cookie)], &form);
+        (answer.status, answer.header("location").map(str::to_owned))
+    };
+    assert_eq!(act("waits1", "approve"), (303, Some("/installations/location/waits1?done=approved".into())));
+    assert_eq!(act("waits2", "dismiss"), (303, Some("/".into())));
+    assert_eq!(act("waits2", "approve").0, 404);
+    assert!(block_on(house.store.parked()).expect("a look").is_empty());
+    assert_eq!(look(&house, "/installations/location/waits1", &cookie).status, 200);
+    assert_eq!(look(&house, "/installations/location/waits2", &cookie).status, 404);
+    house.end();
+}
+
+#[test]
+fn settings_are_shown_and_secrets_are_not() {
+    let house = House::new();
+    let admin = house.master_key();
+    let cookie = cookie_of(&sign_in(&house, &admin));
+    let page = look(&house, "/settings", &cookie);
+    assert_eq!(page.status, 200);
+    for shown in ["GHL_CLIENT_ID", "GHL_STORE", "sqlite:", "GHL_AUTH_LISTEN", "127.0.0.1:0", "GHL_AUTH_KEY"] {
+        assert!(page.body.contains(shown), "{shown}");
+    }
+    let env = std::fs::read_to_string(house.home.path(".env")).expect("the settings");
+    let mut secrets = 0;
+    for line in env.lines() {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        if name == "GHL_CLIENT_SECRET" {
+            secrets += 1;
+            assert!(!page.body.contains(value.trim_matches('"')), "{name}");
+        }
+    }
+    assert_eq!(secrets, 1, "{env}");
+    assert!(!page.body.contains(crate::support::KEY));
+    house.end();
+}
+
+#[test]
+fn a_person_reads_their_own_language_and_a_page_where_something_is_wrong() {
+    let house = House::new();
+    let admin = house.master_key();
+    let cookie = cookie_of(&sign_in(&house, &admin));
+    let get = |path: &str, headers: &[(&str, &str)]| ask(&house.private, &request("GET", path, headers, ""));
+    let html = ("Accept", "text/html,application/xhtml+xml");
+    let language = |answer: &Answer| {
+        let rest = answer.body.split("<html lang=\"").nth(1).unwrap_or_default();
+        rest.split('"').next().unwrap_or_default().to_owned()
+    };
+    // The browser's, unless somebody chose another; the service's where neither is spoken.
+    for (asked, spoken) in [("pt-BR,en;q=0.5", "pt-BR"), ("en", "en"), ("de", "en")] {
+        assert_eq!(language(&get("/sign-in", &[("Accept-Language", asked)])), spoken, "{asked}");
+    }
+    let referer = format!("http://{}/installations?q=a", house.private);
+    let choose = |site: (&str, &str), wanted: &str| {
+        post(&house, "/language", &[site, ("Referer", &referer)], &format!("language={wanted}"))
+    };
+    let chosen = choose(OURS, "pt-BR");
+    assert_eq!((chosen.status, chosen.header("location")), (303, Some("/installations?q=a")));
+    let kept = cookie_of(&chosen);
+    let both = format!("{cookie}; {kept}");
+    assert_eq!(language(&get("/", &[("Accept-Language", "en"), ("Cookie", &both)])), "pt-BR");
+    assert_eq!(choose(("Sec-Fetch-Site", "cross-site"), "pt-BR").status, 403);
+    for wanted in ["de", "", "en%0d%0aset-cookie:a=b"] {
+        let answer = choose(OURS, wanted);
+        assert_eq!((answer.status, answer.header("set-cookie")), (400, None), "{wanted}");
+    }
+
+    // What is wrong is a page for whoever reads pages, and JSON for everybody else.
+    for (path, status, said) in [
+        ("/installations/location/a%20b", 400, "bad_id"),
+        ("/installations?state=odd", 400, "bad_query"),
+        ("/nowhere", 404, "not_found"),
+    ] {
+        let page = get(path, &[html, ("Cookie", &both)]);
+        assert_eq!((page.status, language(&page).as_str()), (status, "pt-BR"), "{path}");
+        assert!(page.body.contains(said), "{path}: {}", page.body);
+        assert!(
+            page.header("content-security-policy")
+                .is_some_and(|policy| policy.contains("default-src 'none'"))
+        );
+        let document = get(path, &[("Cookie", &cookie)]);
+        assert_eq!((document.status, document.code().as_str()), (status, said), "{path}");
+    }
+    let page =
+        post(&house, "/connect", &[("Sec-Fetch-Site", "cross-site"), html, ("Cookie", &cookie)], "csrf=x");
+    assert!(
+        page.status == 403 && page.body.contains("not_from_here") && language(&page) == "en",
+        "{}",
+        page.body
+    );
+    house.end();
+}
+
 /// What names would do if they were more than text.
 pub(crate) fn hostile() -> Vec<String> {
-    let plain = [
-        "<script>alert(1)</script>",
-        "</title><script>alert(1)</script>",
-        "\"><img src=x onerror=alert(1)>",
-        "' onmouseover='alert(1)",
-        "<svg/onload=alert(1)>",
-        "</textarea><script>alert(1)</script>",
-        "javascript:alert(1)",
-        "{{7*7}}",
-        "${7*7}",
-        "<%= 7*7 %>",
-        "{% raw %}",
-        "&lt;script&gt;",
-        "&#60;script&#62;",
-        "<!--",
-        "-->",
-        "<![CDATA[",
-        "\u{202e}gpj.exe",
-        "\u{0}\u{1}\u{7f}",
-        "a\r\nset-cookie: a=b",
-        "<a href=//evil.example>x</a>",
-        "<base href=//evil.example>",
-        "<meta http-equiv=refresh content=0;url=//evil.example>",
-        "<style>*{display:none}</style>",
-        "<form action=//evil.example>",
-        "<iframe srcdoc='<script>alert(1)</script>'>",
-    ];
-    let around = ["", "x", " ", "\"", "'", ">", "</th>", "</a>", "é", "`", "\\", "\u{2028}"];
-    plain.iter().flat_map(|name| around.iter().map(move |around| format!("{around}{name}{around}"))).collect()
+    serde_json::from_str(include_str!("../../../../tests/dashboard/hostile.json")).expect("a list of names")
 }
 
 #[test]
@@ -242,7 +361,7 @@ fn three_hundred_hostile_names_are_text_and_nothing_else() {
     let admin = house.key_like(&Verb::ALL, Reach::All, |key| key.name = hostile()[2].clone());
     house.until_known(&admin);
     let cookie = cookie_of(&sign_in(&house, &admin));
-    let mut pages = vec!["/".to_owned(), "/keys".to_owned()];
+    let mut pages = vec!["/".to_owned(), "/keys".to_owned(), "/settings".to_owned()];
     pages.extend((0..names.len()).map(|number| format!("/installations/location/hostile{number}")));
     pages.push("/installations?limit=1000".to_owned());
     pages.push("/installations?q=%3Cscript%3Ealert(1)%3C/script%3E&state=&sort=id".to_owned());
@@ -269,7 +388,7 @@ fn three_hundred_hostile_names_are_text_and_nothing_else() {
 }
 
 /// All that pages of the dashboard are made of.
-pub(crate) const TAGS: [&str; 44] = [
+pub(crate) const TAGS: [&str; 45] = [
     "html",
     "head",
     "meta",
@@ -314,4 +433,5 @@ pub(crate) const TAGS: [&str; 44] = [
     "figure",
     "figcaption",
     "ol",
+    "footer",
 ];

@@ -254,8 +254,16 @@ pub(crate) fn install_of(store: &Arc<dyn Store>, id: &InstallationId, access: &s
 
 fn put(store: &Arc<dyn Store>, id: &InstallationId, access: &str, company: Option<CompanyId>) {
     let at = now();
+    let tokens = tokens(access, company, at);
+    block_on(store.connect(id, &tokens, at)).expect("connected");
+    let check = LastCheck { at, health: Health::Operational, code: None, said: None };
+    block_on(store.note_check(id, &check)).expect("noted");
+}
+
+/// Tokens that are good for a day.
+pub(crate) fn tokens(access: &str, company: Option<CompanyId>, at: Timestamp) -> TokenSet {
     let own = || RefreshBy::Own(RefreshToken::new(format!("refresh-{access}")));
-    let tokens = TokenSet {
+    TokenSet {
         access: AccessToken::new(access),
         refresh_by: company.clone().map_or_else(own, RefreshBy::Company),
         issued_at: at,
@@ -263,10 +271,7 @@ fn put(store: &Arc<dyn Store>, id: &InstallationId, access: &str, company: Optio
         scopes: "contacts.readonly".into(),
         company,
         members: ReplyMembers::new("{}"),
-    };
-    block_on(store.connect(id, &tokens, at)).expect("connected");
-    let check = LastCheck { at, health: Health::Operational, code: None, said: None };
-    block_on(store.note_check(id, &check)).expect("noted");
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the program that is tested reads the real clock")]

@@ -77,7 +77,7 @@ fn welcome(entry: &Entry) -> u16 {
         ("GET", "/status" | "/badge/{name}") => 404,
         ("GET", "/sign-in" | "/assets/{name}") => 200,
         // No browser says that it comes from our own page.
-        ("POST", "/sign-in") => 403,
+        ("POST", "/sign-in" | "/language") => 403,
         other => panic!("a route that this test does not know: {other:?}"),
     }
 }
@@ -210,8 +210,9 @@ fn every_door_opens_for_whom_the_table_says_and_for_nobody_else() {
                 let what = format!("{listener:?}: {method} {path} with {holds:?}");
                 assert!(expected.contains(&answer.status), "{what}: {} {}", answer.status, answer.body);
                 // Whoever comes to a page without a session is not asked for a key.
-                let is_page = entry_for(method, path)
-                    .is_some_and(|entry| entry.door == Door::Session || entry.path == "/sign-in");
+                let is_page = entry_for(method, path).is_some_and(|entry| {
+                    entry.door == Door::Session || matches!(entry.path, "/sign-in" | "/language")
+                });
                 let code = match (holds, answer.status) {
                     _ if is_page => "",
                     (Holds::ARevokedKey, 401) => "key_revoked",

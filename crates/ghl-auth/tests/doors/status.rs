@@ -58,6 +58,13 @@ fn where_nobody_said_so_there_is_neither_a_page_nor_a_badge_and_no_sign_that_the
         for path in ["/status", "/badge/a-badge.svg", "/badge/other.svg", "/badge/a-badge", "/badge/"] {
             assert_eq!(said(&look(address, path)), nothing, "{path} at {address}");
         }
+        // The same for whoever reads pages.
+        let read = |path: &str| {
+            let html = ("Accept", "text/html");
+            said(&ask(address, &request("GET", path, &[html, ("Accept-Language", "pt-BR")], "")))
+        };
+        assert_eq!(read("/status"), read("/no-such-path"));
+        assert_eq!(read("/badge/a-badge.svg"), read("/no-such-path"));
     }
     assert_eq!(look(&house.public, "/assets/dashboard.css").status, 404);
     house.end();

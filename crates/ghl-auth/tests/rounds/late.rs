@@ -106,7 +106,8 @@ async fn in_a_maintenance_nobody_is_late() {
     let now = tokens::Clock::now(house.clock.as_ref());
     for subject in [None, Some(Subject::Installation(house.id.clone()))] {
         let id = format!("m{}", subject.is_some());
-        let window = Maintenance { id, subject, from: now, until: now + MINUTE, reason: "moving".into() };
+        let window =
+            Maintenance { id, subject, from: now, until: Some(now + MINUTE), reason: "moving".into() };
         records.plan_maintenance(&window).await.expect("a maintenance");
         upkeep.watch_checks().await;
         assert!(told(&records).await.is_empty());
@@ -115,6 +116,40 @@ async fn in_a_maintenance_nobody_is_late() {
     // What is still late afterwards is told then.
     upkeep.watch_checks().await;
     assert_eq!(told(&records).await, ["late:degraded"]);
+}
+
+#[tokio::test]
+async fn what_is_paused_is_not_checked_and_not_late_and_keeps_a_fresh_token() {
+    let house = House::new(Rest::Sqlite).await;
+    let (upkeep, records) = process(&house, Vec::new());
+    upkeep.round().await;
+    let subject = Some(Subject::Installation(house.id.clone()));
+    let from = tokens::Clock::now(house.clock.as_ref());
+    let pause = Maintenance { id: "p".into(), subject, from, until: None, reason: String::new() };
+    records.plan_maintenance(&pause).await.expect("a pause");
+    let checks = async || {
+        let query = tokens::records::CheckQuery { limit: 10, ..Default::default() };
+        records.checks(&query).await.expect("the history").len()
+    };
+    let generation = async || house.keeper().load(&house.id).await.expect("a grant").version.generation;
+    let (checked, before) = (checks().await, generation().await);
+    for _ in 0..6 {
+        house.advance(INTERVAL);
+        upkeep.round().await;
+        upkeep.watch_checks().await;
+    }
+    assert_eq!(checks().await, checked, "its checks rest");
+    assert!(generation().await >= before + 3, "its token does not");
+    assert!(told(&records).await.is_empty());
+    let now = tokens::Clock::now(house.clock.as_ref());
+    assert!(records.end_maintenance("p", now).await.expect("its end"));
+    upkeep.round().await;
+    assert_eq!(checks().await, checked + 1);
+    let history = records.history(&house.id, 10).await.expect("its history");
+    let noted: Vec<u64> = history.iter().map(|episode| episode.version.generation).collect();
+    assert_eq!(noted.first(), Some(&generation().await), "with each check it is noted: {noted:?}");
+    upkeep.watch_checks().await;
+    assert!(told(&records).await.is_empty());
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use highlevel::{Client, Dialect, Protocol};
 use sandbox::{Fault, FaultKind, Matcher};
 use server::{BudgetMode, Face, Front, GatewaySettings, Limits, Listener, Room, StatusPage, Street};
-use tokens::records::Badge;
-use tokens::{Clock as _, Records, Trigger};
+use tokens::records::{Badge, Maintenance};
+use tokens::{Clock as _, Records, Subject, Trigger};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -44,6 +44,7 @@ async fn front(house: &House, upkeep: &Arc<Upkeep>, records: &Arc<dyn Records>) 
             private: None,
         },
         status_page: StatusPage::On,
+        settings: Vec::new(),
     };
     Front::open(house, "status".into()).await.expect("a service")
 }
@@ -96,6 +97,19 @@ async fn it_is_up_then_late_when_no_check_comes_then_down_when_one_finds_nothing
     upkeep.check(&house.id, Trigger::Clock).await.expect("a check");
     upkeep.watch_checks().await;
     is("up").await;
+    // Nobody waits for the checks of one that is paused.
+    let pause = Maintenance {
+        id: "m1".into(),
+        subject: Some(Subject::Installation(house.id.clone())),
+        from: house.clock.now(),
+        until: None,
+        reason: String::new(),
+    };
+    records.plan_maintenance(&pause).await.expect("room");
+    house.advance(INTERVAL * 2);
+    is("up").await;
+    records.end_maintenance("m1", house.clock.now()).await.expect("ended");
+    is("late").await;
     house.sandbox.fault(Fault::new(FaultKind::NotActive).on(Matcher::LocationRead).until_cleared());
     upkeep.check(&house.id, Trigger::Clock).await.expect("a check");
     let page = is("down").await;

@@ -121,8 +121,13 @@ async fn what_was_kept_quiet_is_told_when_it_may_be_and_not_only_at_the_next_che
     let house = House::new(Rest::Sqlite).await;
     let (upkeep, records) = process(&house, Vec::new());
     let now = house.clock.now();
-    let window =
-        Maintenance { id: "m".into(), subject: None, from: now, until: now + HOUR, reason: "moving".into() };
+    let window = Maintenance {
+        id: "m".into(),
+        subject: None,
+        from: now,
+        until: Some(now + HOUR),
+        reason: "moving".into(),
+    };
     records.plan_maintenance(&window).await.expect("a maintenance");
     suspend(&house);
     upkeep.check(&house.id, Trigger::Clock).await.expect("a check");

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokens::Subject;
 use tokens::records::Maintenance;
+use tokens::{StoreError, Subject};
 
 use super::{InPath, bad, document, id_in_path, json as read};
 use crate::auth::Caller;
@@ -32,8 +32,9 @@ pub(crate) async fn list(State(front): State<Arc<Front>>, caller: Caller) -> Res
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Planned {
-    #[serde(deserialize_with = "super::whole_number")]
-    seconds: u64,
+    /// None: until someone ends it.
+    #[serde(default, deserialize_with = "super::maybe_whole_number")]
+    seconds: Option<u64>,
     #[serde(default)]
     reason: String,
     #[serde(default)]
@@ -56,15 +57,31 @@ pub(crate) async fn plan(
         _ => return Err(bad(&front, "bad_body")),
     };
     let is_fit = reason.chars().count() <= 500 && !reason.contains(char::is_control);
-    if !(1..=LONGEST).contains(&seconds) || !is_fit {
+    // Not the whole house: nobody would notice that it is never told of anything any more.
+    let is_long_enough = seconds.map_or(subject.is_some(), |seconds| (1..=LONGEST).contains(&seconds));
+    if !is_long_enough || !is_fit {
         return Err(bad(&front, "bad_body"));
     }
+    let lasting = seconds.map(Duration::from_secs);
+    let window = begin(&front, &request, subject, lasting, reason).await;
+    let window = window.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
+    Ok(document(StatusCode::CREATED, &described(&window)))
+}
+
+/// Begins one now.
+pub(crate) async fn begin(
+    front: &Front,
+    request: &RequestId,
+    subject: Option<Subject>,
+    lasting: Option<Duration>,
+    reason: String,
+) -> Result<Maintenance, StoreError> {
     let now = front.house.clock.now();
     let id = format!("{}-{}", request.as_str(), now.as_millis() % 100_000);
-    let window = Maintenance { id, subject, from: now, until: now + Duration::from_secs(seconds), reason };
-    let planned = front.house.records.plan_maintenance(&window).await;
-    planned.map_err(|error| Problem::store(front.house.speech.as_ref(), &error))?;
-    Ok(document(StatusCode::CREATED, &described(&window)))
+    let until = lasting.map(|lasting| now + lasting);
+    let window = Maintenance { id, subject, from: now, until, reason };
+    front.house.records.plan_maintenance(&window).await?;
+    Ok(window)
 }
 
 pub(crate) async fn end(
@@ -97,7 +114,7 @@ fn described(window: &Maintenance) -> Value {
         "kind": kind,
         "installation": id,
         "from": rfc3339(window.from),
-        "until": rfc3339(window.until),
+        "until": window.until.map(rfc3339),
         "reason": window.reason,
     })
 }

@@ -5,47 +5,75 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
-use tokens::Trigger;
+use tokens::{InstallationId, KeeperError, StoreError, Subject, Trigger};
 use tracing::info;
 
 use super::frame::{Frame, Place, path_of};
-use super::session::Viewer;
-use super::{sent_to, shown};
-use crate::api::{InPath, id_in_path};
+use super::reader::Reader;
+use super::{Shown, sent_to, shown};
+use crate::api::InPath;
+use crate::api::maintenances::begin;
 use crate::browser::{origin, send_off};
-use crate::error::Problem;
-use crate::front::Front;
+use crate::front::{Front, RequestId};
 
 /// Does something about one installation.
 pub(crate) async fn act(
     State(front): State<Arc<Front>>,
+    Extension(request): Extension<RequestId>,
+    reader: Reader,
     InPath((kind, id, action)): InPath<(String, String, String)>,
-) -> Response {
-    let id = match id_in_path(&front, &kind, &id) {
-        Ok(id) => id,
-        Err(problem) => return problem.into_response(),
-    };
+) -> Shown {
+    let id = reader.id(&kind, &id)?;
     let keeper = &front.house.keeper;
+    let to_its_page = |done: &str| format!("{}{}{done}", front.prefix, path_of(&id));
     let did = match action.as_str() {
-        "check" => front.house.upkeep.check(&id, Trigger::Api).await.map(|_| "?done=checked"),
-        "refresh" => keeper.refresh(&id).await.map(|_| "?done=refreshed"),
-        "forget" => keeper.disconnect(&id).await.map(|_| ""),
-        "restore" => keeper.restore(&id).await.map(|_| "?done=restored"),
-        _ => {
-            return Problem::new(front.house.speech.as_ref(), StatusCode::NOT_FOUND, "not_found")
-                .into_response();
+        "check" => check(&front, &id).await.map(|()| to_its_page("?done=checked")),
+        "refresh" => keeper.refresh(&id).await.map(|_| to_its_page("?done=refreshed")),
+        "pause" => pause(&front, &request, &id).await.map(|()| to_its_page("?done=paused")),
+        "resume" => resume(&front, &id).await.map(|()| to_its_page("?done=resumed")),
+        "forget" => keeper.disconnect(&id).await.map(|_| to_its_page("")),
+        "restore" => keeper.restore(&id).await.map(|_| to_its_page("?done=restored")),
+        "approve" => keeper.approve(&id).await.map(|_| to_its_page("?done=approved")),
+        "dismiss" => {
+            let dismissed = keeper.store().dismiss(&id).await.map_err(KeeperError::Store);
+            dismissed.map(|_| format!("{}/", front.prefix))
         }
+        _ => return Err(reader.problem(StatusCode::NOT_FOUND, "not_found")),
     };
     front.copies.drop_stale(std::slice::from_ref(&id));
-    match did {
-        Ok(done) => {
-            info!(%id, action, "done from the dashboard");
-            sent_to(&format!("{}{}{done}", front.prefix, path_of(&id)))
-        }
-        Err(error) => Problem::keeper(&front.house, &error).into_response(),
+    let to = did.map_err(|error| reader.of_keeper(&front, &error))?;
+    info!(%id, action, "done from the dashboard");
+    Ok(sent_to(&to))
+}
+
+async fn check(front: &Front, id: &InstallationId) -> Result<(), KeeperError> {
+    front.house.upkeep.check(id, Trigger::Api).await.map(drop)
+}
+
+async fn pause(front: &Front, request: &RequestId, id: &InstallationId) -> Result<(), KeeperError> {
+    front.house.keeper.load(id).await?;
+    if paused(front, id).await?.is_empty() {
+        let subject = Some(Subject::Installation(id.clone()));
+        begin(front, request, subject, None, String::new()).await?;
     }
+    Ok(())
+}
+
+/// It is checked before anybody could be told that its checks are late.
+async fn resume(front: &Front, id: &InstallationId) -> Result<(), KeeperError> {
+    check(front, id).await?;
+    for pause in paused(front, id).await? {
+        front.house.records.end_maintenance(&pause, front.house.clock.now()).await?;
+    }
+    Ok(())
+}
+
+/// The pauses of an installation that go on, by what they are called.
+async fn paused(front: &Front, id: &InstallationId) -> Result<Vec<String>, StoreError> {
+    let windows = front.house.records.maintenances(front.house.clock.now()).await?;
+    Ok(windows.into_iter().filter(|window| window.pauses() == Some(id)).map(|window| window.id).collect())
 }
 
 #[derive(Template)]
@@ -59,16 +87,13 @@ struct Forget<'a> {
 /// Asks whether an installation is really to be forgotten.
 pub(crate) async fn confirm_forget(
     State(front): State<Arc<Front>>,
-    Extension(viewer): Extension<Viewer>,
+    reader: Reader,
     InPath((kind, id)): InPath<(String, String)>,
-) -> Response {
-    match id_in_path(&front, &kind, &id) {
-        Ok(id) => {
-            let frame = Frame::new(&front, Some(&viewer), Place::Installations);
-            shown(StatusCode::OK, &Forget { frame, kind: id.kind(), id: id.as_str().to_owned() }, None)
-        }
-        Err(problem) => problem.into_response(),
-    }
+) -> Shown {
+    let id = reader.id(&kind, &id)?;
+    let frame = Frame::new(&front, &reader, Place::Installations);
+    let page = Forget { frame, kind: id.kind(), id: id.as_str().to_owned() };
+    Ok(shown(StatusCode::OK, &page, None))
 }
 
 #[derive(Template)]
@@ -81,11 +106,8 @@ struct Connect<'a> {
 }
 
 /// Tells how a location is connected.
-pub(crate) async fn connect_page(
-    State(front): State<Arc<Front>>,
-    Extension(viewer): Extension<Viewer>,
-) -> Response {
-    let frame = Frame::new(&front, Some(&viewer), Place::Connect);
+pub(crate) async fn connect_page(State(front): State<Arc<Front>>, reader: Reader) -> Response {
+    let frame = Frame::new(&front, &reader, Place::Connect);
     let consent = front.house.consent.as_ref();
     let scopes = consent.map(|consent| {
         consent.scopes.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
@@ -96,9 +118,9 @@ pub(crate) async fn connect_page(
 }
 
 /// Sends the browser to HighLevel's consent page.
-pub(crate) async fn connect(State(front): State<Arc<Front>>) -> Response {
+pub(crate) async fn connect(State(front): State<Arc<Front>>, reader: Reader) -> Shown {
     match &front.house.consent {
-        Some(consent) => send_off(&front, consent).await,
-        None => Problem::new(front.house.speech.as_ref(), StatusCode::CONFLICT, "no_app").into_response(),
+        Some(consent) => Ok(send_off(&front, consent).await),
+        None => Err(reader.problem(StatusCode::CONFLICT, "no_app")),
     }
 }

@@ -7,6 +7,7 @@ use tokens::store::Stand;
 use tokens::{Health, InstallationId, Overview, Subject, Timestamp};
 use upkeep::Speech;
 
+use super::reader::{Reader, language};
 use super::session::Viewer;
 use crate::copies::rfc3339;
 use crate::front::Front;
@@ -18,6 +19,7 @@ pub(super) enum Place {
     Installations,
     Notices,
     Keys,
+    Settings,
     Connect,
     /// One that it does not lead to.
     Elsewhere,
@@ -35,17 +37,20 @@ pub(super) struct Frame<'a> {
     pub(super) csrf: Option<String>,
     /// What was just done, in words.
     pub(super) done: Option<String>,
+    /// The other languages: their tags and their own names.
+    pub(super) languages: Vec<(String, String)>,
 }
 
 impl<'a> Frame<'a> {
-    pub(super) fn new(front: &'a Front, viewer: Option<&Viewer>, place: Place) -> Self {
+    pub(super) fn new(front: &'a Front, reader: &'a Reader, place: Place) -> Self {
         Self {
-            words: Words { speech: front.house.speech.as_ref(), now: front.house.clock.now() },
+            words: Words { speech: reader.speech.as_ref(), now: front.house.clock.now() },
             prefix: &front.prefix,
             app: front.house.app.as_deref(),
             place,
-            csrf: viewer.map(Viewer::csrf),
+            csrf: reader.viewer.as_ref().map(Viewer::csrf),
             done: None,
+            languages: others(front, reader),
         }
     }
 
@@ -56,11 +61,23 @@ impl<'a> Frame<'a> {
             Place::Installations => "installations",
             Place::Notices => "notices",
             Place::Keys => "keys",
+            Place::Settings => "settings",
             Place::Connect => "connect",
             Place::Elsewhere => "",
         };
         Safe(if name == place { " aria-current=\"page\"" } else { "" })
     }
+}
+
+/// The languages that a page is not in.
+fn others(front: &Front, reader: &Reader) -> Vec<(String, String)> {
+    let here = language(reader.speech.as_ref());
+    let all = front
+        .house
+        .languages
+        .iter()
+        .map(|speech| (language(speech.as_ref()), speech.say("page-language-name", &[])));
+    all.filter(|(tag, _)| *tag != here).collect()
 }
 
 /// The words of a page.
@@ -81,7 +98,7 @@ impl Words<'_> {
     }
 
     pub(super) fn language(&self) -> String {
-        self.say("page-language")
+        language(self.speech)
     }
 
     /// How long ago, or in how long.
@@ -132,6 +149,14 @@ impl Sign {
         };
         Self { class, word: words.say(key) }
     }
+
+    /// Of what is paused nothing else matters.
+    pub(super) fn of_installation(words: &Words<'_>, it: &Overview, is_paused: bool) -> Self {
+        match is_paused {
+            true => Self { class: "unknown", word: words.say("dash-paused") },
+            false => Self::of(words, it.health(words.now)),
+        }
+    }
 }
 
 /// An installation in a list.
@@ -146,13 +171,13 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(words: &Words<'_>, it: &Overview) -> Self {
+    pub(super) fn new(words: &Words<'_>, it: &Overview, is_paused: bool) -> Self {
         Self {
             kind: it.id.kind(),
             kind_word: kind_word(words, &it.id),
             id: it.id.as_str().to_owned(),
             name: it.name.clone(),
-            sign: Sign::of(words, it.health(words.now)),
+            sign: Sign::of_installation(words, it, is_paused),
             life: Life::new(words, it),
             checked: it.last_check.as_ref().map(|check| When::new(words, check.at)),
         }

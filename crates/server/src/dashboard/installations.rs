@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use tokens::InstallationId;
 use tokens::store::{Listing, Order, Stand};
 
 use super::frame::{Frame, Place, Row, stand_word};
-use super::session::Viewer;
-use super::shown;
+use super::reader::Reader;
+use super::{Shown, shown};
 use crate::api::installations::asked;
 use crate::api::pages::cursor;
 use crate::browser::parameters;
-use crate::error::Problem;
 use crate::front::Front;
 
 /// So many on a page where nobody says how many.
@@ -43,34 +41,25 @@ struct Choice {
 }
 
 /// Shows a page of them.
-pub(crate) async fn page(
-    State(front): State<Arc<Front>>,
-    Extension(viewer): Extension<Viewer>,
-    RawQuery(raw): RawQuery,
-) -> Response {
+pub(crate) async fn page(State(front): State<Arc<Front>>, reader: Reader, RawQuery(raw): RawQuery) -> Shown {
     // A form sends what is left empty, too.
     let named = parameters(raw.as_deref()).unwrap_or_default();
     let filled: Vec<(&String, &String)> = named.iter().filter(|(_, value)| !value.is_empty()).collect();
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&filled).finish();
-    let mut listing = match asked(&front, Some(&query)) {
-        Ok(listing) => listing,
-        Err(problem) => return problem.into_response(),
-    };
+    let mut listing = asked(&front, Some(&query))?;
     if !named.contains_key("limit") {
         listing.limit = USUAL;
     }
-    match read(&front, &viewer, listing).await {
-        Ok(page) => shown(StatusCode::OK, &page, None),
-        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
-    }
+    let page = read(&front, &reader, listing).await.map_err(|error| reader.of_store(&error))?;
+    Ok(shown(StatusCode::OK, &page, None))
 }
 
 async fn read<'a>(
     front: &'a Front,
-    viewer: &Viewer,
+    reader: &'a Reader,
     listing: Listing,
 ) -> Result<Page<'a>, tokens::StoreError> {
-    let frame = Frame::new(front, Some(viewer), Place::Installations);
+    let frame = Frame::new(front, reader, Place::Installations);
     let words = frame.words;
     let store = front.house.keeper.store();
     let limit = listing.limit;
@@ -78,6 +67,8 @@ async fn read<'a>(
     let goes_on = found.len() > limit;
     found.truncate(limit);
     let counts = store.counts().await?;
+    let windows = front.house.records.maintenances(words.now).await?;
+    let is_paused = |id: &InstallationId| windows.iter().any(|window| window.pauses() == Some(id));
     let next = found.last().filter(|_| goes_on).map(|last| link(&listing, &cursor(listing.order, last)));
     Ok(Page {
         text: listing.text.clone().unwrap_or_default(),
@@ -97,7 +88,7 @@ async fn read<'a>(
                 is_chosen: listing.order == order,
             })
             .collect(),
-        rows: found.iter().map(|it| Row::new(&words, it)).collect(),
+        rows: found.iter().map(|it| Row::new(&words, it, is_paused(&it.id))).collect(),
         next,
         is_first: listing.after.is_none(),
         total: counts.locations + counts.companies,

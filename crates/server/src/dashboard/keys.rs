@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use tokens::records::{KeyId, KeyRecord, Reach};
 
 use super::frame::{Frame, Place, When, Words};
-use super::session::Viewer;
-use super::{sent_to, shown};
-use crate::error::Problem;
+use super::reader::Reader;
+use super::{Shown, sent_to, shown};
 use crate::front::Front;
 
 #[derive(Template)]
@@ -54,26 +51,19 @@ impl Key {
 }
 
 /// Shows them.
-pub(crate) async fn page(State(front): State<Arc<Front>>, Extension(viewer): Extension<Viewer>) -> Response {
-    let frame = Frame::new(&front, Some(&viewer), Place::Keys);
-    match front.house.records.keys(None).await {
-        Ok(found) => {
-            let mut records = found.map(|(keys, _)| keys).unwrap_or_default();
-            records.sort_by_key(|key| (key.revoked_at.is_some(), key.name.to_lowercase()));
-            let keys = records.iter().map(|key| Key::new(&frame.words, key)).collect();
-            shown(StatusCode::OK, &Page { frame, keys }, None)
-        }
-        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
-    }
+pub(crate) async fn page(State(front): State<Arc<Front>>, reader: Reader) -> Shown {
+    let found = front.house.records.keys(None).await.map_err(|error| reader.of_store(&error))?;
+    let mut records = found.map(|(keys, _)| keys).unwrap_or_default();
+    records.sort_by_key(|key| (key.revoked_at.is_some(), key.name.to_lowercase()));
+    let frame = Frame::new(&front, &reader, Place::Keys);
+    let keys = records.iter().map(|key| Key::new(&frame.words, key)).collect();
+    Ok(shown(StatusCode::OK, &Page { frame, keys }, None))
 }
 
 /// Ends one.
-pub(crate) async fn revoke(State(front): State<Arc<Front>>, Path(id): Path<String>) -> Response {
-    match front.house.records.revoke_key(&KeyId(id), front.house.clock.now()).await {
-        Ok(_) => {
-            front.learn_keys_or_warn().await;
-            sent_to(&format!("{}/keys", front.prefix))
-        }
-        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
-    }
+pub(crate) async fn revoke(State(front): State<Arc<Front>>, reader: Reader, Path(id): Path<String>) -> Shown {
+    let revoked = front.house.records.revoke_key(&KeyId(id), front.house.clock.now()).await;
+    revoked.map_err(|error| reader.of_store(&error))?;
+    front.learn_keys_or_warn().await;
+    Ok(sent_to(&format!("{}/keys", front.prefix)))
 }

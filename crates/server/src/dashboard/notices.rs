@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use tokens::Notice;
 use tokens::records::DeliveryState;
 
 use super::frame::{Frame, Place, Sign, When, Words, whose};
-use super::session::Viewer;
-use super::shown;
-use crate::error::Problem;
+use super::reader::Reader;
+use super::{Shown, shown};
 use crate::front::Front;
 
 const MOST: usize = 100;
@@ -70,13 +67,9 @@ impl Way {
 }
 
 /// Shows them.
-pub(crate) async fn page(State(front): State<Arc<Front>>, Extension(viewer): Extension<Viewer>) -> Response {
-    let frame = Frame::new(&front, Some(&viewer), Place::Notices);
-    match front.house.records.notices(MOST).await {
-        Ok(notices) => {
-            let told = notices.iter().map(|(notice, ways)| Told::new(&frame.words, notice, ways)).collect();
-            shown(StatusCode::OK, &Page { frame, told }, None)
-        }
-        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
-    }
+pub(crate) async fn page(State(front): State<Arc<Front>>, reader: Reader) -> Shown {
+    let notices = front.house.records.notices(MOST).await.map_err(|error| reader.of_store(&error))?;
+    let frame = Frame::new(&front, &reader, Place::Notices);
+    let told = notices.iter().map(|(notice, ways)| Told::new(&frame.words, notice, ways)).collect();
+    Ok(shown(StatusCode::OK, &Page { frame, told }, None))
 }

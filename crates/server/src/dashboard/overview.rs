@@ -3,19 +3,16 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use tokens::records::CheckQuery;
-use tokens::store::{Counts, Listing};
-use tokens::{Health, Overview, Standing, StoreError, Subject};
+use tokens::store::{Counts, Listing, Parked};
+use tokens::{Health, InstallationId, Overview, Standing, StoreError, Subject};
 
 use super::frame::{Frame, Place, Row, Sign, When, Words, path_of, whose};
 use super::notices::Told;
-use super::session::Viewer;
-use super::shown;
-use crate::error::Problem;
+use super::reader::Reader;
+use super::{Shown, shown};
 use crate::front::Front;
 
 /// So many installations are shown on the first page; of more there is a list of its own.
@@ -33,7 +30,7 @@ struct Page<'a> {
     verdict: String,
     verdict_class: &'static str,
     troubles: Vec<Trouble>,
-    parked: usize,
+    parked: Vec<Waiting>,
     counts: Vec<(String, u64)>,
     rows: Vec<Row>,
     goes_on: bool,
@@ -49,6 +46,14 @@ struct Trouble {
     path: Option<String>,
     what: String,
     since: When,
+}
+
+/// An install that waits for approval.
+struct Waiting {
+    kind: &'static str,
+    id: String,
+    since: When,
+    scopes: String,
 }
 
 /// A check, in a list.
@@ -82,31 +87,35 @@ struct Budget {
 }
 
 /// Shows it.
-pub(crate) async fn page(State(front): State<Arc<Front>>, Extension(viewer): Extension<Viewer>) -> Response {
-    match read(&front, &viewer).await {
-        Ok(page) => shown(StatusCode::OK, &page, None),
-        Err(error) => Problem::store(front.house.speech.as_ref(), &error).into_response(),
-    }
+pub(crate) async fn page(State(front): State<Arc<Front>>, reader: Reader) -> Shown {
+    let page = read(&front, &reader).await.map_err(|error| reader.of_store(&error))?;
+    Ok(shown(StatusCode::OK, &page, None))
 }
 
-async fn read<'a>(front: &'a Front, viewer: &Viewer) -> Result<Page<'a>, StoreError> {
-    let frame = Frame::new(front, Some(viewer), Place::Overview);
+async fn read<'a>(front: &'a Front, reader: &'a Reader) -> Result<Page<'a>, StoreError> {
+    let frame = Frame::new(front, reader, Place::Overview);
     let words = frame.words;
     let (store, records) = (front.house.keeper.store(), front.house.records.as_ref());
     let counts = store.counts().await?;
     let standings = records.troubled(MOST_TROUBLES).await?;
-    let parked = store.parked().await?.len();
+    let parked: Vec<Waiting> = store.parked().await?.iter().map(|parked| waiting(&words, parked)).collect();
+    let windows = records.maintenances(words.now).await?;
+    let is_paused = |id: &InstallationId| windows.iter().any(|window| window.pauses() == Some(id));
     let mut installations = store.overview(&Listing::first(FEW + 1)).await?;
     let goes_on = installations.len() > FEW;
     installations.truncate(FEW);
-    let mut troubles: Vec<Trouble> = standings.iter().map(|standing| trouble(&words, standing)).collect();
+    let is_heard =
+        |standing: &&Standing| !matches!(&standing.subject, Subject::Installation(id) if is_paused(id));
+    let mut troubles: Vec<Trouble> =
+        standings.iter().filter(is_heard).map(|standing| trouble(&words, standing)).collect();
     // A check that this service has not taken note of may have found something, too.
     let is_noted =
         |it: &Overview| standings.iter().any(|one| one.subject == Subject::Installation(it.id.clone()));
-    troubles.extend(installations.iter().filter(|it| !is_noted(it)).filter_map(|it| found(&words, it)));
+    let others = installations.iter().filter(|it| !is_noted(it) && !is_paused(&it.id));
+    troubles.extend(others.filter_map(|it| found(&words, it)));
     let checks = records.checks(&CheckQuery { id: None, before: None, limit: LAST }).await?;
     let notices = records.notices(LAST).await?;
-    let (verdict, verdict_class) = verdict(&words, &counts, troubles.len() + parked);
+    let (verdict, verdict_class) = verdict(&words, &counts, troubles.len() + parked.len());
     let outlook = front.gateway.outlook();
     let spent = outlook.soonest_spent.map(|span| words.moment(words.now + span));
     let has_budget = outlook.least_remaining.is_some();
@@ -116,7 +125,7 @@ async fn read<'a>(front: &'a Front, viewer: &Viewer) -> Result<Page<'a>, StoreEr
         troubles,
         parked,
         counts: counted(&words, &counts),
-        rows: installations.iter().map(|it| Row::new(&words, it)).collect(),
+        rows: installations.iter().map(|it| Row::new(&words, it, is_paused(&it.id))).collect(),
         goes_on,
         told: notices.iter().map(|(notice, ways)| Told::new(&words, notice, ways)).collect(),
         checks: checks.iter().map(|check| Checked::new(&words, check)).collect(),
@@ -127,6 +136,15 @@ async fn read<'a>(front: &'a Front, viewer: &Viewer) -> Result<Page<'a>, StoreEr
         }),
         frame,
     })
+}
+
+fn waiting(words: &Words<'_>, parked: &Parked) -> Waiting {
+    Waiting {
+        kind: parked.id.kind(),
+        id: parked.id.as_str().to_owned(),
+        since: When::new(words, parked.at),
+        scopes: parked.scopes.clone(),
+    }
 }
 
 /// The whole in a sentence.

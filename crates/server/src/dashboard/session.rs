@@ -18,9 +18,9 @@ use tokens::StoreError;
 use tokens::records::{KeyId, Session, Verb};
 use zeroize::Zeroizing;
 
+use super::reader::Reader;
 use super::{Form, sent_to};
 use crate::browser::{cookie, form, is_form, random, sealed};
-use crate::error::Problem;
 use crate::front::Front;
 
 /// A session's use is noted so often at most.
@@ -41,34 +41,34 @@ impl Viewer {
 }
 
 /// Lets through who is signed in, and a form only if it is one of ours; everybody else goes to sign in.
-pub(crate) async fn guard(front: &Front, parts: &mut Parts, body: Body) -> Result<Body, Response> {
-    let viewer = match viewer(front, &parts.headers).await {
-        Ok(viewer) => viewer,
-        Err(error) => return Err(Problem::store(front.house.speech.as_ref(), &error).into_response()),
-    };
+pub(crate) async fn guard(front: &Front, parts: &mut Parts, body: Body) -> Result<(Viewer, Body), Response> {
+    let reader = Reader::new(front, &parts.headers, None);
+    let refused = || reader.problem(StatusCode::FORBIDDEN, "not_from_here").into_response();
+    let viewer = viewer(front, &parts.headers).await;
+    let viewer = viewer.map_err(|error| reader.of_store(&error).into_response())?;
     let is_look = matches!(parts.method, Method::GET | Method::HEAD);
     let Some(viewer) = viewer else {
         return Err(match is_look {
             true => to_sign_in(front, parts),
-            false => refused(front),
+            false => refused(),
         });
     };
     if is_look {
-        parts.extensions.insert(viewer);
-        return Ok(body);
+        parts.extensions.insert(viewer.clone());
+        return Ok((viewer, body));
     }
     if !is_form(&parts.headers) || !is_same_origin(&parts.headers) {
-        return Err(refused(front));
+        return Err(refused());
     }
-    let found = form(body).await.map_err(|_| refused(front))?;
+    let found = form(body).await.map_err(|_| refused())?;
     let brought = found.get("csrf").map(String::as_bytes).unwrap_or_default();
     let expected = viewer.csrf();
     if aws_lc_rs::constant_time::verify_slices_are_equal(brought, expected.as_bytes()).is_err() {
-        return Err(refused(front));
+        return Err(refused());
     }
-    parts.extensions.insert(viewer);
+    parts.extensions.insert(viewer.clone());
     parts.extensions.insert(Form(found));
-    Ok(Body::empty())
+    Ok((viewer, Body::empty()))
 }
 
 /// Who is signed in by what a browser keeps.
@@ -158,10 +158,6 @@ fn to_sign_in(front: &Front, parts: &Parts) -> Response {
     let asked = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
     let to: String = form_urlencoded::byte_serialize(asked.as_bytes()).collect();
     sent_to(&format!("{}/sign-in?to={to}", front.prefix))
-}
-
-fn refused(front: &Front) -> Response {
-    Problem::new(front.house.speech.as_ref(), StatusCode::FORBIDDEN, "not_from_here").into_response()
 }
 
 /// Where a person goes on after signing in: a path of ours and nothing else, whoever wrote the link.

@@ -13,11 +13,11 @@ use tokens::records::{Verb, Visit};
 use tokens::{Records, StoreError, Timestamp};
 
 use super::frame::{Frame, Place};
+use super::reader::Reader;
 use super::session::{Viewer, begin, forget_cookies, is_same_origin, safe_path};
-use super::{Form, sent_to, shown};
+use super::{Form, Shown, sent_to, shown};
 use crate::auth::{Source, Unknown};
 use crate::browser::{form, parameters, random, sealed};
-use crate::error::Problem;
 use crate::front::Front;
 
 #[derive(Template)]
@@ -32,21 +32,26 @@ struct Page<'a> {
 }
 
 /// Shows the form. A look at a link does not use it up.
-pub(crate) async fn page(State(front): State<Arc<Front>>, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn page(
+    State(front): State<Arc<Front>>,
+    reader: Reader,
+    RawQuery(query): RawQuery,
+) -> Response {
     let mut found = parameters(query.as_deref()).unwrap_or_default();
     let to = found.remove("to").unwrap_or_default();
     let link = found.remove("link");
-    show(&front, StatusCode::OK, &to, link, None)
+    show(&front, &reader, StatusCode::OK, &to, link, None)
 }
 
 fn show(
     front: &Front,
+    reader: &Reader,
     status: StatusCode,
     to: &str,
     link: Option<String>,
     problem: Option<&'static str>,
 ) -> Response {
-    let frame = Frame::new(front, None, Place::Elsewhere);
+    let frame = Frame::new(front, reader, Place::Elsewhere);
     let problem = problem.map(|key| frame.words.say(key));
     shown(status, &Page { frame, to: safe_path(to).to_owned(), link, problem }, None)
 }
@@ -55,14 +60,15 @@ fn show(
 pub(crate) async fn sign_in(
     State(front): State<Arc<Front>>,
     Extension(source): Extension<Source>,
+    reader: Reader,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     if !is_same_origin(&headers) {
-        return show(&front, StatusCode::FORBIDDEN, "", None, Some("dash-sign-in-elsewhere"));
+        return show(&front, &reader, StatusCode::FORBIDDEN, "", None, Some("dash-sign-in-elsewhere"));
     }
     let Ok(mut found) = form(body).await else {
-        return show(&front, StatusCode::BAD_REQUEST, "", None, Some("dash-sign-in-wrong"));
+        return show(&front, &reader, StatusCode::BAD_REQUEST, "", None, Some("dash-sign-in-wrong"));
     };
     let to = found.remove("to").unwrap_or_default();
     let to = safe_path(&to);
@@ -70,7 +76,14 @@ pub(crate) async fn sign_in(
         (Some(link), _) => match by_link(&front, &link).await {
             Ok(true) => begin(&front, &headers, None, &inside(&front, to)).await,
             Ok(false) => {
-                return show(&front, StatusCode::FORBIDDEN, to, None, Some("dash-sign-in-link-used"));
+                return show(
+                    &front,
+                    &reader,
+                    StatusCode::FORBIDDEN,
+                    to,
+                    None,
+                    Some("dash-sign-in-link-used"),
+                );
             }
             Err(error) => Err(error),
         },
@@ -83,23 +96,42 @@ pub(crate) async fn sign_in(
                     begin(&front, &headers, Some(caller.key.record.id.clone()), &inside(&front, to)).await
                 }
                 Ok(_) => {
-                    return show(&front, StatusCode::FORBIDDEN, to, None, Some("dash-sign-in-not-admin"));
+                    return show(
+                        &front,
+                        &reader,
+                        StatusCode::FORBIDDEN,
+                        to,
+                        None,
+                        Some("dash-sign-in-not-admin"),
+                    );
                 }
                 Err(Unknown::TooMany { .. }) => {
                     return show(
                         &front,
+                        &reader,
                         StatusCode::TOO_MANY_REQUESTS,
                         to,
                         None,
                         Some("dash-sign-in-too-many"),
                     );
                 }
-                Err(_) => return show(&front, StatusCode::FORBIDDEN, to, None, Some("dash-sign-in-wrong")),
+                Err(_) => {
+                    return show(
+                        &front,
+                        &reader,
+                        StatusCode::FORBIDDEN,
+                        to,
+                        None,
+                        Some("dash-sign-in-wrong"),
+                    );
+                }
             }
         }
-        (None, None) => return show(&front, StatusCode::BAD_REQUEST, to, None, Some("dash-sign-in-wrong")),
+        (None, None) => {
+            return show(&front, &reader, StatusCode::BAD_REQUEST, to, None, Some("dash-sign-in-wrong"));
+        }
     };
-    begun.unwrap_or_else(|error| Problem::store(front.house.speech.as_ref(), &error).into_response())
+    begun.unwrap_or_else(|error| reader.of_store(&error).into_response())
 }
 
 /// A path of this app's as browsers know it.
@@ -136,12 +168,11 @@ pub(crate) async fn sign_out(
     State(front): State<Arc<Front>>,
     Extension(viewer): Extension<Viewer>,
     Extension(Form(found)): Extension<Form>,
-) -> Response {
+    reader: Reader,
+) -> Shown {
     let which = (!found.contains_key("everywhere")).then_some(&viewer.hash);
-    if let Err(error) = front.house.records.end_sessions(which).await {
-        return Problem::store(front.house.speech.as_ref(), &error).into_response();
-    }
+    front.house.records.end_sessions(which).await.map_err(|error| reader.of_store(&error))?;
     let mut response = sent_to(&format!("{}/sign-in", front.prefix));
     forget_cookies(&front, &mut response);
-    response
+    Ok(response)
 }

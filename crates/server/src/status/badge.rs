@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State as Of};
 use axum::response::Response;
 use http::HeaderMap;
@@ -9,25 +10,27 @@ use tokens::records::Badge;
 use tokens::{InstallationId, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::whole::{Whole, overview, state_of};
+use super::whole::{Whole, overview, paused, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
 use crate::front::Front;
+use crate::house::Face;
 
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Shows the badge of this name.
 pub(crate) async fn badge(
     Of(front): Of<Arc<Front>>,
+    Extension(face): Extension<Face>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     let Some(name) = name.strip_suffix(".svg").filter(|_| front.house.status_page != StatusPage::Off) else {
-        return nothing_here(&front);
+        return nothing_here(&front, face, &headers);
     };
     // Whatever is asked for, it is looked for in the same list in memory.
     let badges = badges(&front).await;
     let Some(badge) = badges.iter().find(|badge| badge.name == name) else {
-        return nothing_here(&front);
+        return nothing_here(&front, face, &headers);
     };
     let mut kept = front.board.of_badges.lock().await;
     let picture = match fresh(kept.get(name)) {
@@ -75,7 +78,9 @@ async fn drawn(front: &Front, badge: &Badge) -> Picture {
 
 async fn state_of_one(front: &Front, id: &InstallationId) -> Result<State, StoreError> {
     let now = front.house.clock.now();
-    let is_late = |at| front.house.upkeep.is_check_late(at, now);
+    // The checks of one that is paused don't come, and nobody waits for them.
+    let is_paused = paused(front, now).await?.contains(id);
+    let is_late = |at| !is_paused && front.house.upkeep.is_check_late(at, now);
     let kept = overview(front, id).await?;
     // One that was forgotten is neither up nor down.
     Ok(kept.map_or(State::Unknown, |it| state_of(&it, is_late, now)))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State as Of;
 use axum::response::Response;
 use http::HeaderMap;
@@ -11,10 +12,11 @@ use tokens::{Block, Day, StoreError, Timestamp, Uptime, percent};
 use tokio::time::{Instant, timeout};
 use upkeep::Speech;
 
-use super::whole::{Whole, state_of};
+use super::whole::{Whole, paused, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
 use crate::copies::rfc3339;
 use crate::front::Front;
+use crate::house::Face;
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
@@ -137,9 +139,13 @@ fn class(state: State) -> &'static str {
 }
 
 /// Shows it.
-pub(crate) async fn page(Of(front): Of<Arc<Front>>, headers: HeaderMap) -> Response {
+pub(crate) async fn page(
+    Of(front): Of<Arc<Front>>,
+    Extension(face): Extension<Face>,
+    headers: HeaderMap,
+) -> Response {
     if front.house.status_page == StatusPage::Off {
-        return nothing_here(&front);
+        return nothing_here(&front, face, &headers);
     }
     let mut kept = front.board.page.lock().await;
     let picture = match fresh(kept.as_ref()) {
@@ -195,8 +201,10 @@ async fn read(front: &Front) -> Result<Page<'_>, StoreError> {
         let mut kept = house.keeper.store().overview(&Listing::first(MOST_NAMES + 1)).await?;
         goes_on = kept.len() > MOST_NAMES;
         kept.truncate(MOST_NAMES);
+        let paused = paused(front, now).await?;
         for it in &kept {
-            let state = state_of(it, |at| house.upkeep.is_check_late(at, now), now);
+            let is_late = |at| !paused.contains(&it.id) && house.upkeep.is_check_late(at, now);
+            let state = state_of(it, is_late, now);
             names.push(Named {
                 name: it.name.clone().unwrap_or_else(|| it.id.as_str().to_owned()),
                 class: class(state),

@@ -112,12 +112,15 @@ impl Whole {
         }
         let checked_at = latest.first().map(|check| check.at);
         let troubled_since = troubles.iter().map(|trouble| trouble.since).min();
+        let kept = counts.locations + counts.companies + u64::from(private);
+        let paused = paused(front, now).await?.len();
+        let is_awaited = u64::try_from(paused).is_ok_and(|paused| paused < kept);
         let known = Known {
-            kept: counts.locations + counts.companies + u64::from(private),
+            kept,
             troubles,
             goes_on,
             latest: latest.iter().map(|check| check.health).collect(),
-            is_late: checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
+            is_late: is_awaited && checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
         };
         Ok(Self { state: state(&known), troubled_since, checked_at })
     }
@@ -142,6 +145,12 @@ async fn is_there(front: &Front, subject: &Subject) -> Result<bool, StoreError> 
         Subject::Installation(id) | Subject::Checks(Some(id)) => Ok(overview(front, id).await?.is_some()),
         Subject::Service | Subject::Checks(None) => Ok(true),
     }
+}
+
+/// Whose checks rest until someone goes on.
+pub(super) async fn paused(front: &Front, now: Timestamp) -> Result<BTreeSet<InstallationId>, StoreError> {
+    let windows = front.house.records.maintenances(now).await?;
+    Ok(windows.iter().filter_map(|window| window.pauses().cloned()).collect())
 }
 
 pub(super) async fn overview(front: &Front, id: &InstallationId) -> Result<Option<Overview>, StoreError> {

@@ -17,18 +17,19 @@ use tokens::records::{
     AuditLine, Badge, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
     Line, Maintenance, Permits, QueuedEvent, Reach, Session, Visit,
 };
-use tokens::{CheckRecord, Day, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
+use tokens::{CheckRecord, Day, Episode, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::{Failure, Pool, Transaction, Values};
-use crate::records::{EVENTS_KNOWN_FOR, json, lines_of, millis, parts};
+use crate::records::{EPISODES_KEPT, EVENTS_KNOWN_FOR, end_at_rest, json, lines_of, millis, parts};
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/postgres/records/001_records.sql"),
     include_str!("../migrations/postgres/records/002_gateway.sql"),
     include_str!("../migrations/postgres/records/003_dashboard.sql"),
+    include_str!("../migrations/postgres/records/004_history.sql"),
     include_str!("../migrations/postgres/records/005_uptime.sql"),
 ];
 
@@ -285,6 +286,7 @@ impl PostgresRecords {
         let before = before.as_millis();
         for sql in [
             "DELETE FROM @.checks WHERE at < $1",
+            "DELETE FROM @.history WHERE at < $1",
             // A notice that some way still has to tell stays.
             "DELETE FROM @.deliveries USING @.notices WHERE deliveries.notice = notices.notice AND notices.at < $1
                  AND delivered_at IS NOT NULL",
@@ -442,6 +444,39 @@ impl Records for PostgresRecords {
         Ok(self.change(sql, &[text(&storable(name))]).await? == 1)
     }
 
+    async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError> {
+        let (kind, id) = (episode.id.kind(), episode.id.as_str());
+        let added = self
+            .change(
+                "INSERT INTO @.history (kind, id, at, epoch, generation, expires_at, stand, said)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING at",
+                &[
+                    text(&kind),
+                    text(&id),
+                    number(&episode.at.as_millis()),
+                    number(&whole(episode.version.epoch)),
+                    number(&whole(episode.version.generation)),
+                    number(&episode.expires_at.as_millis()),
+                    text(&episode.stand.as_str()),
+                    text(&maybe_storable(&episode.said)),
+                ],
+            )
+            .await?;
+        if added == 1 {
+            let sql = "DELETE FROM @.history WHERE kind = $1 AND id = $2 AND at <
+                 (SELECT at FROM @.history WHERE kind = $1 AND id = $2 ORDER BY at DESC LIMIT 1 OFFSET $3)";
+            self.change(sql, &[text(&kind), text(&id), number(&(EPISODES_KEPT - 1))]).await?;
+        }
+        Ok(())
+    }
+
+    async fn history(&self, id: &InstallationId, limit: usize) -> Result<Vec<Episode>, StoreError> {
+        let sql = "SELECT * FROM @.history WHERE kind = $1 AND id = $2
+             ORDER BY at DESC, generation DESC LIMIT $3";
+        let (kind, id) = (id.kind(), id.as_str());
+        self.find(sql, &[text(&kind), text(&id), number(&whole(limit))], rows::episode).await
+    }
+
     async fn standings(&self) -> Result<Vec<Standing>, StoreError> {
         self.find("SELECT * FROM @.standings ORDER BY kind DESC, id", &[], rows::standing).await
     }
@@ -532,7 +567,7 @@ impl Records for PostgresRecords {
                 text(&kind),
                 text(&id),
                 number(&window.from.as_millis()),
-                number(&window.until.as_millis()),
+                number(&end_at_rest(window.until)),
                 text(&storable(&window.reason)),
             ],
         )

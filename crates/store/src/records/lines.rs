@@ -12,7 +12,7 @@ type Done<T> = Result<T, rusqlite::Error>;
 /// The tables that are worth moving, each with the columns that tell its rows apart, and which of its rows
 /// go: what was told already is history of the place where it was told. Notices come before their
 /// deliveries. The sums of the days are not among them: each check that is new here is counted as it comes.
-const TABLES: [(&str, &[&str], &str); 10] = [
+const TABLES: [(&str, &[&str], &str); 11] = [
     ("keys", &["id"], "TRUE"),
     ("sources", &["key", "source"], "TRUE"),
     ("standings", &["kind", "id"], "TRUE"),
@@ -22,6 +22,7 @@ const TABLES: [(&str, &[&str], &str); 10] = [
     ("deliveries", &["notice", "way"], "delivered_at IS NULL"),
     ("events", &["event"], "TRUE"),
     ("checks", &["kind", "id", "at"], "TRUE"),
+    ("history", &["kind", "id", "at", "generation", "stand"], "TRUE"),
     ("audit", &["at", "key", "kind", "id", "generation", "request_id"], "TRUE"),
 ];
 

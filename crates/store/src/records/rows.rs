@@ -11,15 +11,16 @@ use tokens::records::{
     AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
     Maintenance, QueuedEvent, Reach, Session, Visit,
 };
+use tokens::store::Stand;
 use tokens::{
-    CheckRecord, Day, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject, Timestamp,
-    Trigger,
+    CheckRecord, Day, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject,
+    Timestamp, Trigger, Version,
 };
 
 /// How long an event is known when it comes again: longer than HighLevel sends one again.
 pub(crate) const EVENTS_KNOWN_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-use super::{lines_of, rights};
+use super::{end_at_rest, end_from_rest, lines_of, rights};
 
 type Done<T> = Result<T, rusqlite::Error>;
 
@@ -238,6 +239,50 @@ fn check(row: &Row<'_>) -> Done<CheckRecord> {
     })
 }
 
+/// So many lines of an installation's history are kept.
+pub(crate) const EPISODES_KEPT: i64 = 50;
+
+pub(super) fn note_episode(rows: &Transaction<'_>, episode: &Episode) -> Done<()> {
+    let (kind, id) = (episode.id.kind(), episode.id.as_str());
+    let added = rows
+        .prepare_cached("INSERT OR IGNORE INTO history VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute((
+            kind,
+            id,
+            episode.at.as_millis(),
+            episode.version.epoch,
+            episode.version.generation,
+            episode.expires_at.as_millis(),
+            episode.stand.as_str(),
+            &episode.said,
+        ))?;
+    if added == 1 {
+        rows.prepare_cached(
+            "DELETE FROM history WHERE kind = ?1 AND id = ?2 AND at <
+                 (SELECT at FROM history WHERE kind = ?1 AND id = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute((kind, id, EPISODES_KEPT - 1))?;
+    }
+    Ok(())
+}
+
+pub(super) fn history(rows: &Transaction<'_>, id: &InstallationId, limit: usize) -> Done<Vec<Episode>> {
+    rows.prepare_cached(
+        "SELECT * FROM history WHERE kind = ?1 AND id = ?2 ORDER BY at DESC, generation DESC LIMIT ?3",
+    )?
+    .query_map((id.kind(), id.as_str(), limit), |row| {
+        Ok(Episode {
+            id: whose(row)?,
+            at: at(row, "at")?,
+            version: Version { epoch: row.get("epoch")?, generation: row.get("generation")? },
+            expires_at: at(row, "expires_at")?,
+            stand: word(row, "stand", Stand::from_word)?,
+            said: row.get("said")?,
+        })
+    })?
+    .collect()
+}
+
 pub(super) fn standings(rows: &Transaction<'_>) -> Done<Vec<Standing>> {
     let mut statement = rows.prepare_cached("SELECT * FROM standings ORDER BY kind DESC, id")?;
     statement.query_map([], standing)?.collect()
@@ -413,7 +458,7 @@ fn notice(row: &Row<'_>) -> Done<Notice> {
 pub(super) fn plan_maintenance(rows: &Transaction<'_>, window: &Maintenance) -> Done<()> {
     let (kind, id) = window.subject.as_ref().map(parts).unzip();
     rows.prepare_cached("INSERT INTO maintenances VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((&window.id, kind, id, window.from.as_millis(), window.until.as_millis(), &window.reason))
+        .execute((&window.id, kind, id, window.from.as_millis(), end_at_rest(window.until), &window.reason))
         .map(drop)
 }
 
@@ -433,7 +478,7 @@ pub(super) fn maintenances(rows: &Transaction<'_>, now: Timestamp) -> Done<Vec<M
             id: row.get("maintenance")?,
             subject: kind.map(|_| subject(row)).transpose()?,
             from: at(row, "from_at")?,
-            until: at(row, "until_at")?,
+            until: end_from_rest(at(row, "until_at")?),
             reason: row.get("reason")?,
         })
     })?;
@@ -581,6 +626,7 @@ pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Ti
     let before = before.as_millis();
     rows.execute("DELETE FROM checks WHERE at < ?1", [before])?;
     rows.execute("DELETE FROM days WHERE day < ?1", [Day::number_of(Timestamp::from_millis(before))])?;
+    rows.execute("DELETE FROM history WHERE at < ?1", [before])?;
     // A notice that some way still has to tell stays.
     rows.execute(
         "DELETE FROM deliveries WHERE delivered_at IS NOT NULL

@@ -20,7 +20,7 @@ struct Table {
 
 /// Notices come before their deliveries. What was told already is history of the place where it was told. The
 /// sums of the days are not among them: each check that is new here is counted as it comes.
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 11] = [
     Table { name: "keys", own: &["id"], is_numbered: false, which: "TRUE" },
     Table { name: "sources", own: &["key", "source"], is_numbered: false, which: "TRUE" },
     Table { name: "standings", own: &["kind", "id"], is_numbered: false, which: "TRUE" },
@@ -35,6 +35,12 @@ const TABLES: [Table; 10] = [
     Table { name: "deliveries", own: &["notice", "way"], is_numbered: false, which: "delivered_at IS NULL" },
     Table { name: "events", own: &["event"], is_numbered: true, which: "TRUE" },
     Table { name: "checks", own: &["kind", "id", "at"], is_numbered: true, which: "TRUE" },
+    Table {
+        name: "history",
+        own: &["kind", "id", "at", "generation", "stand"],
+        is_numbered: true,
+        which: "TRUE",
+    },
     Table {
         name: "audit",
         own: &["at", "key", "kind", "id", "generation", "request_id"],

@@ -7,15 +7,16 @@ use tokens::records::{
     AuditLine, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Maintenance, Permits, QueuedEvent,
     Reach, Session, Visit,
 };
+use tokens::store::Stand;
 use tokens::{
-    CheckRecord, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError, Subject,
-    Timestamp, Trigger,
+    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, StoreError,
+    Subject, Timestamp, Trigger, Version,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::super::pool::Failure;
-use crate::records::rights;
+use crate::records::{end_from_rest, rights};
 
 type Done<T> = Result<T, Failure>;
 
@@ -141,13 +142,24 @@ pub(super) fn delivery_state(row: &Row) -> Done<DeliveryState> {
     })
 }
 
+pub(super) fn episode(row: &Row) -> Done<Episode> {
+    Ok(Episode {
+        id: whose(row)?,
+        at: at(row, "at")?,
+        version: Version { epoch: count(row, "epoch")?, generation: count(row, "generation")? },
+        expires_at: at(row, "expires_at")?,
+        stand: word(row, "stand", Stand::from_word)?,
+        said: get(row, "said")?,
+    })
+}
+
 pub(super) fn maintenance(row: &Row) -> Done<Maintenance> {
     let kind: Option<String> = get(row, "kind")?;
     Ok(Maintenance {
         id: get(row, "maintenance")?,
         subject: kind.map(|_| subject(row)).transpose()?,
         from: at(row, "from_at")?,
-        until: at(row, "until_at")?,
+        until: end_from_rest(at(row, "until_at")?),
         reason: get(row, "reason")?,
     })
 }

@@ -1,0 +1,49 @@
+#!/bin/bash
+# The sandbox's console in a real browser, beside a service, in both languages: see dashboard/console.mjs.
+#
+#   tests/console.sh [GHL-AUTH]           default: ghl-auth of the last build
+#   SCREENSHOTS=FOLDER tests/console.sh   keeps a picture of each look
+set -euo pipefail
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+if [ -n "${SCREENSHOTS:-}" ]; then
+    mkdir -p "$SCREENSHOTS"
+    SCREENSHOTS=$(realpath "$SCREENSHOTS")
+fi
+
+# Each language has a sandbox and a service of its own: they speak the language that they were started with.
+seen_in() { # LANGUAGE [GHL-AUTH]
+    local language=$1
+    export GHL_AUTH_LANG=$language
+    # shellcheck source=tests/service.sh
+    . "$here/service.sh" "${@:2}"
+    # shellcheck source=tests/browser.sh
+    . "$here/browser.sh"
+    cp "$here/dashboard/console.mjs" "$tools/console-$language.mjs"
+
+    # Browsers come back where the service is, so its port has to be known before it starts.
+    local port
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    be_connected --name api --verb admin --verb token
+    sed -i -e "s|^GHL_REDIRECT_URI=.*|GHL_REDIRECT_URI=http://127.0.0.1:$port/oauth/callback|" \
+        -e "s|^GHL_AUTH_LISTEN=.*|GHL_AUTH_LISTEN=127.0.0.1:$port|" .env
+    serve GHL_AUTH_INSTALLS=open
+    CHROMIUM=$chromium timeout 120 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
+        "${SCREENSHOTS:-}"
+}
+# What both need is fetched once.
+(
+    # shellcheck source=tests/service.sh
+    . "$here/service.sh" "$@"
+    # shellcheck source=tests/browser.sh
+    . "$here/browser.sh"
+)
+
+# Most of the time is waiting for a service that does not give up at once.
+(seen_in en "$@") &
+english=$!
+(seen_in pt-BR "$@") &
+portuguese=$!
+failed=0
+wait "$english" || failed=1
+wait "$portuguese" || failed=1
+exit "$failed"
