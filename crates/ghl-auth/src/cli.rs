@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Keys(KeysArgs),
     Dashboard(DashboardArgs),
+    Badge(BadgeArgs),
     Installs(InstallsArgs),
     Maintenance(MaintenanceArgs),
     Notify(NotifyArgs),
@@ -171,6 +172,15 @@ pub(crate) struct StatusArgs {
     pub(crate) limit: Option<u32>,
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=3600),
+        conflicts_with = "json"
+    )]
+    pub(crate) watch: Option<u32>,
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -391,6 +401,41 @@ pub(crate) struct JsonOnly {
     pub(crate) json: bool,
 }
 
+/// `badge`
+#[derive(Debug, Args)]
+pub(crate) struct BadgeArgs {
+    #[command(subcommand)]
+    pub(crate) action: BadgeAction,
+}
+
+/// What to do with the badges.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BadgeAction {
+    Create(BadgeWanted),
+    List(JsonOnly),
+    Revoke(NamedBadge),
+}
+
+/// `badge create`
+#[derive(Debug, Args)]
+pub(crate) struct BadgeWanted {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[arg(long, value_name = "TEXT", value_parser = one_line)]
+    pub(crate) label: Option<String>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `badge revoke`
+#[derive(Debug, Args)]
+pub(crate) struct NamedBadge {
+    #[arg(value_name = "BADGE", allow_hyphen_values = true)]
+    pub(crate) badge: String,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `installs`
 #[derive(Debug, Args)]
 pub(crate) struct InstallsArgs {
@@ -528,6 +573,7 @@ impl Command {
             | Self::RotateAll(_)
             | Self::Keys(_)
             | Self::Dashboard(_)
+            | Self::Badge(_)
             | Self::Installs(_)
             | Self::Maintenance(_)
             | Self::Notify(_)
@@ -580,6 +626,11 @@ impl Command {
                 MaintenanceAction::End(args) => args.json,
             },
             Self::Dashboard(args) => args.json,
+            Self::Badge(args) => match &args.action {
+                BadgeAction::Create(args) => args.json,
+                BadgeAction::List(args) => args.json,
+                BadgeAction::Revoke(args) => args.json,
+            },
             Self::Notify(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::RotateKey(args) => args.json,

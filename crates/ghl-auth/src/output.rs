@@ -1,6 +1,6 @@
 //! What goes where: the answer to stdout, talk to stderr, colour only to a terminal.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use anstyle::{AnsiColor, Style};
 use tokens::Timestamp;
@@ -70,19 +70,50 @@ pub(crate) fn talk(line: &str) {
 
 /// A warning beside the answer.
 pub(crate) fn warning(text: &Text, line: &str) {
-    let label = text.say("label-warning", &[]);
-    let _ = writeln!(anstream::stderr(), "{WARNING}{label}{WARNING:#} {line}");
+    talk(&warned(text, line));
+}
+
+/// A warning, as it is shown.
+pub(crate) fn warned(text: &Text, line: &str) -> String {
+    format!("{WARNING}{}{WARNING:#} {line}", text.say("label-warning", &[]))
 }
 
 /// What went wrong, and what to do.
 pub(crate) fn error(text: &Text, error: &Explained) {
-    let mut err = anstream::stderr();
-    let _ = writeln!(err, "{ERROR}{}{ERROR:#} {}", text.say("label-error", &[]), error.detail);
-    let _ = writeln!(err, "{} {}", text.say("label-action", &[]), error.action);
+    talk(&told(text, error));
+}
+
+/// What went wrong and what to do, as it is shown.
+pub(crate) fn told(text: &Text, error: &Explained) -> String {
+    let [label, action] = ["label-error", "label-action"].map(|key| text.say(key, &[]));
+    let mut told = format!("{ERROR}{label}{ERROR:#} {}\n{action} {}", error.detail, error.action);
     if let Some(url) = &error.authorize_url {
-        let _ = writeln!(err, "  {url}");
+        told.push_str(&format!("\n  {url}"));
     }
-    let _ = writeln!(err, "{FAINT}{}{FAINT:#}", text.say("label-code", &[("code", error.code.into())]));
+    told.push_str(&format!("\n{FAINT}{}{FAINT:#}", text.say("label-code", &[("code", error.code.into())])));
+    told
+}
+
+/// The columns of the terminal that the answer goes to, if it goes to one.
+pub(crate) fn width() -> Option<usize> {
+    let size = std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok()).flatten();
+    size.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// Whether more than ASCII can be drawn: the locale's variables have to say so, in their order.
+pub(crate) fn draws() -> bool {
+    let set = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set).unwrap_or_default().to_ascii_lowercase();
+    let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    (locale.contains("utf-8") || locale.contains("utf8")) && !is_dumb
+}
+
+/// A line for the terminal itself: without colours, where nobody wants them.
+pub(crate) fn as_shown(line: &str) -> String {
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
+        _ => line.to_owned(),
+    }
 }
 
 /// An instant in the machine's time zone: `YYYY-MM-DD HH:MM:SS`.

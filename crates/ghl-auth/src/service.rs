@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     webhook_keys: highlevel::WebhookKeys,
     audit: server::Audit,
     passage: Passage,
+    status_page: server::StatusPage,
     upkeep: upkeep::Settings,
 }
 
@@ -64,7 +65,7 @@ impl Settings {
         let meant = if tags { config.meant_by_check() } else { config.meant() };
         let (interval, page, scopes) = (config.run_interval(), config.authorize_url(), config.scopes());
         let (installs, audit) = (config.installs(), config.audit());
-        let passage = config.gateway();
+        let (passage, status_page) = (config.gateway(), config.status_page());
         let (alerts, ways, failure_tag) = (config.alerts(), config.ways(), config.failure_tag());
         let (code, webhook_keys) = (config.authorization_code(), config.webhook_keys());
         let microservice_name = config.microservice_name();
@@ -107,6 +108,7 @@ impl Settings {
             webhook_keys: webhook_keys?,
             audit: audit?,
             passage: passage?,
+            status_page: status_page?,
             upkeep,
         })
     }
@@ -417,6 +419,7 @@ impl Opened {
             audit: settings.audit,
             room: shared.room,
             gateway,
+            status_page: settings.status_page,
             settings: shown_settings(&context.source, &settings.store),
         };
         let front = Front::open(house, random_name()).await.map_err(|error| context.store_error(&error))?;

@@ -272,11 +272,16 @@ impl Context {
 
     /// Says so when another store keeps these grants.
     pub(crate) async fn warn_of_standby(&self, store: &dyn Store) {
-        if let Ok(Some(why)) = store.standby().await {
-            let arguments =
-                [("place", store.place().into()), ("why", explain::standby(&self.text, &why).into())];
-            output::warning(&self.text, &self.text.say("warning-standby", &arguments));
+        if let Some(said) = self.standby(store).await {
+            output::warning(&self.text, &said);
         }
+    }
+
+    /// What there is to say when another store keeps these grants.
+    pub(crate) async fn standby(&self, store: &dyn Store) -> Option<String> {
+        let why = store.standby().await.ok().flatten()?;
+        let arguments = [("place", store.place().into()), ("why", explain::standby(&self.text, &why).into())];
+        Some(self.text.say("warning-standby", &arguments))
     }
 
     /// What a file's tokens are taken to belong to where they do not say so themselves.

@@ -29,6 +29,7 @@ use crate::error::Problem;
 use crate::gateway::{Carrier, Forecast, Gateway};
 use crate::house::{Face, House, Listener};
 use crate::metrics::Metrics;
+use crate::status::Board;
 use crate::webhooks::Crowd;
 use crate::{hosts, routes};
 
@@ -72,6 +73,7 @@ pub struct Front {
     pub(crate) strangers: Strangers,
     pub(crate) crowd: Crowd,
     pub(crate) gateway: Gateway,
+    pub(crate) board: Board,
     /// Where the browser comes back to.
     pub(crate) callback: String,
     /// Whether its own address says of which app it is.
@@ -147,6 +149,7 @@ impl Front {
             strangers: Strangers::new(),
             crowd: Crowd::default(),
             gateway: Gateway::default(),
+            board: Board::default(),
             callback,
             callback_has_prefix,
             prefix,
@@ -347,7 +350,7 @@ impl Front {
         face: Face,
     ) -> Answer {
         let id = self.request_id(request.headers().get(REQUEST_ID).map(HeaderValue::as_bytes));
-        let is_here = face == Face::Private || routes::is_public(inside, callback);
+        let is_here = face == Face::Private || self.is_public(inside, callback);
         let mut response = match self.admit_form(request, source) {
             Err(status) => self.turned_away(status),
             Ok(()) if !is_here => self.turned_away(StatusCode::NOT_FOUND),
@@ -371,9 +374,14 @@ impl Front {
         self.admit_form(request, source)?;
         match face {
             Face::Private => Ok(()),
-            Face::Public if routes::is_public(request.uri().path(), &self.callback) => Ok(()),
+            Face::Public if self.is_public(request.uri().path(), &self.callback) => Ok(()),
             Face::Public => Err(StatusCode::NOT_FOUND),
         }
+    }
+
+    /// Whether a path is there for strangers, by the table and by the settings.
+    fn is_public(&self, path: &str, callback: &str) -> bool {
+        routes::is_public(path, callback) || self.house.status_page.shows(path)
     }
 
     /// The same, whatever it asks for.

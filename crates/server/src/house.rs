@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use upkeep::{Speech, Upkeep};
 
 use crate::gateway::GatewaySettings;
+use crate::status::StatusPage;
 use crate::tls::Certificate;
 use crate::webhooks::Webhooks;
 
@@ -44,6 +45,8 @@ pub struct House {
     pub room: Room,
     /// How requests pass through to HighLevel.
     pub gateway: GatewaySettings,
+    /// Who may see how all of it is.
+    pub status_page: StatusPage,
     /// What is configured, to be shown.
     pub settings: Vec<Setting>,
 }
@@ -131,7 +134,8 @@ pub enum Audit {
 pub enum Face {
     /// Everything.
     Private,
-    /// Where browsers come back to, where HighLevel tells of events, `/livez`, and nothing else.
+    /// Where browsers come back to, where HighLevel tells of events, `/livez`, the status page and badges where
+    /// the settings say so, and nothing else.
     Public,
 }
 

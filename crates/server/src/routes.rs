@@ -18,6 +18,7 @@ use crate::browser;
 use crate::dashboard::{self, Reader};
 use crate::error::Problem;
 use crate::front::Front;
+use crate::status;
 use crate::webhooks;
 
 /// Where the browser comes back to, beside the path of the redirect address.
@@ -97,6 +98,9 @@ fn table() -> Vec<(Entry, Way)> {
         (entry("GET", CALLBACK, Door::Open), get(browser::callback)),
         (entry("POST", CALLBACK, Door::Open), post(browser::confirm)),
         (entry("POST", WEBHOOKS, Door::Open), post(webhooks::highlevel)),
+        // Where the settings do not say that they are there, these are not there.
+        (entry("GET", status::PAGE, Door::Open), get(status::page)),
+        (entry("GET", "/badge/{name}", Door::Open), get(status::badge)),
         (entry("GET", "/assets/{name}", Door::Open), get(dashboard::asset)),
         (entry("GET", "/sign-in", Door::Open), get(dashboard::sign_in)),
         (entry("POST", "/sign-in", Door::Open), post(dashboard::begin_session)),

@@ -5,10 +5,11 @@
 
 mod lines;
 mod rows;
+mod uptime;
 
 pub(crate) use rows::{EPISODES_KEPT, EVENTS_KNOWN_FOR, json, millis, parts};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,11 +18,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line, Maintenance,
-    QueuedEvent, Session, Verb, Visit,
+    AuditLine, Badge, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, Line,
+    Maintenance, QueuedEvent, Session, Verb, Visit,
 };
 use tokens::{
-    Allowed, CheckRecord, Episode, InstallationId, Lane, Notice, Records, Standing, StoreError, Timestamp,
+    Allowed, CheckRecord, Day, Episode, InstallationId, Lane, Notice, Records, Standing, StoreError,
+    Timestamp,
 };
 
 use crate::disk::{self, failed};
@@ -31,13 +33,14 @@ use crate::sqlite::database::{Failure, refuse_other_than};
 const APPLICATION: i64 = 0x6768_6c72;
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/records/001_records.sql"),
     include_str!("migrations/records/002_habits.sql"),
     include_str!("migrations/records/003_events.sql"),
     include_str!("migrations/records/004_gateway.sql"),
     include_str!("migrations/records/005_dashboard.sql"),
     include_str!("migrations/records/006_history.sql"),
+    include_str!("migrations/records/007_uptime.sql"),
 ];
 
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
@@ -227,6 +230,34 @@ impl Records for SqliteRecords {
     async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError> {
         let query = query.clone();
         self.read(move |rows| rows::checks(rows, &query)).await
+    }
+
+    async fn days(&self, id: Option<&InstallationId>, since: i64) -> Result<Vec<Day>, StoreError> {
+        let id = id.cloned();
+        self.read(move |rows| uptime::days(rows, id.as_ref(), since)).await
+    }
+
+    async fn days_of(
+        &self,
+        ids: &[InstallationId],
+        since: i64,
+    ) -> Result<BTreeMap<InstallationId, Vec<Day>>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |rows| uptime::days_of(rows, &ids, since)).await
+    }
+
+    async fn add_badge(&self, badge: &Badge) -> Result<(), StoreError> {
+        let badge = badge.clone();
+        self.write(move |rows| uptime::add_badge(rows, &badge)).await
+    }
+
+    async fn badges(&self) -> Result<Vec<Badge>, StoreError> {
+        self.read(uptime::badges).await
+    }
+
+    async fn revoke_badge(&self, name: &str) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write(move |rows| uptime::revoke_badge(rows, &name)).await
     }
 
     async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError> {

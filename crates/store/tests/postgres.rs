@@ -655,7 +655,9 @@ async fn keys_that_an_earlier_program_made_may_what_they_might_and_nothing_is_gu
     // As it was.
     execute(
         &url,
-        "DROP TABLE @.history; DROP TABLE @.sessions; DROP INDEX @.standings_in_trouble;
+        "DROP TRIGGER checks_counted ON @.checks; DROP FUNCTION @.count_check;
+        DROP TABLE @.days; DROP TABLE @.badges; DROP TABLE @.history;
+        DROP TABLE @.sessions; DROP INDEX @.standings_in_trouble;
         DROP TABLE @.budgets CASCADE; DROP FUNCTION IF EXISTS @.take_permits;
         ALTER TABLE @.keys DROP COLUMN lane, DROP COLUMN allowed;
         INSERT INTO @.keys (id, name, hash, verbs, created_at)

@@ -12,11 +12,12 @@ use std::time::Duration;
 use sample::{new_key, sealed_by};
 use store::StoreUrl;
 use tokens::records::{
-    AuditLine, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Session, Verb, Visit,
+    AuditLine, Badge, CheckQuery, KeyId, KeyRecord, KeyUse, Maintenance, QueuedEvent, Reach, Session, Verb,
+    Visit,
 };
 use tokens::store::{Mark, Stand};
 use tokens::{
-    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord,
+    CheckRecord, Day, Episode, Health, InstallationId, Notice, NoticeKind, Records, Standing, StepRecord,
     StoreError, Subject, Timestamp, Trigger, Version,
 };
 
@@ -47,7 +48,7 @@ impl Place {
 /// Where records rest.
 enum Shelf {
     BesideAFile(tempfile::TempDir),
-    InPostgres(store::PostgresUrl),
+    InPostgres(String),
 }
 
 impl Shelf {
@@ -56,7 +57,7 @@ impl Shelf {
     }
 
     fn in_postgres() -> Self {
-        Self::InPostgres(store::PostgresUrl::parse(&postgres::server().fresh_schema()).expect("an address"))
+        Self::InPostgres(postgres::server().fresh_schema())
     }
 
     /// The records as another process opens them.
@@ -66,7 +67,10 @@ impl Shelf {
                 let url = StoreUrl::File(folder.path().join("ghl_tokens.json"));
                 store::open_with_records(&url, &store::Keys::default(), None).expect("a store").1
             }
-            Self::InPostgres(url) => store::connect_records(url).await.expect("records"),
+            Self::InPostgres(url) => {
+                let url = store::PostgresUrl::parse(url).expect("an address");
+                store::connect_records(&url).await.expect("records")
+            }
         }
     }
 }
@@ -140,6 +144,10 @@ stories! {
     who_took_what_is_summed_up_where_it_is_counted,
     what_a_key_usually_does_is_told_from_what_is_new,
     the_history_of_checks_is_newest_first_and_forgotten_in_time,
+    what_the_checks_of_a_day_found_is_summed_up_as_they_come_and_forgotten_with_them,
+    many_who_add_checks_at_once_lose_none_of_them_in_the_sums,
+    the_checks_that_were_there_before_are_summed_up_too,
+    a_badge_is_there_for_all_until_it_is_revoked,
     who_is_signed_in_stays_so_until_they_are_signed_out,
     who_does_not_stand_well_comes_first_and_last_befallen_first,
     of_many_who_want_a_visit_or_a_turn_one_gets_it,
@@ -275,6 +283,140 @@ async fn the_history_of_checks_is_newest_first_and_forgotten_in_time(place: Shel
     assert_eq!(found, [check("l1", 1)]);
     records.forget(at(3), at(3)).await.expect("forgotten");
     assert_eq!(records.checks(&ask(None, None, 9)).await.expect("checks"), [check("l1", 3)]);
+}
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+fn check_of(id: &str, at_millis: i64, health: Health) -> CheckRecord {
+    CheckRecord {
+        id: location(id),
+        at: at(at_millis),
+        took: Duration::from_millis(12),
+        trigger: Trigger::Clock,
+        health,
+        code: None,
+        said: None,
+        steps: Vec::new(),
+    }
+}
+
+fn day(number: i64, checks: u64, good: u64) -> Day {
+    Day { number, checks, good }
+}
+
+async fn what_the_checks_of_a_day_found_is_summed_up_as_they_come_and_forgotten_with_them(place: Shelf) {
+    let (one, other) = (place.records().await, place.records().await);
+    for (id, at, health) in [
+        ("l1", 100 * DAY, Health::Operational),
+        ("l1", 100 * DAY + 1, Health::Degraded),
+        ("l1", 101 * DAY - 1, Health::Down),
+        ("l2", 101 * DAY, Health::Suspended),
+        ("l1", 102 * DAY, Health::NeedsPerson),
+        ("l2", 189 * DAY, Health::Operational),
+        ("l2", 190 * DAY, Health::Operational),
+    ] {
+        one.add_check(&check_of(id, at, health)).await.expect("room");
+    }
+    let of_one = async |id: &str, since| other.days(Some(&location(id)), since).await.expect("days");
+    let of_all = async |since| other.days(None, since).await.expect("days");
+    assert_eq!(of_one("l1", 100).await, [day(100, 3, 2), day(102, 1, 0)]);
+    assert_eq!(of_one("l2", 100).await, [day(101, 1, 0), day(189, 1, 1)], "ninety days, and no more");
+    assert_eq!(of_one("l2", 102).await, [day(189, 1, 1), day(190, 1, 1)]);
+    assert_eq!(of_one("nobody", 100).await, []);
+    let all = [day(100, 3, 2), day(101, 1, 0), day(102, 1, 0), day(189, 1, 1)];
+    assert_eq!(of_all(100).await, all);
+    let ids = ["l2", "nobody", "l1"].map(location);
+    let found = other.days_of(&ids, 100).await.expect("days");
+    let expected = [
+        (location("l1"), vec![day(100, 3, 2), day(102, 1, 0)]),
+        (location("l2"), vec![day(101, 1, 0), day(189, 1, 1)]),
+        (location("nobody"), Vec::new()),
+    ];
+    assert_eq!(found, expected.into());
+    one.forget(at(101 * DAY + 5), at(0)).await.expect("forgotten");
+    assert_eq!(of_one("l1", 100).await, [day(102, 1, 0)]);
+    assert_eq!(of_all(100).await, all[1..], "a day that has begun stays");
+}
+
+async fn many_who_add_checks_at_once_lose_none_of_them_in_the_sums(place: Shelf) {
+    let mut adding = tokio::task::JoinSet::new();
+    for number in 0..4_i64 {
+        let records = place.records().await;
+        adding.spawn(async move {
+            for round in 0..20 {
+                // Of the same few, each in an order of its own.
+                let id = format!("l{}", (round * (number + 1)) % 5);
+                let check = check_of(&id, 7 * DAY + number * 1000 + round, Health::Operational);
+                records.add_check(&check).await.expect("room");
+            }
+        });
+    }
+    adding.join_all().await;
+    let records = place.records().await;
+    assert_eq!(records.days(None, 0).await.expect("days"), [day(7, 80, 80)]);
+    let ids = ["l0", "l1", "l2", "l3", "l4"].map(location);
+    let found = records.days_of(&ids, 0).await.expect("days");
+    assert_eq!(found.values().flatten().map(|day| day.checks).sum::<u64>(), 80);
+}
+
+async fn the_checks_that_were_there_before_are_summed_up_too(place: Shelf) {
+    place.records().await;
+    // As it was.
+    let before = format!(
+        "DROP TABLE @days; DROP TABLE @badges;
+         INSERT INTO @checks (kind, id, at, took_ms, cause, health, steps) VALUES
+             ('location', 'l1', {0}, 1, 'clock', 'operational', '[]'),
+             ('location', 'l1', {0} + 1, 1, 'clock', 'down', '[]'),
+             ('location', 'l2', {0} + 2, 1, 'clock', 'degraded', '[]'),
+             ('location', 'l2', {0} + {DAY}, 1, 'clock', 'suspended', '[]');",
+        50 * DAY
+    );
+    match &place {
+        Shelf::BesideAFile(folder) => {
+            let records = folder.path().join("ghl_tokens.json.records.db");
+            let database = rusqlite::Connection::open(records).expect("the records");
+            let version: i64 =
+                database.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a version");
+            let set_back = format!(
+                "DROP TRIGGER checks_counted; {} PRAGMA user_version = {}",
+                before.replace('@', ""),
+                version - 1
+            );
+            database.execute_batch(&set_back).expect("set back");
+        }
+        Shelf::InPostgres(url) => {
+            let schema = url.split("schema=").nth(1).expect("a schema");
+            postgres::server().sql(&format!(
+                "DROP TRIGGER checks_counted ON {schema}.checks; DROP FUNCTION {schema}.count_check; {}
+                 UPDATE {schema}.versions SET version = version - 1 WHERE part = 'records'",
+                before.replace('@', &format!("{schema}."))
+            ));
+        }
+    }
+    let records = place.records().await;
+    assert_eq!(records.days(None, 0).await.expect("days"), [day(50, 3, 2), day(51, 1, 0)]);
+    assert_eq!(records.days(Some(&location("l1")), 0).await.expect("days"), [day(50, 2, 1)]);
+    records.add_check(&check_of("l1", 50 * DAY + 9, Health::Operational)).await.expect("room");
+    assert_eq!(records.days(Some(&location("l1")), 0).await.expect("days"), [day(50, 3, 2)]);
+}
+
+async fn a_badge_is_there_for_all_until_it_is_revoked(place: Shelf) {
+    let (one, other) = (place.records().await, place.records().await);
+    let badge = |name: &str, about: Option<InstallationId>, created_at| Badge {
+        name: name.into(),
+        about,
+        label: "my <service>".into(),
+        created_at: at(created_at),
+    };
+    let badges = [badge("b2", None, 1), badge("b1", Some(location("l1")), 2)];
+    for badge in &badges {
+        one.add_badge(badge).await.expect("room");
+    }
+    assert!(one.add_badge(&badges[0]).await.is_err(), "a name is one badge's");
+    assert_eq!(other.badges().await.expect("badges"), badges);
+    assert!(other.revoke_badge("b2").await.expect("revoked"));
+    assert!(!one.revoke_badge("b2").await.expect("a look"));
+    assert_eq!(one.badges().await.expect("badges"), badges[1..]);
 }
 
 async fn of_many_who_want_a_visit_or_a_turn_one_gets_it(place: Shelf) {
@@ -710,6 +852,9 @@ async fn moves(place: &Shelf, elsewhere: &Shelf) {
         steps: vec![StepRecord { name: "read".into(), ok: false, took: Duration::ZERO, trace_id: None }],
     };
     one.add_check(&check).await.expect("room");
+    let badge =
+        Badge { name: "b1".into(), about: Some(location("l1")), label: "x".into(), created_at: at(1) };
+    one.add_badge(&badge).await.expect("room");
     let window =
         Maintenance { id: "m1".into(), subject: None, from: at(1), until: Some(at(99)), reason: "x".into() };
     one.plan_maintenance(&window).await.expect("room");
@@ -748,6 +893,9 @@ async fn moves(place: &Shelf, elsewhere: &Shelf) {
     assert_eq!(found, keys);
     assert_eq!(other.audited(9).await.expect("lines"), one.audited(9).await.expect("lines"));
     assert_eq!(other.checks(&CheckQuery { limit: 9, ..CheckQuery::default() }).await.expect("read"), [check]);
+    assert_eq!(other.days(None, 0).await.expect("read"), [day(0, 1, 0)], "a check counts once");
+    assert_eq!(other.days(Some(&location("l1")), 0).await.expect("read"), [day(0, 1, 0)]);
+    assert_eq!(other.badges().await.expect("read"), [badge]);
     assert_eq!(other.maintenances(at(2)).await.expect("read"), [window]);
     assert_eq!(other.standings().await.expect("read"), one.standings().await.expect("read"));
     let due = other.claim_deliveries(at(30), at(40), 9).await.expect("due");

@@ -36,6 +36,7 @@ mod secret;
 mod standing;
 pub mod store;
 mod token_set;
+mod uptime;
 
 pub use admission::{Admission, InstallPolicy};
 pub use anomaly::{Anomaly, OF_LATE};
@@ -62,3 +63,4 @@ pub use secret::{AccessToken, AnswerBody, AuthorizationCode, ClientSecret, Refre
 pub use standing::{AlertRules, Finding};
 pub use store::{Store, StoreError};
 pub use token_set::{Grant, RefreshBy, TokenSet};
+pub use uptime::{Block, DAYS, Day, Uptime, percent};

@@ -3,7 +3,7 @@
 //! Nothing in here is secret: of an API key only a hash is kept. Several processes may use one set of
 //! records at once; where it matters who comes first, a method says whether it was us.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::health::{CheckRecord, Notice, Standing, Subject};
 use crate::history::Episode;
 use crate::installation::InstallationId;
 use crate::store::StoreError;
+use crate::uptime::Day;
 
 /// No delivery waits for longer: one that is due later was put off by a clock that was ahead.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -49,6 +50,26 @@ pub trait Records: Send + Sync {
 
     /// The history of checks, newest first.
     async fn checks(&self, query: &CheckQuery) -> Result<Vec<CheckRecord>, StoreError>;
+
+    /// What the checks of each day found, for the 90 days from the day `since` on: an installation's, or all
+    /// together when none is named. Days without a check are not among them; the oldest comes first.
+    async fn days(&self, id: Option<&InstallationId>, since: i64) -> Result<Vec<Day>, StoreError>;
+
+    /// The same for each of several installations.
+    async fn days_of(
+        &self,
+        ids: &[InstallationId],
+        since: i64,
+    ) -> Result<BTreeMap<InstallationId, Vec<Day>>, StoreError>;
+
+    /// Makes a badge. Durable when it returns.
+    async fn add_badge(&self, badge: &Badge) -> Result<(), StoreError>;
+
+    /// All badges, the first that was made first.
+    async fn badges(&self) -> Result<Vec<Badge>, StoreError>;
+
+    /// Takes a badge back. Whether there was one of this name.
+    async fn revoke_badge(&self, name: &str) -> Result<bool, StoreError>;
 
     /// Adds a line to an installation's history, unless it is there. Of each the latest fifty are kept. Not
     /// worth a disk flush.
@@ -416,6 +437,19 @@ impl Maintenance {
             _ => None,
         }
     }
+}
+
+/// A badge: a small picture that says for anybody who has its address how something is, in one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Badge {
+    /// What its address ends with, which nobody can guess.
+    pub name: String,
+    /// Whom it is about; the whole service when none.
+    pub about: Option<InstallationId>,
+    /// What stands before the word, for anybody to read.
+    pub label: String,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// Someone who is signed in to the dashboard.

@@ -33,6 +33,11 @@ const LATE: &str = "late";
 const STORE: &str = "store_unavailable";
 
 impl Upkeep {
+    /// Whether the check after one that was made at `last` is late.
+    pub fn is_check_late(&self, last: Timestamp, now: Timestamp) -> bool {
+        is_late(last, self.settings.interval, now)
+    }
+
     /// Looks whether checks came when they were due, and puts what there is to tell into the outbox.
     pub async fn watch_checks(&self) {
         let now = self.clock.now();

@@ -1389,6 +1389,65 @@ error-init_another = The tokens that are here are of location { $found }, and { 
 error-init_unwritten = { $path } can't be written: { $why }
     .action = Make the file and its folder yours to write, and run `ghl-auth init` again.
 
+## Uptime, the status page and badges
+
+arg-watch = Show it again every so many seconds (2, if none are given) until you press q.
+status-uptime = Uptime of the last { $all } days (UTC), today at the right
+status-uptime-latest = { $all } days of uptime (UTC), here the last { $days }, today at right
+status-no-history = Uptime: not known. Checks are remembered once the service has run over this store: ghl-auth serve
+status-watching = { $at }, every { $span }. q leaves.
+uptime-good = good
+uptime-mixed = partly
+uptime-bad = not good
+uptime-unchecked = no check
+error-watch_no_terminal = --watch draws on a terminal, and there is none here.
+    .action = Run it in a terminal; for a program or a file, run `ghl-auth status` or `ghl-auth status --json` again and again.
+error-watch_terminal = The terminal can't be drawn on: { $why }
+    .action = Run `ghl-auth status` without --watch, or in another terminal.
+bad-status-page = "{ $value }" is neither off, on nor names
+var-GHL_AUTH_STATUS_PAGE = whether anybody may see how the service is, at /status and on badges: off, on, or names (with the names of the installations)
+state-up = up
+state-late = late
+state-down = down
+state-unknown = unknown
+public-title = Status
+public-up = Up
+    .more = Everything that was checked works.
+public-late = Late
+    .more = Some of it does not work as it should, or checks are late.
+public-down = Down
+    .more = Nothing works at the moment.
+public-unknown = Not checked yet
+    .more = Nobody has looked yet how it is.
+public-since = Since
+public-checked = Last checked
+public-share = Checks that were good, in 90 days
+public-days = The last 90 days
+public-from = From
+public-more = More than these are not shown.
+uptime-told = Days: { $good } good, { $mixed } partly, { $bad } not good, { $unchecked } without a check.
+help-badge = Badges: pictures for websites that say in one word how the service or an installation is.
+help-badge-create = Make a badge, and print its address and what to paste.
+help-badge-list = Show the badges and their addresses.
+help-badge-revoke = Take a badge back: its address leads nowhere from then on.
+arg-badge-create-location = About this location instead of the whole service.
+arg-badge-create-company = About this company instead of the whole service.
+arg-label = The words before the word: at most 64 characters, ghl-auth where none are given. Everybody can read them.
+arg-badge = The badge: its name, its address, or the end of it.
+head-badge = Badge
+head-label = Label
+head-created = Made
+badge-the-service = the service
+badge-made = This is the badge { $label } | { $word }. Whoever has its address sees it. To paste as Markdown, and as HTML:
+badge-page-off = Badges are shown once GHL_AUTH_STATUS_PAGE is on (or names) and the service has been restarted.
+badge-local = This address is of this machine. Put the one by which others reach your service in its place.
+badges-none = There are no badges. To make one: ghl-auth badge create
+badge-revoked = The badge { $name } is revoked. Browsers may show it for another minute.
+error-badge_unknown = There is no badge `{ $name }`.
+    .action = Find its name with: ghl-auth badge list
+error-badge_label = A label has 1 to 64 characters, all in one line.
+    .action = Give a shorter one with --label.
+
 ## The sandbox's console
 
 sandbox-console = In a browser, to watch and to break things: { $url }

@@ -1398,6 +1398,65 @@ error-init_another = Os tokens que estão aqui são da localização { $found },
 error-init_unwritten = { $path } não pode ser gravado: { $why }
     .action = Dê a si mesmo permissão de escrita no arquivo e na pasta, e rode `ghl-auth init` de novo.
 
+## Disponibilidade, a página de status e os selos
+
+arg-watch = Mostra de novo a cada tantos segundos (2, se você não disser quantos), até você apertar q.
+status-uptime = Disponibilidade em { $all } dias (UTC), hoje à direita
+status-uptime-latest = Disponibilidade em { $all } dias (UTC), aqui os últimos { $days }
+status-no-history = Disponibilidade: não se sabe. As verificações só são lembradas depois que o serviço rodou sobre este store: ghl-auth serve
+status-watching = { $at }, a cada { $span }. q sai.
+uptime-good = boa
+uptime-mixed = em parte
+uptime-bad = ruim
+uptime-unchecked = sem verificação
+error-watch_no_terminal = O --watch desenha em um terminal, e aqui não há nenhum.
+    .action = Rode em um terminal; para um programa ou um arquivo, rode `ghl-auth status` ou `ghl-auth status --json` quantas vezes quiser.
+error-watch_terminal = Não dá para desenhar no terminal: { $why }
+    .action = Rode `ghl-auth status` sem --watch, ou em outro terminal.
+bad-status-page = "{ $value }" não é off, on nem names
+var-GHL_AUTH_STATUS_PAGE = se qualquer pessoa pode ver como está o serviço, em /status e nos selos: off, on ou names (com os nomes das instalações)
+state-up = no ar
+state-late = atrasado
+state-down = fora do ar
+state-unknown = não se sabe
+public-title = Status
+public-up = No ar
+    .more = Tudo o que foi verificado funciona.
+public-late = Atrasado
+    .more = Uma parte não funciona como deveria, ou há verificações atrasadas.
+public-down = Fora do ar
+    .more = Nada funciona no momento.
+public-unknown = Ainda sem verificação
+    .more = Ninguém olhou ainda como está.
+public-since = Desde
+public-checked = Última verificação
+public-share = Verificações boas, em 90 dias
+public-days = Os últimos 90 dias
+public-from = Desde
+public-more = Há outras que não aparecem aqui.
+uptime-told = Dias: { $good } bons, { $mixed } em parte, { $bad } ruins, { $unchecked } sem verificação.
+help-badge = Selos: imagens para sites, que dizem em uma palavra como está o serviço ou uma instalação.
+help-badge-create = Cria um selo e mostra o endereço dele e o que colar.
+help-badge-list = Mostra os selos e os endereços deles.
+help-badge-revoke = Revoga um selo: daí em diante o endereço dele não leva a nada.
+arg-badge-create-location = Sobre esta location, e não sobre o serviço inteiro.
+arg-badge-create-company = Sobre esta company, e não sobre o serviço inteiro.
+arg-label = O texto antes da palavra: até 64 caracteres; ghl-auth, se você não disser. Todos podem ler.
+arg-badge = O selo: o nome, o endereço ou o fim do endereço.
+head-badge = Selo
+head-label = Texto
+head-created = Criado
+badge-the-service = o serviço
+badge-made = Este é o selo { $label } | { $word }. Quem tem o endereço o vê. Para colar como Markdown e como HTML:
+badge-page-off = Os selos só aparecem quando GHL_AUTH_STATUS_PAGE é on (ou names) e o serviço foi reiniciado.
+badge-local = Este endereço é desta máquina. Troque-o pelo endereço em que os outros alcançam o seu serviço.
+badges-none = Não há selos. Para criar um: ghl-auth badge create
+badge-revoked = O selo { $name } foi revogado. Navegadores ainda podem mostrá-lo por um minuto.
+error-badge_unknown = Não há um selo `{ $name }`.
+    .action = Veja o nome dele com: ghl-auth badge list
+error-badge_label = O texto de um selo tem de 1 a 64 caracteres, em uma linha só.
+    .action = Informe outro com --label.
+
 ## The sandbox's console
 
 sandbox-console = No navegador, para observar e provocar falhas: { $url }

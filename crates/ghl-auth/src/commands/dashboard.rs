@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &DashboardArgs, context: &Context) -> Result<Exit,
 
 /// Where a browser on this machine reaches the service; none where that listens on a file, or on whichever
 /// port is free.
-fn address(doors: &Doors) -> Option<String> {
+pub(super) fn address(doors: &Doors) -> Option<String> {
     let Listen::Tcp(address) = &doors.private else { return None };
     let scheme = if doors.tls.is_some() { "https" } else { "http" };
     (address.port() != 0).then(|| match address.ip().is_unspecified() {

@@ -1,6 +1,7 @@
 //! One file for each command: arguments in, one question to the house, the answer out.
 
 mod backup;
+mod badge;
 mod check;
 mod dashboard;
 mod demo;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Result<Exit, Exp
         Command::Serve(args) => serve::run(&args, context).await,
         Command::Dashboard(args) => dashboard::run(&args, context).await,
         Command::Keys(args) => keys::run(args.action, context).await,
+        Command::Badge(args) => badge::run(args.action, context).await,
         Command::Installs(args) => installs::run(args.action, context).await,
         Command::Maintenance(args) => maintenance::run(args.action, context).await,
         Command::Notify(args) => notify::run(&args, context).await,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use highlevel::{InvalidWebhookKey, Protocol, WebhookKeys};
-use server::{Audit, BudgetMode, CertificateFiles, Limits};
+use server::{Audit, BudgetMode, CertificateFiles, Limits, StatusPage};
 use tokens::{AlertRules, CompanyId, InstallPolicy, InstallationId, LocationId};
 use upkeep::{BadSecret, Heartbeat, MailAddress, MailServer, Post, Way};
 
@@ -224,6 +224,18 @@ impl Config<'_> {
             None | Some("counted") => Some(Audit::Counted),
             Some("each") => Some(Audit::Each),
             Some(other) => self.malformed("GHL_AUTH_AUDIT", "bad-audit", vec![("value", shown(other))]),
+        }
+    }
+
+    /// Who may see how all of it is.
+    pub(crate) fn status_page(&mut self) -> Option<StatusPage> {
+        match self.optional("GHL_AUTH_STATUS_PAGE").as_deref() {
+            None | Some("off") => Some(StatusPage::Off),
+            Some("on") => Some(StatusPage::On),
+            Some("names") => Some(StatusPage::Names),
+            Some(other) => {
+                self.malformed("GHL_AUTH_STATUS_PAGE", "bad-status-page", vec![("value", shown(other))])
+            }
         }
     }
 

@@ -42,7 +42,7 @@ impl Variable {
 }
 
 /// All of them, in the order in which people meet them.
-pub(crate) const ALL: [Variable; 53] = [
+pub(crate) const ALL: [Variable; 54] = [
     plain("GHL_CLIENT_ID", "0123456789abcdef01234567-abcd1234").of_each_app(),
     secret("GHL_CLIENT_SECRET", "00000000-0000-4000-8000-000000000000").of_each_app(),
     plain("GHL_REDIRECT_URI", "https://example.com/oauth/callback").of_each_app(),
@@ -75,6 +75,7 @@ pub(crate) const ALL: [Variable; 53] = [
     plain("GHL_WEBHOOK_LEGACY_RSA", "on"),
     secret("GHL_WEBHOOK_RSA_PUBLIC_KEY", "MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEA..."),
     plain("GHL_AUTH_AUDIT", "counted"),
+    plain("GHL_AUTH_STATUS_PAGE", "on"),
     plain("GHL_AUTH_GATEWAY_BUDGET", "enforce"),
     plain("GHL_AUTH_GATEWAY_LIMITS", "app"),
     plain("GHL_AUTH_GATEWAY_HTTP", "1.1"),

@@ -477,3 +477,28 @@ fn the_single_app_knows_nothing_of_names() {
     let log = served.end();
     assert!(!log.contains("house{"), "{log}");
 }
+
+#[test]
+fn each_app_has_a_status_page_and_badges_of_its_own() {
+    let town = Town::connected().set("GHL_AUTH_STATUS_PAGE", "on");
+    let made = town.home.run(["--app", "crm", "badge", "create", "--json"]).good().json();
+    let url = made["url"].as_str().expect("an address").to_owned();
+    let path = url.strip_prefix("https://example.com").expect("where browsers come back to");
+    assert!(path.starts_with("/apps/crm/badge/"), "{path}");
+    let served = town.serve();
+    let look = |path: &str| ask(&served.public, &request("GET", path, &[], ""));
+    for (page, prefix) in [("/status", ""), ("/apps/crm/status", "/apps/crm")] {
+        let shown = look(page);
+        assert_eq!(shown.status, 200, "{page}: {}", shown.body);
+        assert!(shown.body.contains(&format!("href=\"{prefix}/assets/dashboard.css\"")), "{}", shown.body);
+        assert_eq!(look(&format!("{prefix}/assets/dashboard.css")).status, 200);
+    }
+    assert_eq!(look(path).status, 200);
+    assert_eq!(
+        look(path.strip_prefix("/apps/crm").expect("a prefix")).status,
+        404,
+        "it is not the first app's"
+    );
+    assert_eq!(look("/apps/nobody/status").status, 404);
+    served.end();
+}

@@ -25,3 +25,4 @@ mod serving;
 mod support;
 mod systemd;
 mod tokens;
+mod uptime;

@@ -115,6 +115,7 @@ fn status_shows_a_company_and_its_locations_below_it() {
         "location loc0001 (Academia)",
         "location loc0003",
         "1 company, 5 locations: 5 connected, 1 in need of a person, 1 no longer in HighLevel's list",
+        "Uptime: not known. Checks are remembered once the service has run over this store: ghl-auth serve",
     ];
     assert_eq!(firsts, expected, "{}", run.out);
     assert!(run.out.contains("\n   location loc0000"), "indented: {}", run.out);

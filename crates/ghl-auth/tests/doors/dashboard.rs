@@ -338,7 +338,7 @@ fn a_person_reads_their_own_language_and_a_page_where_something_is_wrong() {
 }
 
 /// What names would do if they were more than text.
-fn hostile() -> Vec<String> {
+pub(crate) fn hostile() -> Vec<String> {
     serde_json::from_str(include_str!("../../../../tests/dashboard/hostile.json")).expect("a list of names")
 }
 
@@ -388,7 +388,7 @@ fn three_hundred_hostile_names_are_text_and_nothing_else() {
 }
 
 /// All that pages of the dashboard are made of.
-const TAGS: [&str; 45] = [
+pub(crate) const TAGS: [&str; 45] = [
     "html",
     "head",
     "meta",

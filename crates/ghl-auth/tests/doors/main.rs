@@ -16,5 +16,6 @@ mod house;
 mod isolation;
 mod keys;
 mod matrix;
+mod status;
 mod troubles;
 mod wire;

@@ -73,6 +73,8 @@ fn welcome(entry: &Entry) -> u16 {
         ("POST", "/v1/maintenances" | "/oauth/links") => 201,
         // A page, but no link, no code in the address.
         ("GET" | "POST", "/oauth/start" | "/oauth/callback") => 400,
+        // They are not there where the settings do not say so.
+        ("GET", "/status" | "/badge/{name}") => 404,
         ("GET", "/sign-in" | "/assets/{name}") => 200,
         // No browser says that it comes from our own page.
         ("POST", "/sign-in" | "/language") => 403,

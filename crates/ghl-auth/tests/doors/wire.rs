@@ -83,6 +83,9 @@ impl Answer {
     /// Asserts that it is a page that keeps what it knows to itself, loads nothing and stands in no frame.
     pub(crate) fn is_a_protected_page(&self) {
         let policy = self.header("content-security-policy").unwrap_or_default();
+        if policy.contains("form-action 'none'") {
+            return self.is_the_status_page(policy);
+        }
         for part in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'", "form-action 'self'"]
         {
             assert!(policy.contains(part), "not `{part}`: {}", self.head);
@@ -111,6 +114,27 @@ impl Answer {
 }
 
 impl Answer {
+    /// Asserts that the page for everybody loads nothing but its style and its icon, and is soon out of date.
+    fn is_the_status_page(&self, policy: &str) {
+        for part in [
+            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(policy.contains(part), "not `{part}`: {}", self.head);
+        }
+        assert!(!policy.contains("script-src") && !self.body.contains("<script"), "{}", self.head);
+        for (name, value) in [
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "public, max-age=60"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(self.header(name), Some(value), "{}", self.head);
+        }
+        self.asks_nobody_else();
+    }
+
     /// Asserts that a page of the dashboard leads nowhere but to us, and has no script or style within it.
     fn asks_nobody_else(&self) {
         let mut parts = self.body.split('"');
@@ -150,14 +174,16 @@ const TAGS: [&str; 13] = [
 ];
 
 /// All headers that the service sends.
-const OURS: [&str; 16] = [
+const OURS: [&str; 18] = [
     "allow",
     "cache-control",
     "connection",
     "content-length",
     "content-security-policy",
     "content-type",
+    "cross-origin-resource-policy",
     "date",
+    "etag",
     "location",
     "referrer-policy",
     "retry-after",

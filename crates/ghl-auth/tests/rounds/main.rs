@@ -16,6 +16,7 @@ mod keys;
 mod late;
 mod many;
 mod scopes;
+mod status;
 mod telling;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 
 mod lines;
 mod rows;
+mod uptime;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,10 +14,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokens::records::{
-    AuditLine, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT, Line,
-    Maintenance, Permits, QueuedEvent, Reach, Session, Visit,
+    AuditLine, Badge, CheckQuery, Delivery, DeliveryState, Habits, KeyId, KeyRecord, KeyUse, LONGEST_WAIT,
+    Line, Maintenance, Permits, QueuedEvent, Reach, Session, Visit,
 };
-use tokens::{CheckRecord, Episode, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
+use tokens::{CheckRecord, Day, Episode, InstallationId, Notice, Records, Standing, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -24,11 +25,12 @@ use super::pool::{Failure, Pool, Transaction, Values};
 use crate::records::{EPISODES_KEPT, EVENTS_KNOWN_FOR, end_at_rest, json, lines_of, millis, parts};
 
 /// Only ever added to: the place in the list is the schema's version.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/postgres/records/001_records.sql"),
     include_str!("../migrations/postgres/records/002_gateway.sql"),
     include_str!("../migrations/postgres/records/003_dashboard.sql"),
     include_str!("../migrations/postgres/records/004_history.sql"),
+    include_str!("../migrations/postgres/records/005_uptime.sql"),
 ];
 
 /// What these tables are called among the parts of the schema.
@@ -298,6 +300,8 @@ impl PostgresRecords {
         ] {
             self.ask(&transaction, sql, &[number(&before)]).await?;
         }
+        let first = Day::number_of(Timestamp::from_millis(before));
+        self.ask(&transaction, "DELETE FROM @.days WHERE day < $1", &[number(&first)]).await?;
         let sql = "DELETE FROM @.audit WHERE at < $1";
         self.ask(&transaction, sql, &[number(&audit_before.as_millis())]).await?;
         transaction.commit().await?;
@@ -413,6 +417,31 @@ impl Records for PostgresRecords {
                 self.find(sql, &[number(&before), number(&limit)], rows::check).await
             }
         }
+    }
+
+    async fn days(&self, id: Option<&InstallationId>, since: i64) -> Result<Vec<Day>, StoreError> {
+        self.find_days(id, since).await
+    }
+
+    async fn days_of(
+        &self,
+        ids: &[InstallationId],
+        since: i64,
+    ) -> Result<BTreeMap<InstallationId, Vec<Day>>, StoreError> {
+        self.find_days_of(ids, since).await
+    }
+
+    async fn add_badge(&self, badge: &Badge) -> Result<(), StoreError> {
+        self.put_badge(badge).await
+    }
+
+    async fn badges(&self) -> Result<Vec<Badge>, StoreError> {
+        self.find_badges().await
+    }
+
+    async fn revoke_badge(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM @.badges WHERE badge = $1 RETURNING badge";
+        Ok(self.change(sql, &[text(&storable(name))]).await? == 1)
     }
 
     async fn note_episode(&self, episode: &Episode) -> Result<(), StoreError> {

@@ -11,12 +11,13 @@ type Done<T> = Result<T, rusqlite::Error>;
 
 /// The tables that are worth moving, each with the columns that tell its rows apart, and which of its rows
 /// go: what was told already is history of the place where it was told. Notices come before their
-/// deliveries.
-const TABLES: [(&str, &[&str], &str); 10] = [
+/// deliveries. The sums of the days are not among them: each check that is new here is counted as it comes.
+const TABLES: [(&str, &[&str], &str); 11] = [
     ("keys", &["id"], "TRUE"),
     ("sources", &["key", "source"], "TRUE"),
     ("standings", &["kind", "id"], "TRUE"),
     ("maintenances", &["maintenance"], "TRUE"),
+    ("badges", &["badge"], "TRUE"),
     ("notices", &["notice"], "notice IN (SELECT notice FROM deliveries WHERE delivered_at IS NULL)"),
     ("deliveries", &["notice", "way"], "delivered_at IS NULL"),
     ("events", &["event"], "TRUE"),

@@ -13,7 +13,7 @@ use tokens::records::{
 };
 use tokens::store::Stand;
 use tokens::{
-    CheckRecord, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject,
+    CheckRecord, Day, Episode, Health, InstallationId, Notice, NoticeKind, Standing, StepRecord, Subject,
     Timestamp, Trigger, Version,
 };
 
@@ -625,6 +625,7 @@ pub(super) fn take_turn(rows: &Transaction<'_>, name: &str, now: Timestamp, unti
 pub(super) fn forget(rows: &Transaction<'_>, before: Timestamp, audit_before: Timestamp) -> Done<()> {
     let before = before.as_millis();
     rows.execute("DELETE FROM checks WHERE at < ?1", [before])?;
+    rows.execute("DELETE FROM days WHERE day < ?1", [Day::number_of(Timestamp::from_millis(before))])?;
     rows.execute("DELETE FROM history WHERE at < ?1", [before])?;
     // A notice that some way still has to tell stays.
     rows.execute(
@@ -674,11 +675,11 @@ fn whose(row: &Row<'_>) -> Done<InstallationId> {
     installation(&kind, &id)
 }
 
-fn installation(kind: &str, id: &str) -> Done<InstallationId> {
+pub(super) fn installation(kind: &str, id: &str) -> Done<InstallationId> {
     InstallationId::from_parts(kind, id).map_err(odd)
 }
 
-fn at(row: &Row<'_>, column: &str) -> Done<Timestamp> {
+pub(super) fn at(row: &Row<'_>, column: &str) -> Done<Timestamp> {
     row.get(column).map(Timestamp::from_millis)
 }
 

@@ -206,7 +206,7 @@ fn subject(row: &Row) -> Done<Subject> {
     }
 }
 
-fn whose(row: &Row) -> Done<InstallationId> {
+pub(super) fn whose(row: &Row) -> Done<InstallationId> {
     let (kind, id): (String, String) = (get(row, "kind")?, get(row, "id")?);
     installation(&kind, &id)
 }
@@ -220,7 +220,7 @@ fn digest(row: &Row, column: &'static str) -> Done<[u8; 32]> {
     bytes.try_into().map_err(|_| odd(column, "it is not 32 bytes long"))
 }
 
-fn at(row: &Row, column: &'static str) -> Done<Timestamp> {
+pub(super) fn at(row: &Row, column: &'static str) -> Done<Timestamp> {
     get(row, column).map(Timestamp::from_millis)
 }
 
@@ -228,7 +228,7 @@ fn maybe_at(row: &Row, column: &'static str) -> Done<Option<Timestamp>> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_millis))
 }
 
-fn count<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Done<T> {
+pub(super) fn count<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Done<T> {
     let number: i64 = get(row, column)?;
     T::try_from(number).map_err(|_| odd(column, format!("{number} is no count")))
 }
@@ -238,7 +238,7 @@ fn word<T>(row: &Row, column: &'static str, from_word: fn(&str) -> Option<T>) ->
     from_word(&word).ok_or_else(|| odd(column, format!("`{word}` is no {column}")))
 }
 
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &'static str) -> Done<T> {
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &'static str) -> Done<T> {
     Ok(row.try_get(column)?)
 }
 
