@@ -539,7 +539,7 @@ help-migrate = Move all grants from one store to another.
         GHL_AUTH_KEY.
 help-rotate-all = After a leak: get new tokens for every grant now.
 help-export = Write a grant in the template's format.
-help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd.
+help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd, or keep the service running.
 help-schedule-show = Show the entry.
 help-schedule-install = Write the entry, and touch no other.
 help-schedule-remove = Take the entry out, and touch no other.
@@ -592,6 +592,7 @@ arg-give_up = Go back: put the old store into service again, if the new one was 
 arg-since = Skip grants whose tokens are from this time or later: 2026-11-25T23:10:00Z.
 arg-output = Write to this new file instead of stdout.
 arg-systemd = Use a systemd timer instead of cron.
+arg-service = Have systemd keep the service (`serve`) running, which makes the checks by itself.
 arg-listen = Where to listen, on this machine only. Default: 127.0.0.1:8790.
 arg-write_env = Write a complete .env for the sandbox to this new file.
 arg-locations = Be an agency with this many locations, and write the .env of one who serves them all.
@@ -1190,7 +1191,7 @@ doctor-tag_left = The tag { $tag } was still on the contact { $contact }: the wo
     .action = If a check ran within the last minute, wait for the workflow first. Else, in HighLevel: Automation, Workflows. See that the one with the trigger "Contact Tag" is published, takes this tag, allows re-entry, and ends with "Remove Contact Tag".
 doctor-schedule_good = the check runs by itself.
 doctor-schedule_none = Nothing runs the check by itself, so the token ends within a day. It ought to run every { $hours } h.
-    .action = Run `ghl-auth schedule install`, or keep `ghl-auth serve` running.
+    .action = Run `ghl-auth schedule install` for an entry of cron, or `ghl-auth schedule install --service` for the service; or keep `ghl-auth serve` running in your own way.
 doctor-schedule_twice = Both cron and a timer of systemd run the check.
     .action = Keep one of them: `ghl-auth schedule remove` or `ghl-auth schedule remove --systemd`.
 doctor-schedule_differs = The entry of cron does not run every { $hours } h, as RUN_INTERVAL_HOURS says.
@@ -1245,7 +1246,7 @@ arg-contact = The contact of the health check, by its id or the address of its p
 arg-contact_email = The same by its e-mail address; made if there is none.
 arg-no_contact = No contact: the check only reads.
 arg-tag = The tag of the health check.
-arg-schedule = What repeats the check: cron, systemd or none.
+arg-schedule = What repeats the check: cron, systemd (a timer), service (`serve`, kept by systemd) or none.
 arg-every = Hours between two checks.
 arg-init_yes = Ask nothing: what has no option stays as it is in .env.
 init-welcome = Each answer is saved at once. If you stop, run `ghl-auth init` again: it goes on where you were.
@@ -1292,10 +1293,11 @@ init-tag = Tag of the health check
 init-schedule = What is to repeat the check?
     .where =
         A check keeps the tokens fresh and tells you that the connection is alive. It has to be made again and again.
-        Instead of it, the service (`ghl-auth serve`) makes the checks by itself; its systemd unit is deploy/systemd/ghl-auth.service.
+        An entry of cron or a timer is enough for that. The service runs all the time: it makes the checks by itself, and has the dashboard, the API and the gateway for your programs, on this machine only.
 init-schedule-cron = cron: an entry in your crontab
 init-schedule-systemd = systemd: a timer
-init-schedule-none = nothing for now, or the service
+init-schedule-service = the service, always on, kept by systemd: checks, dashboard and API
+init-schedule-none = nothing for now
 init-every = Hours between two checks
     .where =
         12 is good: the tokens live for 24 hours, and are refreshed in time.
@@ -1341,10 +1343,10 @@ init-workflow =
     The message comes from a workflow, which HighLevel lets only you make: Automation > Workflows > Create.
     1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Action: Send SMS or Send Email.  3. Action: Remove Tag, { $tag }; without it the next check starts nothing.
 init-not-yet = The check did not succeed. Do what is said above, and run `ghl-auth init` again: your answers are kept.
-init-no-schedule = Nothing repeats the check yet. Later: ghl-auth schedule install, or the service: ghl-auth serve
+init-no-schedule = Nothing repeats the check yet. Later: ghl-auth schedule install, or the service: ghl-auth schedule install --service
 init-done =
     Done. The settings stand in { $path }.
-    How things are: ghl-auth status.  The service with its dashboard and API: ghl-auth serve
+    How things are: ghl-auth status.  If something is wrong: ghl-auth doctor
 error-init_interrupted = The set-up was interrupted.
     .action = Your answers are kept. Run `ghl-auth init` again to go on.
 error-init_terminal = The questions can't be asked here: { $why }
@@ -1361,3 +1363,27 @@ error-init_another = The tokens that are here are of location { $found }, and { 
     .action = Run `ghl-auth login` and choose { $wanted } there, or give --location { $found }.
 error-init_unwritten = { $path } can't be written: { $why }
     .action = Make the file and its folder yours to write, and run `ghl-auth init` again.
+
+## The service, kept by systemd
+
+service-installed = The service runs, and starts with the machine.
+service-see =
+    See it: systemctl status ghl-auth.  What it says: journalctl -u ghl-auth -f.  After a change in .env: systemctl restart ghl-auth
+    End it for good: ghl-auth schedule remove --service
+service-see-user =
+    See it: systemctl --user status ghl-auth.  What it says: journalctl --user -u ghl-auth -f.  After a change in .env: systemctl --user restart ghl-auth
+    End it for good: ghl-auth schedule remove --service
+service-linger = It ends when you log out, and begins when you log in. To have it always on, run this once: loginctl enable-linger { $user }
+service-dashboard = Its dashboard: `ghl-auth dashboard` prints a link that signs you in.
+service-besides-cron = An entry of cron makes checks as well, which the service has no need of. Take it out: ghl-auth schedule remove
+service-besides-timer = A timer of systemd makes checks as well, which the service has no need of. Take it out: ghl-auth schedule remove --systemd
+service-removed = The service no longer runs, and does not start with the machine.
+service-none = systemd keeps no service that was set up from here. Run: ghl-auth schedule install --service
+error-schedule_no_systemd = systemd does not run here, so it can't keep the service.
+    .action = Use an entry of cron for the check (`ghl-auth schedule install`), or have whatever starts programs on this machine start `ghl-auth serve`.
+error-service_unit_there = { $path } is there already, and was not written by this command.
+    .action = Keep that unit: its settings are named in it (a package's are in /etc/ghl-auth/env), and `systemctl restart ghl-auth` starts it. Or take it away and run the command again.
+error-service_of_another = systemd keeps the service of another folder already: { $folder }
+    .action = Run `ghl-auth schedule remove --service` there, and then this command again. Or leave that one, and use `ghl-auth schedule install` for the settings in this folder.
+doctor-service_stopped = The service is set up for systemd, and does not run.
+    .action = See why: journalctl -u ghl-auth (as a user: journalctl --user -u ghl-auth). Then run `ghl-auth schedule install --service`, which starts it, or `ghl-auth schedule remove --service`.

@@ -548,7 +548,7 @@ help-migrate = Move todas as autorizações de um armazenamento para outro.
         GHL_AUTH_OLD_KEYS; o novo é selado com GHL_AUTH_KEY.
 help-rotate-all = Depois de um vazamento: obtém já tokens novos para todas as autorizações.
 help-export = Escreve uma autorização no formato do modelo.
-help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd.
+help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd, ou mantém o serviço no ar.
 help-schedule-show = Mostra a entrada.
 help-schedule-install = Escreve a entrada, sem tocar em nenhuma outra.
 help-schedule-remove = Retira a entrada, sem tocar em nenhuma outra.
@@ -601,6 +601,7 @@ arg-give_up = Volta: põe o armazenamento antigo em serviço de novo, se o novo 
 arg-since = Pula autorizações cujos tokens são deste momento ou posteriores: 2026-11-25T23:10:00Z.
 arg-output = Escreve neste arquivo novo em vez de stdout.
 arg-systemd = Usa um timer do systemd em vez do cron.
+arg-service = Faz o systemd manter no ar o serviço (`serve`), que faz as verificações sozinho.
 arg-listen = Onde escutar, só nesta máquina. Padrão: 127.0.0.1:8790.
 arg-write_env = Escreve neste arquivo novo um .env completo para o sandbox.
 arg-locations = Vira uma agência com este número de locations, e o .env escrito é o de quem atende todas elas.
@@ -1199,7 +1200,7 @@ doctor-tag_left = A tag { $tag } ainda estava no contato { $contact }: o workflo
     .action = Se uma verificação rodou há menos de um minuto, espere antes o workflow. Se não, no HighLevel: Automation, Workflows. Veja se o que tem o gatilho "Contact Tag" está publicado, usa esta tag, permite reentrada e termina com "Remove Contact Tag".
 doctor-schedule_good = a verificação roda sozinha.
 doctor-schedule_none = Nada roda a verificação sozinho; o token termina em um dia. Ela deveria rodar a cada { $hours } h.
-    .action = Execute `ghl-auth schedule install`, ou mantenha `ghl-auth serve` no ar.
+    .action = Execute `ghl-auth schedule install` para uma entrada do cron, ou `ghl-auth schedule install --service` para o serviço; ou mantenha `ghl-auth serve` no ar do seu jeito.
 doctor-schedule_twice = Tanto o cron quanto um timer do systemd rodam a verificação.
     .action = Fique com um deles: `ghl-auth schedule remove` ou `ghl-auth schedule remove --systemd`.
 doctor-schedule_differs = A entrada do cron não roda a cada { $hours } h, como diz RUN_INTERVAL_HOURS.
@@ -1254,7 +1255,7 @@ arg-contact = O contato da verificação, pelo ID ou pelo endereço da página d
 arg-contact_email = O mesmo, pelo e-mail; se não existir, é criado.
 arg-no_contact = Sem contato: a verificação só lê.
 arg-tag = A tag da verificação.
-arg-schedule = O que repete a verificação: cron, systemd ou none.
+arg-schedule = O que repete a verificação: cron, systemd (um timer), service (o `serve`, mantido pelo systemd) ou none.
 arg-every = Horas entre duas verificações.
 arg-init_yes = Não pergunta nada: o que não tem opção fica como está no .env.
 init-welcome = Cada resposta é salva na hora. Se você parar, rode `ghl-auth init` de novo: ele continua de onde você estava.
@@ -1301,10 +1302,11 @@ init-tag = Tag da verificação
 init-schedule = O que deve repetir a verificação?
     .where =
         Uma verificação mantém os tokens novos e avisa você de que a conexão está viva. Ela precisa ser feita de novo e de novo.
-        No lugar dela, o serviço (`ghl-auth serve`) faz as verificações sozinho; a unit do systemd é deploy/systemd/ghl-auth.service.
+        Para isso basta uma linha do cron ou um timer. O serviço fica sempre no ar: faz as verificações sozinho e tem o dashboard, a API e o gateway para os seus programas, só nesta máquina.
 init-schedule-cron = cron: uma linha no seu crontab
 init-schedule-systemd = systemd: um timer
-init-schedule-none = nada por enquanto, ou o serviço
+init-schedule-service = o serviço, sempre no ar, mantido pelo systemd: verificações, dashboard e API
+init-schedule-none = nada por enquanto
 init-every = Horas entre duas verificações
     .where =
         12 é bom: os tokens vivem 24 horas, e são renovados a tempo.
@@ -1350,10 +1352,10 @@ init-workflow =
     A mensagem vem de um workflow, que o HighLevel só deixa você mesmo criar: Automation > Workflows > Create.
     1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Ação: Send SMS ou Send Email.  3. Ação: Remove Tag, { $tag }; sem ela, a próxima verificação não dispara nada.
 init-not-yet = A verificação não deu certo. Faça o que está dito acima e rode `ghl-auth init` de novo: suas respostas ficam guardadas.
-init-no-schedule = Nada repete a verificação ainda. Depois: ghl-auth schedule install, ou o serviço: ghl-auth serve
+init-no-schedule = Nada repete a verificação ainda. Depois: ghl-auth schedule install, ou o serviço: ghl-auth schedule install --service
 init-done =
     Pronto. A configuração está em { $path }.
-    Como estão as coisas: ghl-auth status.  O serviço com dashboard e API: ghl-auth serve
+    Como estão as coisas: ghl-auth status.  Se algo der errado: ghl-auth doctor
 error-init_interrupted = A configuração foi interrompida.
     .action = Suas respostas ficam guardadas. Rode `ghl-auth init` de novo para continuar.
 error-init_terminal = Não dá para perguntar aqui: { $why }
@@ -1370,3 +1372,27 @@ error-init_another = Os tokens que estão aqui são da localização { $found },
     .action = Rode `ghl-auth login` e escolha { $wanted }, ou informe --location { $found }.
 error-init_unwritten = { $path } não pode ser gravado: { $why }
     .action = Dê a si mesmo permissão de escrita no arquivo e na pasta, e rode `ghl-auth init` de novo.
+
+## O serviço, mantido pelo systemd
+
+service-installed = O serviço está no ar e inicia junto com a máquina.
+service-see =
+    Para vê-lo: systemctl status ghl-auth.  O que ele diz: journalctl -u ghl-auth -f.  Depois de mudar o .env: systemctl restart ghl-auth
+    Para encerrá-lo de vez: ghl-auth schedule remove --service
+service-see-user =
+    Para vê-lo: systemctl --user status ghl-auth.  O que ele diz: journalctl --user -u ghl-auth -f.  Depois de mudar o .env: systemctl --user restart ghl-auth
+    Para encerrá-lo de vez: ghl-auth schedule remove --service
+service-linger = Ele termina quando você sai da sessão e começa quando você entra. Para ficar sempre no ar, execute isto uma vez: loginctl enable-linger { $user }
+service-dashboard = O dashboard: `ghl-auth dashboard` mostra um link que já entra com a sua sessão.
+service-besides-cron = Uma entrada do cron também faz verificações, de que o serviço não precisa. Para retirá-la: ghl-auth schedule remove
+service-besides-timer = Um timer do systemd também faz verificações, de que o serviço não precisa. Para retirá-lo: ghl-auth schedule remove --systemd
+service-removed = O serviço não está mais no ar e não inicia mais junto com a máquina.
+service-none = O systemd não mantém nenhum serviço configurado daqui. Execute: ghl-auth schedule install --service
+error-schedule_no_systemd = O systemd não está rodando aqui, então não tem como manter o serviço no ar.
+    .action = Use uma entrada do cron para a verificação (`ghl-auth schedule install`), ou faça o que inicia os programas desta máquina iniciar o `ghl-auth serve`.
+error-service_unit_there = { $path } já existe e não foi escrito por este comando.
+    .action = Fique com essa unit: o arquivo de configuração está indicado nela (o de um pacote é /etc/ghl-auth/env), e `systemctl restart ghl-auth` a inicia. Ou retire-a e execute o comando de novo.
+error-service_of_another = O systemd já mantém o serviço de outra pasta: { $folder }
+    .action = Execute `ghl-auth schedule remove --service` lá, e depois este comando de novo. Ou deixe aquele e use `ghl-auth schedule install` para a configuração desta pasta.
+doctor-service_stopped = O serviço está configurado no systemd e não está no ar.
+    .action = Veja por quê: journalctl -u ghl-auth (como usuário: journalctl --user -u ghl-auth). Depois execute `ghl-auth schedule install --service`, que o inicia, ou `ghl-auth schedule remove --service`.

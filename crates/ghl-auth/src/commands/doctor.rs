@@ -25,7 +25,7 @@ use self::finding::{Area, Finding, Level};
 use self::judge::{
     FileKind, GrantFacts, KeyFacts, NoticeFacts, Reached, ScheduleFacts, SettingsFacts, StoreFacts, Tagging,
 };
-use super::schedule::{crontab, systemd};
+use super::schedule::{crontab, systemd, unit};
 use crate::cli::DoctorArgs;
 use crate::config::{
     ApiSettings, Config, Credentials, Doors, Found, HealthCheck, Meant, StoreSettings, variables,
@@ -450,6 +450,7 @@ fn schedule(
     ScheduleFacts {
         cron: ours.map(|entry| crontab::is_every(entry, settings.every_hours)),
         timer: timer.map(|_| systemd::is_active(&context.text)),
+        service: unit::show(&context.text).ok().flatten().map(|_| unit::is_active(&context.text)),
         service_lives,
         every_hours: settings.every_hours,
         last_check: None,

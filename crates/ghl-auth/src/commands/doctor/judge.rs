@@ -389,6 +389,8 @@ pub(super) struct ScheduleFacts {
     pub(super) cron: Option<bool>,
     /// Our timer of systemd, and whether it runs.
     pub(super) timer: Option<bool>,
+    /// Our unit of the service, and whether systemd says that it runs.
+    pub(super) service: Option<bool>,
     pub(super) service_lives: bool,
     pub(super) every_hours: u32,
     pub(super) last_check: Option<LastCheck>,
@@ -401,7 +403,10 @@ pub(super) fn schedule(facts: &ScheduleFacts, now: Timestamp) -> Vec<Finding> {
     let area = Area::Schedule;
     let hours = || ("hours", facts.every_hours.to_string());
     let mut found = Vec::new();
-    match (facts.cron, facts.timer, facts.service_lives) {
+    if facts.service == Some(false) && !facts.service_lives {
+        found.push(Finding::failure(area, "service_stopped", Exit::Failed, vec![]));
+    }
+    match (facts.cron, facts.timer, facts.service.is_some() || facts.service_lives) {
         (None, None, false) => found.push(Finding::warning(area, "schedule_none", vec![hours()])),
         (Some(_), Some(_), _) => found.push(Finding::warning(area, "schedule_twice", vec![])),
         (Some(false), _, _) => found.push(Finding::warning(area, "schedule_differs", vec![hours()])),
@@ -786,6 +791,7 @@ mod tests {
         let facts = ScheduleFacts {
             cron: Some(true),
             timer: None,
+            service: None,
             service_lives: false,
             every_hours: 12,
             last_check: None,
@@ -803,6 +809,9 @@ mod tests {
         check(|it| (it.cron, it.timer) = (None, Some(true)), &["schedule_good"]);
         check(|it| (it.cron, it.timer) = (None, Some(false)), &["timer_stopped"]);
         check(|it| (it.cron, it.service_lives) = (None, true), &["schedule_good"]);
+        check(|it| (it.cron, it.service) = (None, Some(true)), &["schedule_good"]);
+        check(|it| (it.cron, it.service) = (None, Some(false)), &["service_stopped"]);
+        check(|it| (it.service, it.service_lives) = (Some(false), true), &["schedule_good"]);
         check(|it| it.timer = Some(true), &["schedule_twice"]);
         check(|it| it.cron = Some(false), &["schedule_differs"]);
         check(|it| it.connected_at = Some(NOW - HOUR * 14), &["schedule_never"]);
