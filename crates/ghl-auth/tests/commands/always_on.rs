@@ -159,8 +159,8 @@ fn a_service_that_does_not_start_says_why_and_leaves_nothing_behind() {
     );
     shim(&home, "systemctl", &script);
     let shims = shim(&home, "journalctl", "echo 'error: the disk is full'");
-    let run =
-        as_someone(&home, &shims, "12", &["schedule", "install", "--service"]).fails_with(1, "schedule");
+    let run = as_someone(&home, &shims, "12", &["schedule", "install", "--service"])
+        .fails_with(1, "service_not_started");
     run.complains("Job for it failed").complains("the disk is full");
     assert!(!home.path(".config/systemd/user/ghl-auth.service").exists());
     assert!(home.read("calls").contains("--user disable --now ghl-auth.service\n"));

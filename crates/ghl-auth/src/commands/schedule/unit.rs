@@ -113,17 +113,14 @@ pub(super) fn install(text: &Text, service: &Service) -> Result<String, Explaine
     let write =
         |unit: &str| path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, unit));
     write(&written).map_err(trouble)?;
-    if let Err(mut error) = systemctl(text, &["daemon-reload"]).and_then(|()| start(text)) {
-        let log = said_by(UNIT);
-        if !log.is_empty() {
-            error.detail = format!("{}\n{log}", error.detail);
-        }
+    if let Err(error) = systemctl(text, &["daemon-reload"]).and_then(|()| start(text)) {
+        let why = format!("{}\n{}", error.detail, said_by(UNIT)).trim_end().to_owned();
         // A service that can't start is not tried again at every start of the machine.
         match before {
             Some(before) => write(&before).map_err(trouble)?,
             None => drop(remove(text)),
         }
-        return Err(error);
+        return Err(Explained::new(text, "service_not_started", Exit::Failed, &[("why", why.into())]));
     }
     Ok(written.trim_end().to_owned())
 }
