@@ -4,6 +4,7 @@
 
 use highlevel::{Failure, FailureKind};
 use serde_json::{Value, json};
+use store::{DatabaseCause, DatabaseTrouble};
 use tokens::store::Exposure;
 use tokens::{KeeperError, StoreError, Timestamp};
 use upkeep::{CheckError, StepName, Warning};
@@ -127,7 +128,12 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
             new("store_io", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
         }
         StoreError::Database { place: at, source, .. } => {
-            new("store_database", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
+            let why = ("why", source.to_string().into());
+            new(
+                "store_database",
+                Exit::Unreachable,
+                &[place(at), why, ("cause", cause(source.as_ref()).into())],
+            )
         }
         StoreError::IsFolder { place: at } => new("store_is_folder", Exit::Usage, &[place(at)]),
         StoreError::Exposed { place: at, why } => {
@@ -153,6 +159,22 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         }
         StoreError::InTheAir { place: at } => new("store_in_the_air", Exit::Unreachable, &[place(at)]),
         StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
+    }
+}
+
+/// What to do differs by what is wrong with a database on a network.
+fn cause(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    match source.downcast_ref::<DatabaseTrouble>().map_or(DatabaseCause::Other, DatabaseTrouble::cause) {
+        DatabaseCause::Login => "login",
+        DatabaseCause::NotLetIn => "not-let-in",
+        DatabaseCause::NoDatabase => "no-database",
+        DatabaseCause::NotAllowed => "not-allowed",
+        DatabaseCause::Unreached => "unreached",
+        DatabaseCause::Untrusted => "untrusted",
+        DatabaseCause::NoTls => "no-tls",
+        DatabaseCause::Crowded => "crowded",
+        DatabaseCause::TableMissing => "table-missing",
+        DatabaseCause::Other => "other",
     }
 }
 

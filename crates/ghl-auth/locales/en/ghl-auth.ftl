@@ -293,7 +293,18 @@ error-no_room_for = The store { $place } has no room for that ({ $what }): a fil
 error-store_io = The store { $place } can't be used: { $why }
     .action = Check that the folder exists, that the disk is not full, and that this user may write there.
 error-store_database = The database { $place } can't be used: { $why }
-    .action = Check that the database runs and can be reached, that its disk is not full and that nothing else holds it; restore a backup if it is damaged.
+    .action = { $cause ->
+        [login] Put the right user and password into GHL_STORE: postgres://USER:PASSWORD@HOST/DATABASE, with %40 for an @ in the password. As the database's administrator, a new one is set in psql: \password USER
+        [not-let-in] Let this machine and this user in: add a line for them to the server's pg_hba.conf and run `SELECT pg_reload_conf()` there. If the line there says hostssl, GHL_STORE needs sslmode=verify-full.
+        [no-database] Name a database that is there, at the end of GHL_STORE, or make one as the server's administrator: createdb --owner USER DATABASE
+        [not-allowed] Give the user the right to it, as the database's administrator: GRANT CREATE ON DATABASE … TO USER; and, where the schema is there already: ALTER SCHEMA … OWNER TO USER;
+        [unreached] See that the server runs (systemctl status postgresql), that the host and the port in GHL_STORE are its, that it listens there (listen_addresses), and that no firewall is in between. Tokens at hand are served meanwhile.
+        [untrusted] Name the server in GHL_STORE as its certificate does, and, where an authority of your own signed it, add sslrootcert=/path/to/its.pem. An expired certificate is renewed on the server.
+        [no-tls] Switch TLS on in the server (ssl = on). Where it is on this machine, GHL_STORE may have sslmode=disable instead.
+        [crowded] Give the server more connections (max_connections), put a pooler before it, or have each program take fewer with pool=… in GHL_STORE.
+        [table-missing] A table of ours is not there: restore a whole backup of the database. `ghl-auth doctor` says which part is missing.
+       *[other] Check that the database runs and can be reached, that its disk is not full and that nothing else holds it; restore a backup if it is damaged.
+    }
 error-store_is_folder = { $place } is a folder, and ought to be a file.
     .action = Docker makes a folder of a file that is missing when it is mounted. Delete the folder, create an empty file in its place (touch { $place }), and start again.
 error-store_exposed = { $place } is not for this program alone: { $why }
@@ -1389,3 +1400,10 @@ error-service_of_another = systemd keeps the service of another folder already: 
     .action = Run `ghl-auth schedule remove --service` there, and then this command again. Or leave that one, and use `ghl-auth schedule install` for the settings in this folder.
 doctor-service_stopped = The service is set up for systemd, and does not run.
     .action = See why: journalctl -u ghl-auth (as a user: journalctl --user -u ghl-auth). Then run `ghl-auth schedule install --service`, which starts it, or `ghl-auth schedule remove --service`.
+
+## The doctor, on PostgreSQL
+
+doctor-tables_earlier = The tables in { $place } are of an earlier version of ghl-auth, so nothing more was looked at there.
+    .action = Run `ghl-auth status`, which brings them to this version; services of the version before go on meanwhile. Then run the doctor again.
+doctor-records_missing = In { $place } the tables of what the service remembers are said to be there, and some are not: they were left out of a dump, or deleted.
+    .action = Restore a whole dump of the schema. Without one: stop the service, run `DELETE FROM SCHEMA.versions WHERE part = 'records'` there (with the schema's name) and drop what is left of those tables and functions. The service makes them anew, without API keys and history; the tokens are not among them.

@@ -302,7 +302,18 @@ error-no_room_for = O armazenamento { $place } não tem lugar para isso ({ $what
 error-store_io = O armazenamento { $place } não pode ser usado: { $why }
     .action = Verifique se a pasta existe, se o disco não está cheio e se este usuário pode escrever ali.
 error-store_database = O banco de dados { $place } não pode ser usado: { $why }
-    .action = Verifique se o banco está no ar e pode ser alcançado, se o disco dele não está cheio e se nada mais o prende; se estiver danificado, restaure uma cópia.
+    .action = { $cause ->
+        [login] Coloque o usuário e a senha certos em GHL_STORE: postgres://USUÁRIO:SENHA@HOST/BANCO, com %40 no lugar de um @ na senha. Quem administra o banco define uma nova no psql: \password USUÁRIO
+        [not-let-in] Deixe esta máquina e este usuário entrarem: inclua uma linha para eles no pg_hba.conf do servidor e execute `SELECT pg_reload_conf()` lá. Se a linha diz hostssl, GHL_STORE precisa de sslmode=verify-full.
+        [no-database] Indique um banco que exista, no fim de GHL_STORE, ou peça que quem administra o servidor crie um: createdb --owner USUÁRIO BANCO
+        [not-allowed] Dê esse direito ao usuário, como quem administra o banco: GRANT CREATE ON DATABASE … TO USUÁRIO; e, se o schema já existe: ALTER SCHEMA … OWNER TO USUÁRIO;
+        [unreached] Veja se o servidor está no ar (systemctl status postgresql), se o host e a porta em GHL_STORE são os dele, se ele escuta ali (listen_addresses) e se nenhum firewall está no meio. Os tokens à mão continuam sendo entregues.
+        [untrusted] Em GHL_STORE, dê ao servidor o nome que está no certificado e, se uma autoridade sua o assinou, inclua sslrootcert=/caminho/dela.pem. Um certificado vencido se renova no servidor.
+        [no-tls] Ligue o TLS no servidor (ssl = on). Se ele está nesta máquina, GHL_STORE pode ter sslmode=disable no lugar.
+        [crowded] Dê mais conexões ao servidor (max_connections), ponha um pooler na frente dele ou faça cada programa usar menos, com pool=… em GHL_STORE.
+        [table-missing] Uma tabela nossa não está lá: restaure uma cópia inteira do banco. `ghl-auth doctor` diz que parte falta.
+       *[other] Verifique se o banco está no ar e pode ser alcançado, se o disco dele não está cheio e se nada mais o prende; se estiver danificado, restaure uma cópia.
+    }
 error-store_is_folder = { $place } é uma pasta, e deveria ser um arquivo.
     .action = O Docker cria uma pasta quando o arquivo montado não existe. Apague a pasta, crie um arquivo vazio no lugar (touch { $place }) e comece de novo.
 error-store_exposed = { $place } não é só deste programa: { $why }
@@ -1398,3 +1409,10 @@ error-service_of_another = O systemd já mantém o serviço de outra pasta: { $f
     .action = Execute `ghl-auth schedule remove --service` lá, e depois este comando de novo. Ou deixe aquele e use `ghl-auth schedule install` para a configuração desta pasta.
 doctor-service_stopped = O serviço está configurado no systemd e não está no ar.
     .action = Veja por quê: journalctl -u ghl-auth (como usuário: journalctl --user -u ghl-auth). Depois execute `ghl-auth schedule install --service`, que o inicia, ou `ghl-auth schedule remove --service`.
+
+## O doctor, no PostgreSQL
+
+doctor-tables_earlier = As tabelas em { $place } são de uma versão anterior do ghl-auth; por isso nada mais foi examinado lá.
+    .action = Execute `ghl-auth status`, que as traz para esta versão; os serviços da versão anterior continuam enquanto isso. Depois execute o doctor de novo.
+doctor-records_missing = Em { $place } consta que as tabelas do que o serviço lembra estão lá, e algumas não estão: ficaram fora de um dump ou foram apagadas.
+    .action = Restaure um dump inteiro do schema. Sem ele: pare o serviço, execute lá `DELETE FROM SCHEMA.versions WHERE part = 'records'` (com o nome do schema) e apague o que sobrou dessas tabelas e funções. O serviço as cria de novo, sem chaves de API e sem histórico; os tokens não estão entre elas.

@@ -219,6 +219,20 @@ async fn grant(context: &Context, settings: &Settings, findings: &mut Vec<Findin
         findings.push(missing.with_link(context.consent_link()));
         return None;
     }
+    if let StoreUrl::Postgres(url) = &store_settings.url {
+        // Whoever opens the store makes what is missing, which is not for an examination to do.
+        let found = match store::tables(url).await {
+            Ok(tables) => judge::tables(tables, &url.to_string()),
+            Err(error) => Some(of_store_error(context, &error)),
+        };
+        if let Some(found) = found {
+            findings.push(match found.code {
+                "store_missing" => found.with_link(context.consent_link()),
+                _ => found,
+            });
+            return None;
+        }
+    }
     // The store may write the file in its own way as soon as it is open.
     let is_plain_file =
         matches!(store_settings.url, StoreUrl::File(_)) && store_settings.keys.current.is_none();

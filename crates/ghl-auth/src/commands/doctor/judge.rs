@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use highlevel::Greeting;
+use store::Tables;
 use tokens::store::Counts;
 use tokens::{Connection, Drift, Health, InstallationId, LastCheck, Overview, Timestamp};
 
@@ -171,6 +172,19 @@ pub(super) struct StoreFacts {
     pub(super) standby: Option<String>,
     pub(super) landings: usize,
     pub(super) in_place: bool,
+}
+
+/// Tables of a database on a network that are not as the store needs them.
+pub(super) fn tables(tables: Tables, place: &str) -> Option<Finding> {
+    let place = vec![("place", place.to_owned())];
+    match tables {
+        Tables::Whole => None,
+        Tables::None => Some(Finding::failure(Area::Store, "store_missing", Exit::Person, place)),
+        Tables::Earlier => Some(Finding::warning(Area::Store, "tables_earlier", place)),
+        Tables::WithoutRecords => {
+            Some(Finding::failure(Area::Store, "records_missing", Exit::Unreachable, place))
+        }
+    }
 }
 
 pub(super) fn store(facts: &StoreFacts) -> Vec<Finding> {
@@ -674,6 +688,17 @@ mod tests {
         check(true, 0, 0, "key_good");
         check(true, 1, 0, "old_keys_idle");
         check(true, 1, 3, "old_keys_needed");
+    }
+
+    #[test]
+    fn a_databases_tables_are_whole_or_a_matter_to_tell() {
+        let check = |there, expected: Option<&str>| {
+            assert_eq!(tables(there, "x").map(|found| found.code), expected);
+        };
+        check(Tables::Whole, None);
+        check(Tables::None, Some("store_missing"));
+        check(Tables::Earlier, Some("tables_earlier"));
+        check(Tables::WithoutRecords, Some("records_missing"));
     }
 
     #[test]
