@@ -79,23 +79,35 @@ callback-page = <!doctype html><html lang="en"><meta charset="utf-8"><title>ghl-
 ## Other commands
 
 imported = Imported { $id }; its token is valid until { $until }.
-import-did = Imported { $taken } ({ $format }); { $present } were here already, { $refused } were refused.
-import-would = Would import { $taken } ({ $format }); { $present } are here already, { $refused } would be refused. Nothing was changed.
+import-did = Imported: { $taken } ({ $format }). Here already: { $present }. Refused: { $refused }.
+import-would = Would be imported: { $taken } ({ $format }). Here already: { $present }. Would be refused: { $refused }. Nothing was changed.
 import-refused = Entry { $entry } was refused: { $why }
 import-refused-named = Entry { $entry } ({ $whose }) was refused: { $why }
 import-refused-more = And { $count } more; --json lists all of them.
-backup-done = { $count } installations are in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
-restore-done = { $count } installations read, { $put } of them put into { $place }; { $landed } answers were newer than the backup.
+backup-done = { $count ->
+    [one] One installation is in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
+   *[other] { $count } installations are in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
+  }
+restore-done = { $count ->
+    [one] One installation read
+   *[other] { $count } installations read
+  }, { $put } of them put into { $place }; { $landed ->
+    [one] one answer was newer than the backup.
+   *[other] { $landed } answers were newer than the backup.
+  }
 restore-standby = The store is on standby: tokens that still live are served, and nothing is refreshed. Once the store that was backed up is out of use for good: ghl-auth restore --take-over
 restore-in-service = { $place } is in service and keeps its grants from now on.
 take-over-word = take over
 take-over-question = From now on { $place } refreshes its grants. If the store that it was copied from refreshes them too, both lose them. Once that one is out of use for good, type: { $word }
-migrate-done = { $count } installations moved from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
+migrate-done = { $count ->
+    [one] One installation moved
+   *[other] { $count } installations moved
+  } from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-done-before = Everything was moved from { $from } to { $to } before. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-given-up = { $from } is in service again, and { $to } is on standby.
 rotate-all-begins = Getting new tokens for every grant whose tokens are from before { $since }. If this is cut short, go on with: ghl-auth rotate-all --since { $since }
 rotate-all-goes-on = Going on with what was begun at { $since } and cut short: grants with newer tokens are skipped. To begin anew instead: ghl-auth rotate-all --since { $now }
-rotate-all-done = { $rotated } rotated, { $skipped } had newer tokens already, { $failed } failed.
+rotate-all-done = Rotated: { $rotated }. Had newer tokens already: { $skipped }. Failed: { $failed }.
 rotate-all-failed = { $id } was not rotated: { $why }
 rotate-all-again = Try those that failed once more with: ghl-auth rotate-all --since { $since }
 progress-backup = Backing up
@@ -200,7 +212,7 @@ bad-base-no-url = it is no URL with a host.
 bad-base-clear-text = it must be https, because tokens travel there; http is for loopback only.
 bad-base-too-much = it may hold nothing but scheme, host, port and path.
 bad-key-base64 = it is not base64.
-bad-key-length = a key is 32 bytes in base64; these are { $length } bytes.
+bad-key-length = a key is 32 bytes in base64; the length of this one is { $length }.
 bad-key-equal = all its bytes are equal: that is a placeholder, not a key.
 bad-version = `{ $value }` is neither 2021-07-28 nor v3.
 bad-url = `{ $value }` is no address with a scheme and a host.
@@ -417,7 +429,10 @@ error-migrate_nothing = There is no store at { $place }.
     .action = Check the address after --from.
 error-migrate_target_in_use = { $place } holds grants of its own already.
     .action = Migrate into an empty store.
-error-migrate_landings = { $count } answers of HighLevel's wait beside { $place } and can't be saved, so nothing was copied.
+error-migrate_landings = { $count ->
+    [one] One answer of HighLevel's waits beside { $place } and can't be saved, so nothing was copied.
+   *[other] { $count } answers of HighLevel's wait beside { $place } and can't be saved, so nothing was copied.
+  }
     .action = Start the service once over { $place } with its own settings, until its log says that they are saved; go back for that with --give-up.
 error-migrate_differs = The copy of { $id } is not as it is in the source, so the new store was not put into service.
     .action = Run the same command again. If it says so once more, go back with --give-up and begin with an empty store.
@@ -938,11 +953,14 @@ notice-parked = { $name }: an install of { $whose } waits for approval
 notice-uninstalled = { $name }: { $whose } was uninstalled by its user
 notice-anomaly = { $name }: an API key is used as it never was before
 notice-quota = { $name }: the day's calls of { $whose } will be used up
-key-many-reads = The key { $key } took the tokens of { $count } installations that it never read before.
+key-many-reads = { $count ->
+    [one] The key { $key } took the tokens of an installation that it never read before.
+   *[other] The key { $key } took the tokens of { $count } installations that it never read before.
+  }
 key-new-source = The key { $key } came from { $source }, for the first time.
 key-anomaly =
     .action = If that was not you, revoke it: ghl-auth keys revoke.
-daily-quota = Of { $limit } calls a day { $remaining } are left; as they go now, they last until { $at }.
+daily-quota = Calls left of the day's { $limit }: { $remaining }. As they go now, they last until { $at }.
     .action = Send less, or ask HighLevel for more.
 notice-test = { $name }: this is a test of { $whose }, which is { $health }
 notice-checks-late = { $name }: checks are late, of { $whose }
@@ -951,7 +969,10 @@ notice-checks-reminder = { $name }: checks are still late, of { $whose }
 notice-checks-flapping = { $name }: checks come late again and again, of { $whose }
 subject-all = all installations
 uninstalled = It is out of service. Its tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs restore --{ $kind } { $id }
-uninstalled-with-locations = With its locations, { $count } installations are out of service. Their tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+uninstalled-with-locations = { $count ->
+    [one] One installation is out of service. Its tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+   *[other] With its locations, { $count } installations are out of service. Their tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+  }
 late-checks = No check since { $last }; the next one was due at { $due }.
     .action = Look whether the service was stopped, and in its log for what holds it up.
 checks-again = Checks are made again.
@@ -1407,3 +1428,29 @@ doctor-tables_earlier = The tables in { $place } are of an earlier version of gh
     .action = Run `ghl-auth status`, which brings them to this version; services of the version before go on meanwhile. Then run the doctor again.
 doctor-records_missing = In { $place } the tables of what the service remembers are said to be there, and some are not: they were left out of a dump, or deleted.
     .action = Restore a whole dump of the schema. Without one: stop the service, run `DELETE FROM SCHEMA.versions WHERE part = 'records'` there (with the schema's name) and drop what is left of those tables and functions. The service makes them anew, without API keys and history; the tokens are not among them.
+
+## Why a notice did not arrive
+
+reason-it-can-t-be-reached = it can't be reached
+reason-the-connection-broke = the connection broke
+reason-no-answer-within-10-seconds = no answer within 10 seconds
+reason-its-name-is-not-known = its name is not known
+reason-its-address-is-private--and-private-addresses-are-not-allowed = its address is private, and private addresses are not allowed
+reason-in-clear-text-nothing-goes-beyond-the-private-network--its-address-needs-https = in clear text nothing goes beyond the private network: its address needs https
+reason-its-address-makes-no-sense = its address makes no sense
+reason-TLS-can-t-be-prepared = TLS can't be prepared
+reason-it-offers-no-TLS = it offers no TLS
+reason-TLS-with-it-failed = TLS with it failed
+reason-it-took-too-long = it took too long
+reason-its-answer-makes-no-sense = its answer makes no sense
+reason-it-can-t-be-reached--or-the-connection-broke = it can't be reached, or the connection broke
+reason-the-connection = the connection
+reason-the-user-name-and-the-password = the user name and the password
+reason-TLS = TLS
+reason-the-sender = the sender
+reason-the-recipient = the recipient
+reason-the-message = the message
+delivery-answered = it answered { $code }
+delivery-put-off = it put off { $what }: { $code }
+delivery-refused = it refused { $what }: { $code }
+delivery-no-use = it has no use for { $what }

@@ -56,11 +56,11 @@ warning-wanted-location = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede 
 warning-wanted-company = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma company. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Agency", ou defina GHL_USER_TYPE=Location.
 login-locations = { $count ->
     [0] O HighLevel ainda não lista nenhuma location desta company com o aplicativo. As novas são encontradas por `ghl-auth serve` em até uma hora.
-    [one] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
+    [1] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
    *[other] O HighLevel lista { $count } locations desta company com o aplicativo. `ghl-auth serve` busca os tokens delas; `ghl-auth token --location ID` obtém um na hora.
   }
 login-locations-no-room = { $count ->
-    [one] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+    [1] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
    *[other] O HighLevel lista { $count } locations desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os das locations, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
   }
 warning-no-list = A autorização da company foi guardada, mas não foi possível listar as locations dela; para isso o aplicativo precisa dos escopos oauth.readonly e oauth.write. { $why }
@@ -79,23 +79,35 @@ callback-page = <!doctype html><html lang="pt-BR"><meta charset="utf-8"><title>g
 ## Outros comandos
 
 imported = Importado: { $id }; o token vale até { $until }.
-import-did = Importadas: { $taken } ({ $format }); { $present } já estavam aqui, { $refused } foram recusadas.
-import-would = Seriam importadas: { $taken } ({ $format }); { $present } já estão aqui, { $refused } seriam recusadas. Nada foi alterado.
+import-did = Importadas: { $taken } ({ $format }). Já estavam aqui: { $present }. Recusadas: { $refused }.
+import-would = Seriam importadas: { $taken } ({ $format }). Já estão aqui: { $present }. Seriam recusadas: { $refused }. Nada foi alterado.
 import-refused = A entrada { $entry } foi recusada: { $why }
 import-refused-named = A entrada { $entry } ({ $whose }) foi recusada: { $why }
-import-refused-more = E mais { $count }; --json lista todas.
-backup-done = { $count } instalações estão em { $path }, seladas com GHL_AUTH_KEY: guarde a chave em outro lugar.
-restore-done = { $count } instalações lidas, { $put } delas postas em { $place }; { $landed } respostas eram mais novas que o backup.
+import-refused-more = E mais { $count }; --json mostra a lista inteira.
+backup-done = { $count ->
+    [1] Uma instalação está em { $path }, selada com GHL_AUTH_KEY: guarde a chave em outro lugar.
+   *[other] { $count } instalações estão em { $path }, seladas com GHL_AUTH_KEY: guarde a chave em outro lugar.
+  }
+restore-done = { $count ->
+    [1] Uma instalação lida
+   *[other] { $count } instalações lidas
+  }; colocadas em { $place }: { $put }. { $landed ->
+    [1] Uma resposta era mais nova que o backup.
+   *[other] { $landed } respostas eram mais novas que o backup.
+  }
 restore-standby = O armazenamento está em espera: tokens ainda vivos são servidos, e nada é renovado. Quando o armazenamento de onde veio o backup sair de uso para sempre: ghl-auth restore --take-over
 restore-in-service = { $place } está em serviço e guarda suas autorizações daqui em diante.
 take-over-word = assumir
 take-over-question = Daqui em diante { $place } renova suas autorizações. Se o armazenamento de onde ele foi copiado também as renovar, os dois as perdem. Quando aquele estiver fora de uso para sempre, digite: { $word }
-migrate-done = { $count } instalações passaram de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
+migrate-done = { $count ->
+    [1] Uma instalação passou
+   *[other] { $count } instalações passaram
+  } de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-done-before = Tudo já havia passado de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-given-up = { $from } está em serviço de novo, e { $to } está em espera.
 rotate-all-begins = Obtendo tokens novos para cada autorização cujos tokens são de antes de { $since }. Se isto for interrompido, continue com: ghl-auth rotate-all --since { $since }
 rotate-all-goes-on = Continuando a troca que começou em { $since } e foi interrompida: quem já tem tokens mais novos é pulado. Para começar de novo em vez disso: ghl-auth rotate-all --since { $now }
-rotate-all-done = { $rotated } trocadas, { $skipped } já tinham tokens mais novos, { $failed } falharam.
+rotate-all-done = Trocadas: { $rotated }. Já tinham tokens mais novos: { $skipped }. Falharam: { $failed }.
 rotate-all-failed = { $id } não foi trocada: { $why }
 rotate-all-again = Tente de novo as que falharam com: ghl-auth rotate-all --since { $since }
 progress-backup = Fazendo backup
@@ -116,30 +128,30 @@ status-more = Há mais: veja --limit, --all, --company, --state e --search.
 status-no-company = sem company
 status-unlisted = { $id } não está mais na lista de locations instaladas do HighLevel desde { $at }. Os tokens continuam guardados e sendo renovados.
 count-companies = { $count ->
-    [one] 1 company
+    [1] 1 company
    *[other] { $count } companies
   }
 count-locations = { $count ->
-    [one] 1 location
+    [1] 1 location
    *[other] { $count } locations
   }
 count-connected = { $count ->
-    [one] 1 conectada
+    [1] 1 conectada
    *[other] { $count } conectadas
   }
 count-uncertain = { $count } sem resposta à última renovação
 count-suspended = { $count ->
-    [one] 1 suspensa
+    [1] 1 suspensa
    *[other] { $count } suspensas
   }
 count-broken = { $count ->
-    [one] 1 precisa de uma pessoa
+    [1] 1 precisa de uma pessoa
    *[other] { $count } precisam de uma pessoa
   }
 count-unlisted = { $count } fora da lista do HighLevel
 rotated = { $count ->
     [0] Tudo já está sob a chave { $key }.
-    [one] Um registro foi lacrado de novo, e tudo está sob a chave { $key }.
+    [1] Um registro foi lacrado de novo, e tudo está sob a chave { $key }.
    *[other] { $count } registros foram lacrados de novo, e tudo está sob a chave { $key }.
   }
 rotated-old-keys = A chave antiga já pode ser retirada: esvazie GHL_AUTH_OLD_KEYS onde quer que este store seja usado, e guarde a chave enquanto guardar backups feitos com ela.
@@ -178,7 +190,7 @@ demo-not-passed = nenhuma resposta veio pelo gateway
 demo-goes-on = Experimente em outro terminal. Ctrl-C encerra o serviço e o sandbox.
 demo-not-answered = o serviço não respondeu com um token
 demo-message = O workflow enviou { $count ->
-    [one] uma mensagem
+    [1] uma mensagem
    *[other] { $count } mensagens
   } dizendo que o serviço está vivo.
 demo-ends = Esse foi o trabalho inteiro. A seguir: ponha as credenciais do seu aplicativo em .env (veja .env.example) e execute `ghl-auth login`.
@@ -209,7 +221,7 @@ bad-base-no-url = não é uma URL com servidor.
 bad-base-clear-text = tem de ser https, porque por ali passam tokens; http só serve para a própria máquina.
 bad-base-too-much = só pode conter esquema, servidor, porta e caminho.
 bad-key-base64 = não é base64.
-bad-key-length = uma chave tem 32 bytes em base64; estes são { $length } bytes.
+bad-key-length = uma chave tem 32 bytes em base64; o tamanho desta é { $length }.
 bad-key-equal = todos os bytes são iguais: isso é um texto de exemplo, não uma chave.
 bad-version = `{ $value }` não é 2021-07-28 nem v3.
 bad-url = `{ $value }` não é um endereço com esquema e servidor.
@@ -252,7 +264,7 @@ var-GHL_AUTH_LOG_FORMAT = A forma do registro: human ou json.
 ## Erros: o que houve e o que fazer
 
 error-configuration = { $count ->
-    [one] Uma configuração está errada; nada foi contatado.
+    [1] Uma configuração está errada; nada foi contatado.
    *[other] { $count } configurações estão erradas; nada foi contatado.
   }
     { $list }
@@ -333,12 +345,12 @@ error-store_unreadable = { $place } não pode ser lido como está: { $why }
 error-no_key_to_rotate = GHL_AUTH_KEY não está definida; nada está lacrado e não há o que lacrar de novo.
     .action = Defina GHL_AUTH_KEY primeiro; `openssl rand -base64 32` gera uma chave.
 error-left_under_old_key = { $count ->
-    [one] Um registro não abre com nenhuma das chaves e ainda cita uma antiga.
+    [1] Um registro não abre com nenhuma das chaves e ainda cita uma antiga.
    *[other] { $count } registros não abrem com nenhuma das chaves e ainda citam uma antiga.
   }
     .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto. Autorize de novo a instalação citada acima, ou remova-a, e execute `ghl-auth rotate-key` outra vez.
 error-landed_under_old_key = { $count ->
-    [one] Uma resposta do HighLevel chegou ao spool sob uma chave antiga e ainda não foi salva.
+    [1] Uma resposta do HighLevel chegou ao spool sob uma chave antiga e ainda não foi salva.
    *[other] { $count } respostas do HighLevel chegaram ao spool sob uma chave antiga e ainda não foram salvas.
   }
     .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto: `ghl-auth serve` ou `ghl-auth check` as salva; depois execute `ghl-auth rotate-key` de novo.
@@ -426,7 +438,10 @@ error-migrate_nothing = Não há armazenamento em { $place }.
     .action = Confira o endereço depois de --from.
 error-migrate_target_in_use = { $place } já guarda autorizações próprias.
     .action = Migre para um armazenamento vazio.
-error-migrate_landings = { $count } respostas do HighLevel esperam ao lado de { $place } e não podem ser salvas, por isso nada foi copiado.
+error-migrate_landings = { $count ->
+    [1] Uma resposta do HighLevel espera ao lado de { $place } e não pode ser salva, por isso nada foi copiado.
+   *[other] { $count } respostas do HighLevel esperam ao lado de { $place } e não podem ser salvas, por isso nada foi copiado.
+  }
     .action = Inicie o serviço uma vez sobre { $place } com as configurações dele, até o log dizer que foram salvas; para isso, volte com --give-up.
 error-migrate_differs = A cópia de { $id } não está como na origem, por isso o novo armazenamento não entrou em serviço.
     .action = Execute o mesmo comando de novo. Se disser isso outra vez, volte com --give-up e comece com um armazenamento vazio.
@@ -669,7 +684,7 @@ install-refused = A instalação de { $id } foi recusada, e os tokens dela foram
 installs-none-removed = Nada está fora de serviço.
 install-restored = { $id } volta a ser atendida. Se o usuário desinstalou o aplicativo, o HighLevel vai recusar o token; nesse caso, uma pessoa precisa instalar de novo.
 installs-restored-with = { $count ->
-    [one] Uma localização que saiu junto com { $id } também volta a ser atendida.
+    [1] Uma localização que saiu junto com { $id } também volta a ser atendida.
    *[other] { $count } localizações que saíram junto com { $id } também voltam a ser atendidas.
 }
 error-not_removed = { $id } não está fora de serviço com os tokens guardados, ou já passou de 30 dias.
@@ -915,7 +930,7 @@ bad-number = "{ $value }" não é um número de { $least } a { $most }
 bad-truth = "{ $value }" não é true nem false
 bad-notify-url = este endereço não pode ser usado: { $why }
 error-notify_failed = { $count ->
-    [one] Um dos caminhos de aviso não funciona.
+    [1] Um dos caminhos de aviso não funciona.
    *[other] { $count } dos caminhos de aviso não funcionam.
     }
     .action = Veja as linhas acima, corrija as variáveis indicadas e tente de novo.
@@ -943,24 +958,30 @@ notice-trouble = { $name }: { $whose } está { $health }
 notice-recovered = { $name }: { $whose } voltou a funcionar
 notice-reminder = { $name }: { $whose } continua { $health }
 notice-flapping = { $name }: { $whose } vai e volta, agora { $health }
-notice-parked = { $name }: uma instalação de { $whose } espera aprovação
+notice-parked = { $name }: uma instalação espera aprovação ({ $whose })
 notice-uninstalled = { $name }: { $whose } desinstalou o aplicativo
 notice-anomaly = { $name }: uma chave de API é usada como nunca antes
-notice-quota = { $name }: as chamadas do dia de { $whose } vão acabar
-key-many-reads = A chave { $key } pegou os tokens de { $count } instalações que nunca tinha lido.
+notice-quota = { $name }: as chamadas do dia vão acabar ({ $whose })
+key-many-reads = { $count ->
+    [1] A chave { $key } pegou os tokens de uma instalação que nunca tinha lido.
+   *[other] A chave { $key } pegou os tokens de { $count } instalações que nunca tinha lido.
+  }
 key-new-source = A chave { $key } veio de { $source } pela primeira vez.
 key-anomaly =
     .action = Se não foi você, revogue-a: ghl-auth keys revoke.
-daily-quota = De { $limit } chamadas por dia restam { $remaining }; no ritmo atual, duram até { $at }.
+daily-quota = Chamadas que restam das { $limit } do dia: { $remaining }. No ritmo atual, duram até { $at }.
     .action = Envie menos, ou peça mais ao HighLevel.
-notice-test = { $name }: este é um teste de { $whose }, que está { $health }
-notice-checks-late = { $name }: as verificações estão atrasadas, de { $whose }
-notice-checks-recovered = { $name }: as verificações voltaram a ser feitas a tempo, de { $whose }
-notice-checks-reminder = { $name }: as verificações continuam atrasadas, de { $whose }
-notice-checks-flapping = { $name }: as verificações atrasam repetidamente, de { $whose }
+notice-test = { $name }: este é um teste. Estado, { $whose }: { $health }
+notice-checks-late = { $name }: verificações atrasadas ({ $whose })
+notice-checks-recovered = { $name }: as verificações voltaram a ser feitas a tempo ({ $whose })
+notice-checks-reminder = { $name }: as verificações continuam atrasadas ({ $whose })
+notice-checks-flapping = { $name }: as verificações atrasam repetidamente ({ $whose })
 subject-all = todas as instalações
 uninstalled = Está fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs restore --{ $kind } { $id }
-uninstalled-with-locations = Com as locations dela, { $count } instalações estão fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+uninstalled-with-locations = { $count ->
+    [1] Uma instalação está fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+   *[other] Com as locations dela, { $count } instalações estão fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+  }
 late-checks = Nenhuma verificação desde { $last }; a seguinte era esperada em { $due }.
     .action = Veja se o serviço esteve parado e, no log, o que o segura.
 checks-again = As verificações voltaram a ser feitas.
@@ -1322,7 +1343,7 @@ init-every = Horas entre duas verificações
     .where =
         12 é bom: os tokens vivem 24 horas, e são renovados a tempo.
         O cron aceita 1, 2, 3, 4, 6, 8, 12 e 24.
-init-bad-client-id = Um client id são 24 números e letras de a até f, um hífen e mais algumas letras e números: 0123456789abcdef01234567-abcd1234. Copie-o inteiro.
+init-bad-client-id = Um client id são 24 números e letras entre a e f, um hífen e mais algumas letras e números: 0123456789abcdef01234567-abcd1234. Copie-o inteiro.
 init-bad-client-secret = Isto não é um client secret: ele se parece com 00000000-0000-4000-8000-000000000000. Copie-o inteiro, sem espaços.
 init-secret-is-id = Este é o client id. O secret fica ao lado dele e só é mostrado ao ser criado.
 init-secret-is-private = Este é um Private Integration Token, não o secret de um aplicativo. Ele não precisa do `init`: ponha-o no .env como GHL_PRIVATE_TOKEN.
@@ -1416,3 +1437,29 @@ doctor-tables_earlier = As tabelas em { $place } são de uma versão anterior do
     .action = Execute `ghl-auth status`, que as traz para esta versão; os serviços da versão anterior continuam enquanto isso. Depois execute o doctor de novo.
 doctor-records_missing = Em { $place } consta que as tabelas do que o serviço lembra estão lá, e algumas não estão: ficaram fora de um dump ou foram apagadas.
     .action = Restaure um dump inteiro do schema. Sem ele: pare o serviço, execute lá `DELETE FROM SCHEMA.versions WHERE part = 'records'` (com o nome do schema) e apague o que sobrou dessas tabelas e funções. O serviço as cria de novo, sem chaves de API e sem histórico; os tokens não estão entre elas.
+
+## Por que um aviso não chegou
+
+reason-it-can-t-be-reached = não dá para alcançar o endereço
+reason-the-connection-broke = a conexão caiu
+reason-no-answer-within-10-seconds = sem resposta em 10 segundos
+reason-its-name-is-not-known = o nome não é conhecido
+reason-its-address-is-private--and-private-addresses-are-not-allowed = o endereço é privado, e endereços privados não são permitidos
+reason-in-clear-text-nothing-goes-beyond-the-private-network--its-address-needs-https = sem criptografia nada sai da rede privada: o endereço precisa de https
+reason-its-address-makes-no-sense = o endereço não faz sentido
+reason-TLS-can-t-be-prepared = não dá para preparar o TLS
+reason-it-offers-no-TLS = o servidor não oferece TLS
+reason-TLS-with-it-failed = o TLS com o servidor falhou
+reason-it-took-too-long = demorou demais
+reason-its-answer-makes-no-sense = a resposta não faz sentido
+reason-it-can-t-be-reached--or-the-connection-broke = não dá para alcançar o servidor, ou a conexão caiu
+reason-the-connection = a conexão
+reason-the-user-name-and-the-password = o usuário e a senha
+reason-TLS = o TLS
+reason-the-sender = o remetente
+reason-the-recipient = o destinatário
+reason-the-message = a mensagem
+delivery-answered = o endereço respondeu { $code }
+delivery-put-off = o servidor adiou { $what }: { $code }
+delivery-refused = o servidor recusou { $what }: { $code }
+delivery-no-use = o servidor não aceita { $what }

@@ -481,7 +481,7 @@ async fn notices(context: &Context, args: &DoctorArgs, settings: &Settings, find
         && settings.meant != Some(Meant::AnyCompany);
     let mut facts = NoticeFacts { ways: Vec::new(), tags, sent: false };
     let said = |outcome: Result<(), upkeep::NotDelivered>| {
-        outcome.map_err(|why| explain::reason(&context.text, &why.to_string()))
+        outcome.map_err(|why| explain::not_delivered(&context.text, &why.to_string()))
     };
     let is_kept = settings.store.as_ref().is_some_and(|store| store.url.path().is_none_or(Path::exists));
     if args.notify && is_kept && !settings.ways.is_empty() {
