@@ -13,15 +13,7 @@ if [ -n "${SCREENSHOTS:-}" ]; then
     SCREENSHOTS=$(realpath "$SCREENSHOTS")
 fi
 
-asked=$(sha256sum < "$sources/package-lock.json" | cut -c 1-12)
-tools=$target/tools/dashboard-$asked
-if ! [ -e "$tools/complete" ]; then
-    rm -rf "$tools"
-    mkdir -p "$tools"
-    cp "$sources/package.json" "$sources/package-lock.json" "$tools"
-    (cd "$tools" && npm ci --silent --no-audit --no-fund --ignore-scripts)
-    touch "$tools/complete"
-fi
+install_for_node "$sources"
 # It loads what it needs from beside itself.
 cp "$sources/dashboard.mjs" "$tools"
 

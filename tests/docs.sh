@@ -8,13 +8,9 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-target=${CARGO_TARGET_DIR:-$repository/target}
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "$target/$built/ghl-auth" ] || program=$target/$built/ghl-auth
-done
-program=$(realpath "$program")
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
+find_program "${1:-}"
 
 version=0.5.4
 tool=$target/tools/mdbook
