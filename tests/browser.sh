@@ -6,15 +6,7 @@
 chromium=$(command -v chromium || true)
 [ -n "$chromium" ] || { echo "missing: chromium; nothing is looked at in a browser" >&2; exit 1; }
 
-asked=$(sha256sum < "$repository/tests/dashboard/package-lock.json" | cut -c 1-12)
-tools=$target/tools/dashboard-$asked
-if ! [ -e "$tools/complete" ]; then
-    rm -rf "$tools"
-    mkdir -p "$tools"
-    cp "$repository/tests/dashboard/package.json" "$repository/tests/dashboard/package-lock.json" "$tools"
-    (cd "$tools" && npm ci --silent --no-audit --no-fund --ignore-scripts)
-    touch "$tools/complete"
-fi
+install_for_node "$repository/tests/dashboard"
 
 if [ -n "${SCREENSHOTS:-}" ]; then
     mkdir -p "$SCREENSHOTS"

@@ -8,21 +8,14 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
 [ "$(id -u)" = 0 ] || { echo "tests/deb.sh needs root: it installs a package in a chroot" >&2; exit 2; }
 command -v debootstrap > /dev/null || { echo "tests/deb.sh needs debootstrap" >&2; exit 2; }
-target=${CARGO_TARGET_DIR:-$repository/target}
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "$target/$built/ghl-auth" ] || program=$target/$built/ghl-auth
-done
-program=$(realpath "$program")
+find_program "${1:-}"
 
 work=$(mktemp -d /var/tmp/ghl-auth-deb.XXXXXX)
 root=$work/root
-sandbox_process=
-passed=0
-failed=0
 # shellcheck disable=SC2317  # called by the trap
 clean_up() {
     [ -z "$sandbox_process" ] || kill "$sandbox_process" 2> /dev/null || true
@@ -31,19 +24,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-
-check() { # WHAT CONDITION…
-    local what=$1
-    shift
-    if "$@" > "$work/seen" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok      $what"
-    else
-        failed=$((failed + 1))
-        echo "FAILED  $what"
-        head -n 20 "$work/seen" "$work/out" 2> /dev/null | sed 's/^/        | /' || true
-    fi
-}
 
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
 run() { # COMMAND…: in there
@@ -154,17 +134,9 @@ check "before it is configured, the check says what is missing: exit 2" eval "ex
 
 ## Configured, against the sandbox
 
-(cd "$work" && exec "$work/ghl-auth" sandbox --listen 127.0.0.1:0) > "$work/sandbox.log" 2>&1 &
-sandbox_process=$!
-sandbox=
-for _ in {1..100}; do
-    sandbox=$(sed -n '1s|^.* \(http://[0-9.:]*\) .*|\1|p' "$work/sandbox.log" 2> /dev/null || true)
-    [ -z "$sandbox" ] || break
-    sleep 0.1
-done
+begin_sandbox "$work/ghl-auth"
 curl -fsS "$sandbox/_sandbox/env" | grep -v '^GHL_STORE=' >> "$root/etc/ghl-auth/env"
-code=$(curl -fsS "$sandbox/_sandbox/approve" -d '{"redirect_uri":"http://127.0.0.1:8788/oauth/callback"}' \
-    | sed -E 's/.*"code": *"([^"]*)".*/\1/')
+code=$(consented)
 check "with an app, the unit would start" would_start "$root/etc/ghl-auth/env"
 run ghl-auth --env-file /etc/ghl-auth/env login --code "$code"
 check "root authorizes" exited 0
@@ -212,5 +184,4 @@ rm -rf "$root"/var/lib/ghl-auth/*
 run dpkg -P ghl-auth
 check "purged without a store, nothing stays" eval "exited 0 && [ ! -e '$root/etc/ghl-auth' ] && [ ! -e '$root/var/lib/ghl-auth' ] && not inside getent passwd ghl-auth"
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+tallied

@@ -8,7 +8,8 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
 spools=/var/spool/cron
 if [ "$(id -u)" = 0 ] && [ -z "${GHL_AUTH_TEST_APART:-}" ] && [ -d "$spools" ] && unshare --mount true 2> /dev/null; then
     GHL_AUTH_TEST_APART=yes exec unshare --mount "${BASH_SOURCE[0]}" "$@"
@@ -21,12 +22,7 @@ if [ -n "${GHL_AUTH_TEST_APART:-}" ]; then
     mount -t tmpfs tmpfs /var/log
 fi
 
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "${CARGO_TARGET_DIR:-$repository/target}/$built/ghl-auth" ] \
-        || program=${CARGO_TARGET_DIR:-$repository/target}/$built/ghl-auth
-done
-program=$(realpath "$program")
+find_program "${1:-}"
 
 work=$(mktemp -d)
 mine=$work/mine
@@ -34,9 +30,6 @@ if crontab -l > "$mine" 2> "$work/out"; then had=yes; elif grep -q 'no crontab f
     cat "$work/out" >&2
     exit 1
 fi
-sandbox_process=
-passed=0
-failed=0
 
 # shellcheck disable=SC2317  # called by the trap
 clean_up() {
@@ -49,19 +42,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-
-check() { # WHAT CONDITION…
-    local what=$1
-    shift
-    if "$@" > /dev/null 2>&1; then
-        passed=$((passed + 1))
-        echo "ok      $what"
-    else
-        failed=$((failed + 1))
-        echo "FAILED  $what"
-        sed 's/^/        | /' "$work/out" || true
-    fi
-}
 
 run() { # COMMAND…
     exit=0
@@ -230,18 +210,10 @@ check "no .env: exit 2" exited 2
 check "… in the log" logged "no .env in the script's folder"
 
 if [ -n "$program" ]; then
-    (cd "$work" && exec "$program" sandbox --listen 127.0.0.1:0) > "$work/sandbox.log" 2>&1 &
-    sandbox_process=$!
-    sandbox=
-    for _ in {1..100}; do
-        sandbox=$(sed -n '1s|^.* \(http://[0-9.:]*\) .*|\1|p' "$work/sandbox.log" 2> /dev/null || true)
-        [ -z "$sandbox" ] || break
-        sleep 0.1
-    done
+    begin_sandbox "$program"
     new_folder program
     curl -fsS "$sandbox/_sandbox/env" > "$folder/.env"
-    code=$(curl -fsS "$sandbox/_sandbox/approve" -d '{"redirect_uri":"http://127.0.0.1:8788/oauth/callback"}' \
-        | sed -E 's/.*"code": *"([^"]*)".*/\1/')
+    code=$(consented)
     echo "GHL_AUTHORIZATION_CODE=$code" >> "$folder/.env"
     chmod 600 "$folder/.env"
     ln -s "$program" "$folder/ghl-auth"
@@ -341,5 +313,4 @@ if command -v shellcheck > /dev/null; then
     check "shellcheck has nothing to say" exited 0
 fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+tallied

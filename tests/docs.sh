@@ -1,6 +1,6 @@
 #!/bin/bash
-# Renders the book in both languages, follows every link inside it, and asks the program whether it
-# understands each command that the book and the READMEs name.
+# Renders the book in both languages, follows every link inside it, asks the program whether it understands each
+# command that the book and the READMEs name, and does what the first pages tell a reader to do.
 #
 #   tests/docs.sh [GHL-AUTH]        default: ghl-auth of the last build
 #
@@ -8,13 +8,9 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-target=${CARGO_TARGET_DIR:-$repository/target}
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "$target/$built/ghl-auth" ] || program=$target/$built/ghl-auth
-done
-program=$(realpath "$program")
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
+find_program "${1:-}"
 
 version=0.5.4
 tool=$target/tools/mdbook
@@ -127,3 +123,14 @@ for fault in faults:
     print(f"FAILED  {fault}")
 sys.exit(1 if faults or links < 200 or commands < 100 or names < 50 else 0)
 END
+
+# The pages name ports, so they have a loopback of their own where that can be had.
+apart=()
+for flags in -n -rn; do
+    if [ ${#apart[@]} -eq 0 ] && unshare "$flags" ip link set lo up 2> /dev/null; then
+        # shellcheck disable=SC2016  # the inner shell's
+        apart=(unshare "$flags" sh -c 'ip link set lo up && exec "$@"' sh)
+    fi
+done
+pages=("$repository"/docs/*/src/{quick-start,moving}.md)
+"${apart[@]}" python3 "$repository/tests/docs/pages.py" "$program" "$repository" "${pages[@]}"

@@ -10,7 +10,8 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
 cd "$repository"
 [ "$(id -u)" = 0 ] || { echo "tests/image.sh needs root: it mounts, and gives files to other users" >&2; exit 2; }
 
@@ -21,10 +22,7 @@ kept=${GHL_AUTH_TEST_CACHE:-$work}
 mkdir -p "$kept"
 # buildah keeps the Dockerfile's cache mounts in a folder here.
 export TMPDIR=$kept
-sandbox_process=
 names_process=
-passed=0
-failed=0
 
 ## How it is done
 
@@ -47,19 +45,6 @@ trap 'exit 130' INT TERM
 
 b() {
     buildah --root "$kept/storage" --runroot "$work/run" --storage-driver "$driver" "$@"
-}
-
-check() { # WHAT CONDITION…
-    local what=$1
-    shift
-    if "$@" > /dev/null 2>&1; then
-        passed=$((passed + 1))
-        echo "ok      $what"
-    else
-        failed=$((failed + 1))
-        echo "FAILED  $what"
-        cut -c1-180 "$work/out" 2> /dev/null | sed 's/^/        | /' || true
-    fi
 }
 
 said() { grep -qF -- "$1" "$work/out"; }
@@ -294,7 +279,7 @@ echo "the base image took $((SECONDS - started)) s ($driver)"
 started=$SECONDS
 b build --isolation chroot --pull-never --tag "$image" . > "$work/out" 2>&1 && built=yes || built=no
 check "the Dockerfile builds" [ "$built" = yes ]
-[ "$built" = yes ] || { echo "$passed passed, $failed failed"; exit 1; }
+[ "$built" = yes ] || { tallied; exit 1; }
 echo "the build took $((SECONDS - started)) s"
 
 b inspect --type image "$image" | python3 -c 'import json, sys; json.dump(json.load(sys.stdin)["OCIv1"]["config"], sys.stdout)' \
@@ -325,15 +310,7 @@ b rm "$container" > /dev/null
 
 ## The sandbox, on the host's loopback
 
-(cd "$work" && exec ./ghl-auth sandbox --listen 127.0.0.1:0) > "$work/sandbox.log" 2>&1 &
-sandbox_process=$!
-sandbox=
-for _ in {1..100}; do
-    sandbox=$(sed -n '1s|^.* \(http://[0-9.:]*\) .*|\1|p' "$work/sandbox.log" 2> /dev/null || true)
-    [ -z "$sandbox" ] || break
-    sleep 0.1
-done
-[ -n "$sandbox" ] || { cat "$work/sandbox.log" >&2; exit 1; }
+begin_sandbox "$work/ghl-auth"
 : > "$work/resolv.conf"
 
 ## As the READMEs say
@@ -538,5 +515,4 @@ check "the same program runs on the host" exited 0
 millis=$(cd "$folder" && cpu_millis "$work/ghl-auth" check)
 check "a check costs at most 30 ms of CPU ($millis): the entropy setting reached the build" [ "${millis%.*}" -lt 30 ]
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+tallied

@@ -8,14 +8,10 @@
 set -euo pipefail
 umask 022
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
 manifests=$repository/deploy/kubernetes
-target=${CARGO_TARGET_DIR:-$repository/target}
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "$target/$built/ghl-auth" ] || program=$target/$built/ghl-auth
-done
-program=$(realpath "$program")
+find_program "${1:-}"
 
 # The first of these is the oldest that the README names, the last the newest that the tool knows.
 kubernetes=(1.30 1.34 1.37)
@@ -32,8 +28,6 @@ fi
 work=$(mktemp -d)
 chmod 711 "$work"
 service=
-passed=0
-failed=0
 # shellcheck disable=SC2317  # called by the trap
 clean_up() {
     [ -z "$service" ] || kill "$service" 2> /dev/null || true
@@ -41,19 +35,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
-
-check() { # WHAT CONDITION…
-    local what=$1
-    shift
-    if "$@" > "$work/out" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok      $what"
-    else
-        failed=$((failed + 1))
-        echo "FAILED  $what"
-        sed 's/^/        /' "$work/out"
-    fi
-}
 
 not() { ! "$@"; }
 
@@ -265,5 +246,4 @@ ended() { wait "$service"; }
 check "it ends well when it is asked to" ended
 service=
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+tallied

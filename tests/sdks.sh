@@ -9,18 +9,12 @@ sources=$repository/tests/sdks
 faketime=$(find /usr/lib -name libfaketimeMT.so.1 -print -quit)
 [ -n "$faketime" ] || { echo "missing: faketime, which moves the service's clock; the SDKs are not tried" >&2; exit 1; }
 
-# What is installed is named by what was asked for, so that other versions are installed anew.
-asked=$(cat "$sources/package-lock.json" "$sources/requirements.txt" | sha256sum | cut -c 1-12)
-tools=$target/tools/sdks-$asked
-if ! [ -e "$tools/complete" ]; then
-    rm -rf "$tools"
-    mkdir -p "$tools"
-    cp "$sources/package.json" "$sources/package-lock.json" "$tools"
-    (cd "$tools" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+# shellcheck disable=SC2317  # called by install_for_node
+complete_tools() {
     python3 -m venv "$tools/python"
     "$tools/python/bin/pip" -q install --disable-pip-version-check -r "$sources/requirements.txt"
-    touch "$tools/complete"
-fi
+}
+install_for_node "$sources" "$sources/requirements.txt"
 
 be_connected --name sdk --verb gateway
 # The Keeper gives no installation a new token for a refusal within a minute of the last. Nobody waits for that:

@@ -7,16 +7,11 @@
 set -euo pipefail
 umask 077
 
-repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-target=${CARGO_TARGET_DIR:-$repository/target}
-program=${1:-}
-for built in release debug; do
-    [ -n "$program" ] || ! [ -x "$target/$built/ghl-auth" ] || program=$target/$built/ghl-auth
-done
-program=$(realpath "$program")
+# shellcheck source=tests/start.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/start.sh"
+find_program "${1:-}"
 
 work=$(mktemp -d)
-sandbox_process=
 service_process=
 # shellcheck disable=SC2317  # called by the trap
 clean_up() {
@@ -28,23 +23,10 @@ clean_up() {
 }
 trap clean_up EXIT
 
-awaited() { # FILE PATTERN: the last word of what stands there once it does
-    local found
-    for _ in {1..200}; do
-        found=$(grep -oE "$2" "$1" | head -n 1 || true)
-        [ -z "$found" ] || break
-        sleep 0.1
-    done
-    [ -n "$found" ] || { cat "$1" >&2; return 1; }
-    echo "${found##* }"
-}
-
 be_connected() {
     cd "$work"
-    touch sandbox.log serve.log
-    "$program" sandbox --listen 127.0.0.1:0 > sandbox.log 2>&1 &
-    sandbox_process=$!
-    sandbox=$(awaited sandbox.log 'http://127[0-9.:]*')
+    touch serve.log
+    begin_sandbox "$program"
     curl -fsS "$sandbox/_sandbox/limits" -d '{"enforced":false}' > limits.log
     curl -fsS "$sandbox/_sandbox/env" > .env
     {
@@ -54,8 +36,7 @@ be_connected() {
         echo GHL_AUTH_LANG=en
     } >> .env
     local code
-    code=$(curl -fsS "$sandbox/_sandbox/approve" -d '{"redirect_uri":"http://127.0.0.1:8788/oauth/callback"}' \
-        | sed -E 's/.*"code": *"([^"]*)".*/\1/')
+    code=$(consented)
     "$program" login --code "$code" > login.log 2>&1
     "$program" keys create --all "$@" > key 2> keys.log
     location=$(sed -n 's/^GHL_LOCATION_ID="\{0,1\}\([^"]*\).*/\1/p' .env)

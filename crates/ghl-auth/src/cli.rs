@@ -105,7 +105,7 @@ pub(crate) struct InitArgs {
     pub(crate) no_contact: bool,
     #[arg(long, value_name = "NAME", conflicts_with = "no_contact")]
     pub(crate) tag: Option<String>,
-    #[arg(long, value_name = "WAY", value_parser = ["cron", "systemd", "none"], hide_possible_values = true)]
+    #[arg(long, value_name = "WAY", value_parser = ["cron", "systemd", "service", "none"], hide_possible_values = true)]
     pub(crate) schedule: Option<String>,
     #[arg(long, value_name = "HOURS")]
     pub(crate) every: Option<String>,
@@ -328,11 +328,13 @@ pub(crate) enum ScheduleAction {
     Remove(ScheduleWay),
 }
 
-/// cron or systemd.
+/// cron, or systemd with a timer or with the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub(crate) struct ScheduleWay {
     #[arg(long)]
     pub(crate) systemd: bool,
+    #[arg(long = "service", conflicts_with = "systemd")]
+    pub(crate) service: bool,
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -4,6 +4,7 @@
 
 use highlevel::{Failure, FailureKind};
 use serde_json::{Value, json};
+use store::{DatabaseCause, DatabaseTrouble};
 use tokens::store::Exposure;
 use tokens::{KeeperError, StoreError, Timestamp};
 use upkeep::{CheckError, StepName, Warning};
@@ -127,7 +128,12 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
             new("store_io", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
         }
         StoreError::Database { place: at, source, .. } => {
-            new("store_database", Exit::Unreachable, &[place(at), ("why", source.to_string().into())])
+            let why = ("why", source.to_string().into());
+            new(
+                "store_database",
+                Exit::Unreachable,
+                &[place(at), why, ("cause", cause(source.as_ref()).into())],
+            )
         }
         StoreError::IsFolder { place: at } => new("store_is_folder", Exit::Usage, &[place(at)]),
         StoreError::Exposed { place: at, why } => {
@@ -153,6 +159,22 @@ pub(crate) fn store_error(text: &Text, error: &StoreError) -> Explained {
         }
         StoreError::InTheAir { place: at } => new("store_in_the_air", Exit::Unreachable, &[place(at)]),
         StoreError::ReadOnly { place: at } => new("store_read_only", Exit::Usage, &[place(at)]),
+    }
+}
+
+/// What to do differs by what is wrong with a database on a network.
+fn cause(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    match source.downcast_ref::<DatabaseTrouble>().map_or(DatabaseCause::Other, DatabaseTrouble::cause) {
+        DatabaseCause::Login => "login",
+        DatabaseCause::NotLetIn => "not-let-in",
+        DatabaseCause::NoDatabase => "no-database",
+        DatabaseCause::NotAllowed => "not-allowed",
+        DatabaseCause::Unreached => "unreached",
+        DatabaseCause::Untrusted => "untrusted",
+        DatabaseCause::NoTls => "no-tls",
+        DatabaseCause::Crowded => "crowded",
+        DatabaseCause::TableMissing => "table-missing",
+        DatabaseCause::Other => "other",
     }
 }
 
@@ -230,6 +252,22 @@ pub(crate) fn reason(text: &Text, why: &str) -> String {
     text.find(&format!("reason-{slug}"), &[]).unwrap_or_else(|| why.to_owned())
 }
 
+/// Why a notice did not arrive, in the reader's language: what this program says of it, around the codes of
+/// whoever was to take it.
+pub(crate) fn not_delivered(text: &Text, why: &str) -> String {
+    let known = [
+        ("it answered ", "delivery-answered"),
+        ("it put off ", "delivery-put-off"),
+        ("it refused ", "delivery-refused"),
+        ("it has no use for ", "delivery-no-use"),
+    ];
+    let found = known.iter().find_map(|(words, key)| Some((key, why.strip_prefix(words)?)));
+    let Some((key, rest)) = found else { return reason(text, why) };
+    // What it has an answer to alone has a code alone.
+    let (what, code) = rest.split_once(": ").unwrap_or((rest, rest));
+    text.say(key, &[("what", reason(text, what).into()), ("code", code.into())])
+}
+
 /// Why a store is on standby, as far as this program wrote it down, in the reader's language.
 pub(crate) fn standby(text: &Text, why: &str) -> String {
     let known = [
@@ -257,6 +295,39 @@ pub(crate) fn until(at: Timestamp) -> Arg<'static> {
 mod tests {
     use super::*;
     use crate::text::Lang;
+
+    /// What is said of a way that takes no notice, from the sources that say it.
+    #[test]
+    fn each_reason_that_no_notice_arrived_is_told_in_both_languages() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../upkeep/src/");
+        let mut said = Vec::new();
+        for file in ["notify/post.rs", "notify/email.rs", "notify/heartbeat.rs", "outbox.rs"] {
+            let source = std::fs::read_to_string(format!("{folder}{file}")).expect("a source");
+            let source = source.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            for before in ["failed(\"", "said: \"", "|_| \"", "Err(\"", "PRIVATE: &str = \""] {
+                said.extend(
+                    source.split(before).skip(1).filter_map(|it| it.split('"').next()).map(str::to_owned),
+                );
+            }
+            for what in source.split("refused(\"").skip(1).filter_map(|it| it.split('"').next()) {
+                said.extend([
+                    format!("it put off {what}: 421"),
+                    format!("it refused {what}: 550 5.7.1"),
+                    format!("it has no use for {what}"),
+                ]);
+            }
+        }
+        said.push("it answered 503".to_owned());
+        assert!(said.len() > 25, "the sources were read: {said:?}");
+        let [english, portuguese] = [Lang::En, Lang::PtBr].map(Text::new);
+        for why in said {
+            assert_eq!(not_delivered(&english, &why), why);
+            let told = not_delivered(&portuguese, &why);
+            assert!(told != why && !told.contains("the ") && !told.contains(" it "), "{why}: {told}");
+            let codes = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+            assert_eq!(codes(&told), codes(&why), "{told}");
+        }
+    }
 
     /// Each code that this page can give, from its own text.
     #[test]

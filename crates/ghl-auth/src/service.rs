@@ -1,6 +1,7 @@
 //! The running service: the rounds on the main thread, and a thread with a runtime of its own for
 //! each core that answers requests.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -118,6 +119,11 @@ impl Settings {
     /// Whom the program becomes when it opens the store, if it is not that already.
     pub(crate) fn to_become(&self) -> Option<(u32, u32)> {
         owner::to_become(self.store.path())
+    }
+
+    /// What there is of the store on this machine.
+    pub(crate) fn store_path(&self) -> &Path {
+        self.store.path()
     }
 
     /// The path where browsers come back to this app.

@@ -13,7 +13,7 @@ use crate::text::{Arg, Text};
 impl Speech for Text {
     fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
         let arguments: Vec<(&str, Arg<'_>)> =
-            arguments.iter().map(|(name, value)| (*name, Arg::from(value.as_str()))).collect();
+            arguments.iter().map(|(name, value)| (*name, counted(name, value))).collect();
         Text::say(self, key, &arguments)
     }
 
@@ -42,14 +42,15 @@ impl Speech for Text {
 /// What the sandbox's console says.
 impl sandbox::Speech for Text {
     fn say(&self, key: &str, arguments: &[(&str, String)]) -> String {
-        let arguments: Vec<(&str, Arg<'_>)> = arguments
-            .iter()
-            .map(|(name, value)| match *name {
-                "count" => (*name, Arg::try_number(value)),
-                _ => (*name, Arg::from(value.as_str())),
-            })
-            .collect();
-        Text::say(self, key, &arguments)
+        Speech::say(self, key, arguments)
+    }
+}
+
+/// A count is a number, by which a sentence chooses between one and many.
+fn counted<'a>(name: &str, value: &'a str) -> Arg<'a> {
+    match (name, value.parse::<u64>()) {
+        ("count", Ok(count)) => count.into(),
+        _ => Arg::from(value),
     }
 }
 

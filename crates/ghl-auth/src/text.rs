@@ -241,6 +241,78 @@ mod tests {
         assert!(english.len() > 100, "the inventory reads the files");
     }
 
+    /// Every sentence of a language, with its arguments as `sample` has them.
+    fn rendered(lang: Lang, sample: fn(&str) -> Arg<'static>) -> Vec<(String, String)> {
+        let text = Text::new(lang);
+        let all = inventory(lang);
+        // What is put together from several sentences is tried with the longest list of arguments.
+        let keys = all.iter().map(|(key, arguments)| {
+            let arguments: Vec<_> = arguments.iter().map(|name| (name.as_str(), sample(name))).collect();
+            (key.clone(), text.find(key, &arguments).unwrap_or_default())
+        });
+        keys.collect()
+    }
+
+    #[test]
+    fn portuguese_draws_prepositions_and_articles_together() {
+        let sample = |name: &str| match name {
+            "whose" => Arg::from("o próprio serviço"),
+            "what" => Arg::from("a mensagem"),
+            _ => Arg::from("x"),
+        };
+        let apart = ["de", "em", "por"].iter().flat_map(|preposition| {
+            ["o", "a", "os", "as"].map(|article| format!(" {preposition} {article} "))
+        });
+        let apart: Vec<String> = apart.chain([" a o ".to_owned(), " a os ".to_owned()]).collect();
+        let sentences = rendered(Lang::PtBr, sample);
+        assert!(sentences.len() > 500, "the sentences were read: {}", sentences.len());
+        for (key, said) in sentences {
+            let padded = format!(" {} ", said.replace('\n', " "));
+            let found = apart.iter().find(|words| padded.contains(*words));
+            assert!(found.is_none(), "{key}: `{}` in: {said}", found.map_or("", String::as_str));
+        }
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_many() {
+        const COUNTS: [&str; 14] = [
+            "count",
+            "put",
+            "landed",
+            "taken",
+            "present",
+            "refused",
+            "rotated",
+            "skipped",
+            "failed",
+            "failures",
+            "warnings",
+            "length",
+            "remaining",
+            "all",
+        ];
+        let sample = |name: &str| match COUNTS.contains(&name) {
+            true => Arg::from(1_usize),
+            false => Arg::from("x"),
+        };
+        // What follows a one and ends like a plural, and is none.
+        const SINGULAR: [&str; 4] = ["is", "was", "has", "needs"];
+        for lang in [Lang::En, Lang::PtBr] {
+            for (key, said) in rendered(lang, sample) {
+                let words: Vec<&str> = said.split_whitespace().collect();
+                for pair in words.windows(2) {
+                    let next = pair[1].trim_matches(|c: char| !c.is_alphanumeric());
+                    let is_many = pair[0] == "1"
+                        && next.chars().all(char::is_alphabetic)
+                        && next.len() > 1
+                        && next.ends_with('s')
+                        && !SINGULAR.contains(&next);
+                    assert!(!is_many, "{lang:?}: {key}: {said}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn each_file_is_whole() {
         for lang in [Lang::En, Lang::PtBr] {

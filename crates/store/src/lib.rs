@@ -38,6 +38,8 @@ use tokens::{InstallationId, Records, Store, StoreError};
 pub use archive::{ArchiveReader, ArchiveWriter, Entry};
 pub use disk::open_folder;
 pub use key::{InvalidKey, Key, Keys};
+pub use postgres::Tables;
+pub use postgres::trouble::{DatabaseCause, DatabaseTrouble};
 pub use url::{InvalidStoreUrl, PostgresUrl, StoreUrl};
 
 use data_file::DataFile;
@@ -119,6 +121,11 @@ pub fn open_with_records(
 pub async fn connect_records(url: &PostgresUrl) -> Result<Arc<dyn Records>, StoreError> {
     let pool = postgres::pool::Pool::connect(url).await?;
     Ok(Arc::new(postgres::records::PostgresRecords::open(pool).await?))
+}
+
+/// What tables of ours a database on a network has. It is reached, and nothing is made or changed.
+pub async fn tables(url: &PostgresUrl) -> Result<Tables, StoreError> {
+    postgres::tables(url).await
 }
 
 /// What the service remembers, if there has ever been a service over this store.

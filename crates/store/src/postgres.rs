@@ -13,6 +13,7 @@ pub(crate) mod pool;
 pub(crate) mod records;
 mod rows;
 mod settings;
+pub(crate) mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +77,36 @@ pub(crate) async fn connect_with_records(
     let pool = Pool::connect(url).await?;
     let store = PostgresStore::over(pool.clone(), keys, spool).await?;
     Ok((store, records::PostgresRecords::open(pool).await?))
+}
+
+/// What tables of ours there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// None at all: nobody has begun here.
+    None,
+    /// Of an earlier version of this program, which whoever opens the store next brings to this one.
+    Earlier,
+    /// All that ought to be there, or more than this program knows.
+    Whole,
+    /// The store's, while some of the records' are said to be there and are not: a dump left them out.
+    WithoutRecords,
+}
+
+/// Looks what there is, and makes nothing.
+pub(crate) async fn tables(url: &PostgresUrl) -> Result<Tables, StoreError> {
+    let pool = Pool::connect(url).await?;
+    let latest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    let looked = async {
+        Ok(match pool.version(PART).await? {
+            0 => Tables::None,
+            _ if records::PostgresRecords::lack_tables(&pool).await? => Tables::WithoutRecords,
+            version if version < latest || records::PostgresRecords::are_earlier(&pool).await? => {
+                Tables::Earlier
+            }
+            _ => Tables::Whole,
+        })
+    };
+    looked.await.map_err(|failure: Failure| failure.at("open", pool.place()))
 }
 
 impl PostgresStore {

@@ -79,23 +79,35 @@ callback-page = <!doctype html><html lang="en"><meta charset="utf-8"><title>ghl-
 ## Other commands
 
 imported = Imported { $id }; its token is valid until { $until }.
-import-did = Imported { $taken } ({ $format }); { $present } were here already, { $refused } were refused.
-import-would = Would import { $taken } ({ $format }); { $present } are here already, { $refused } would be refused. Nothing was changed.
+import-did = Imported: { $taken } ({ $format }). Here already: { $present }. Refused: { $refused }.
+import-would = Would be imported: { $taken } ({ $format }). Here already: { $present }. Would be refused: { $refused }. Nothing was changed.
 import-refused = Entry { $entry } was refused: { $why }
 import-refused-named = Entry { $entry } ({ $whose }) was refused: { $why }
 import-refused-more = And { $count } more; --json lists all of them.
-backup-done = { $count } installations are in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
-restore-done = { $count } installations read, { $put } of them put into { $place }; { $landed } answers were newer than the backup.
+backup-done = { $count ->
+    [one] One installation is in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
+   *[other] { $count } installations are in { $path }, sealed under GHL_AUTH_KEY: keep the key elsewhere.
+  }
+restore-done = { $count ->
+    [one] One installation read
+   *[other] { $count } installations read
+  }, { $put } of them put into { $place }; { $landed ->
+    [one] one answer was newer than the backup.
+   *[other] { $landed } answers were newer than the backup.
+  }
 restore-standby = The store is on standby: tokens that still live are served, and nothing is refreshed. Once the store that was backed up is out of use for good: ghl-auth restore --take-over
 restore-in-service = { $place } is in service and keeps its grants from now on.
 take-over-word = take over
 take-over-question = From now on { $place } refreshes its grants. If the store that it was copied from refreshes them too, both lose them. Once that one is out of use for good, type: { $word }
-migrate-done = { $count } installations moved from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
+migrate-done = { $count ->
+    [one] One installation moved
+   *[other] { $count } installations moved
+  } from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-done-before = Everything was moved from { $from } to { $to } before. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-given-up = { $from } is in service again, and { $to } is on standby.
 rotate-all-begins = Getting new tokens for every grant whose tokens are from before { $since }. If this is cut short, go on with: ghl-auth rotate-all --since { $since }
 rotate-all-goes-on = Going on with what was begun at { $since } and cut short: grants with newer tokens are skipped. To begin anew instead: ghl-auth rotate-all --since { $now }
-rotate-all-done = { $rotated } rotated, { $skipped } had newer tokens already, { $failed } failed.
+rotate-all-done = Rotated: { $rotated }. Had newer tokens already: { $skipped }. Failed: { $failed }.
 rotate-all-failed = { $id } was not rotated: { $why }
 rotate-all-again = Try those that failed once more with: ghl-auth rotate-all --since { $since }
 progress-backup = Backing up
@@ -200,7 +212,7 @@ bad-base-no-url = it is no URL with a host.
 bad-base-clear-text = it must be https, because tokens travel there; http is for loopback only.
 bad-base-too-much = it may hold nothing but scheme, host, port and path.
 bad-key-base64 = it is not base64.
-bad-key-length = a key is 32 bytes in base64; these are { $length } bytes.
+bad-key-length = a key is 32 bytes in base64; the length of this one is { $length }.
 bad-key-equal = all its bytes are equal: that is a placeholder, not a key.
 bad-version = `{ $value }` is neither 2021-07-28 nor v3.
 bad-url = `{ $value }` is no address with a scheme and a host.
@@ -293,7 +305,18 @@ error-no_room_for = The store { $place } has no room for that ({ $what }): a fil
 error-store_io = The store { $place } can't be used: { $why }
     .action = Check that the folder exists, that the disk is not full, and that this user may write there.
 error-store_database = The database { $place } can't be used: { $why }
-    .action = Check that the database runs and can be reached, that its disk is not full and that nothing else holds it; restore a backup if it is damaged.
+    .action = { $cause ->
+        [login] Put the right user and password into GHL_STORE: postgres://USER:PASSWORD@HOST/DATABASE, with %40 for an @ in the password. As the database's administrator, a new one is set in psql: \password USER
+        [not-let-in] Let this machine and this user in: add a line for them to the server's pg_hba.conf and run `SELECT pg_reload_conf()` there. If the line there says hostssl, GHL_STORE needs sslmode=verify-full.
+        [no-database] Name a database that is there, at the end of GHL_STORE, or make one as the server's administrator: createdb --owner USER DATABASE
+        [not-allowed] Give the user the right to it, as the database's administrator: GRANT CREATE ON DATABASE … TO USER; and, where the schema is there already: ALTER SCHEMA … OWNER TO USER;
+        [unreached] See that the server runs (systemctl status postgresql), that the host and the port in GHL_STORE are its, that it listens there (listen_addresses), and that no firewall is in between. Tokens at hand are served meanwhile.
+        [untrusted] Name the server in GHL_STORE as its certificate does, and, where an authority of your own signed it, add sslrootcert=/path/to/its.pem. An expired certificate is renewed on the server.
+        [no-tls] Switch TLS on in the server (ssl = on). Where it is on this machine, GHL_STORE may have sslmode=disable instead.
+        [crowded] Give the server more connections (max_connections), put a pooler before it, or have each program take fewer with pool=… in GHL_STORE.
+        [table-missing] A table of ours is not there: restore a whole backup of the database. `ghl-auth doctor` says which part is missing.
+       *[other] Check that the database runs and can be reached, that its disk is not full and that nothing else holds it; restore a backup if it is damaged.
+    }
 error-store_is_folder = { $place } is a folder, and ought to be a file.
     .action = Docker makes a folder of a file that is missing when it is mounted. Delete the folder, create an empty file in its place (touch { $place }), and start again.
 error-store_exposed = { $place } is not for this program alone: { $why }
@@ -406,7 +429,10 @@ error-migrate_nothing = There is no store at { $place }.
     .action = Check the address after --from.
 error-migrate_target_in_use = { $place } holds grants of its own already.
     .action = Migrate into an empty store.
-error-migrate_landings = { $count } answers of HighLevel's wait beside { $place } and can't be saved, so nothing was copied.
+error-migrate_landings = { $count ->
+    [one] One answer of HighLevel's waits beside { $place } and can't be saved, so nothing was copied.
+   *[other] { $count } answers of HighLevel's wait beside { $place } and can't be saved, so nothing was copied.
+  }
     .action = Start the service once over { $place } with its own settings, until its log says that they are saved; go back for that with --give-up.
 error-migrate_differs = The copy of { $id } is not as it is in the source, so the new store was not put into service.
     .action = Run the same command again. If it says so once more, go back with --give-up and begin with an empty store.
@@ -539,7 +565,7 @@ help-migrate = Move all grants from one store to another.
         GHL_AUTH_KEY.
 help-rotate-all = After a leak: get new tokens for every grant now.
 help-export = Write a grant in the template's format.
-help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd.
+help-schedule = Run the check every RUN_INTERVAL_HOURS, by cron or systemd, or keep the service running.
 help-schedule-show = Show the entry.
 help-schedule-install = Write the entry, and touch no other.
 help-schedule-remove = Take the entry out, and touch no other.
@@ -592,6 +618,7 @@ arg-give_up = Go back: put the old store into service again, if the new one was 
 arg-since = Skip grants whose tokens are from this time or later: 2026-11-25T23:10:00Z.
 arg-output = Write to this new file instead of stdout.
 arg-systemd = Use a systemd timer instead of cron.
+arg-service = Have systemd keep the service (`serve`) running, which makes the checks by itself.
 arg-listen = Where to listen, on this machine only. Default: 127.0.0.1:8790.
 arg-write_env = Write a complete .env for the sandbox to this new file.
 arg-locations = Be an agency with this many locations, and write the .env of one who serves them all.
@@ -931,11 +958,14 @@ notice-parked = { $name }: an install of { $whose } waits for approval
 notice-uninstalled = { $name }: { $whose } was uninstalled by its user
 notice-anomaly = { $name }: an API key is used as it never was before
 notice-quota = { $name }: the day's calls of { $whose } will be used up
-key-many-reads = The key { $key } took the tokens of { $count } installations that it never read before.
+key-many-reads = { $count ->
+    [one] The key { $key } took the tokens of an installation that it never read before.
+   *[other] The key { $key } took the tokens of { $count } installations that it never read before.
+  }
 key-new-source = The key { $key } came from { $source }, for the first time.
 key-anomaly =
     .action = If that was not you, revoke it: ghl-auth keys revoke.
-daily-quota = Of { $limit } calls a day { $remaining } are left; as they go now, they last until { $at }.
+daily-quota = Calls left of the day's { $limit }: { $remaining }. As they go now, they last until { $at }.
     .action = Send less, or ask HighLevel for more.
 notice-test = { $name }: this is a test of { $whose }, which is { $health }
 notice-checks-late = { $name }: checks are late, of { $whose }
@@ -944,7 +974,10 @@ notice-checks-reminder = { $name }: checks are still late, of { $whose }
 notice-checks-flapping = { $name }: checks come late again and again, of { $whose }
 subject-all = all installations
 uninstalled = It is out of service. Its tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs restore --{ $kind } { $id }
-uninstalled-with-locations = With its locations, { $count } installations are out of service. Their tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+uninstalled-with-locations = { $count ->
+    [one] One installation is out of service. Its tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+   *[other] With its locations, { $count } installations are out of service. Their tokens are kept, sealed, for 30 days; if it was a mistake: ghl-auth installs removed
+  }
 late-checks = No check since { $last }; the next one was due at { $due }.
     .action = Look whether the service was stopped, and in its log for what holds it up.
 checks-again = Checks are made again.
@@ -1217,7 +1250,7 @@ doctor-tag_left = The tag { $tag } was still on the contact { $contact }: the wo
     .action = If a check ran within the last minute, wait for the workflow first. Else, in HighLevel: Automation, Workflows. See that the one with the trigger "Contact Tag" is published, takes this tag, allows re-entry, and ends with "Remove Contact Tag".
 doctor-schedule_good = the check runs by itself.
 doctor-schedule_none = Nothing runs the check by itself, so the token ends within a day. It ought to run every { $hours } h.
-    .action = Run `ghl-auth schedule install`, or keep `ghl-auth serve` running.
+    .action = Run `ghl-auth schedule install` for an entry of cron, or `ghl-auth schedule install --service` for the service; or keep `ghl-auth serve` running in your own way.
 doctor-schedule_twice = Both cron and a timer of systemd run the check.
     .action = Keep one of them: `ghl-auth schedule remove` or `ghl-auth schedule remove --systemd`.
 doctor-schedule_differs = The entry of cron does not run every { $hours } h, as RUN_INTERVAL_HOURS says.
@@ -1272,7 +1305,7 @@ arg-contact = The contact of the health check, by its id or the address of its p
 arg-contact_email = The same by its e-mail address; made if there is none.
 arg-no_contact = No contact: the check only reads.
 arg-tag = The tag of the health check.
-arg-schedule = What repeats the check: cron, systemd or none.
+arg-schedule = What repeats the check: cron, systemd (a timer), service (`serve`, kept by systemd) or none.
 arg-every = Hours between two checks.
 arg-init_yes = Ask nothing: what has no option stays as it is in .env.
 init-welcome = Each answer is saved at once. If you stop, run `ghl-auth init` again: it goes on where you were.
@@ -1319,10 +1352,11 @@ init-tag = Tag of the health check
 init-schedule = What is to repeat the check?
     .where =
         A check keeps the tokens fresh and tells you that the connection is alive. It has to be made again and again.
-        Instead of it, the service (`ghl-auth serve`) makes the checks by itself; its systemd unit is deploy/systemd/ghl-auth.service.
+        An entry of cron or a timer is enough for that. The service runs all the time: it makes the checks by itself, and has the dashboard, the API and the gateway for your programs, on this machine only.
 init-schedule-cron = cron: an entry in your crontab
 init-schedule-systemd = systemd: a timer
-init-schedule-none = nothing for now, or the service
+init-schedule-service = the service, always on, kept by systemd: checks, dashboard and API
+init-schedule-none = nothing for now
 init-every = Hours between two checks
     .where =
         12 is good: the tokens live for 24 hours, and are refreshed in time.
@@ -1368,10 +1402,10 @@ init-workflow =
     The message comes from a workflow, which HighLevel lets only you make: Automation > Workflows > Create.
     1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Action: Send SMS or Send Email.  3. Action: Remove Tag, { $tag }; without it the next check starts nothing.
 init-not-yet = The check did not succeed. Do what is said above, and run `ghl-auth init` again: your answers are kept.
-init-no-schedule = Nothing repeats the check yet. Later: ghl-auth schedule install, or the service: ghl-auth serve
+init-no-schedule = Nothing repeats the check yet. Later: ghl-auth schedule install, or the service: ghl-auth schedule install --service
 init-done =
     Done. The settings stand in { $path }.
-    How things are: ghl-auth status.  The service with its dashboard and API: ghl-auth serve
+    How things are: ghl-auth status.  If something is wrong: ghl-auth doctor
 error-init_interrupted = The set-up was interrupted.
     .action = Your answers are kept. Run `ghl-auth init` again to go on.
 error-init_terminal = The questions can't be asked here: { $why }
@@ -1636,3 +1670,62 @@ console-done-changed = Done.
 console-done-told = Told, if there is an address for webhooks.
 console-done-begun_again = All is forgotten; the sandbox began again.
 console-done-nothing = Nothing was done: the form was not understood. Look at what you filled in, and try again.
+
+## The service, kept by systemd
+
+service-installed = The service runs, and starts with the machine.
+service-see =
+    See it: systemctl status ghl-auth.  What it says: journalctl -u ghl-auth -f.  After a change in .env: systemctl restart ghl-auth
+    End it for good: ghl-auth schedule remove --service
+service-see-user =
+    See it: systemctl --user status ghl-auth.  What it says: journalctl --user -u ghl-auth -f.  After a change in .env: systemctl --user restart ghl-auth
+    End it for good: ghl-auth schedule remove --service
+service-linger = It ends when you log out, and begins when you log in. To have it always on, run this once: loginctl enable-linger { $user }
+service-dashboard = Its dashboard: `ghl-auth dashboard` prints a link that signs you in.
+service-besides-cron = An entry of cron makes checks as well, which the service has no need of. Take it out: ghl-auth schedule remove
+service-besides-timer = A timer of systemd makes checks as well, which the service has no need of. Take it out: ghl-auth schedule remove --systemd
+service-removed = The service no longer runs, and does not start with the machine.
+service-none = systemd keeps no service that was set up from here. Run: ghl-auth schedule install --service
+error-schedule_no_systemd = systemd does not run here, so it can't keep the service.
+    .action = Use an entry of cron for the check (`ghl-auth schedule install`), or have whatever starts programs on this machine start `ghl-auth serve`.
+error-service_not_started = The service did not start. { $why }
+    .action = Cure what it says, and run the command again: systemd keeps nothing of it meanwhile. To see it start before your eyes: ghl-auth serve
+error-service_unit_there = { $path } is there already, and was not written by this command.
+    .action = Keep that unit: its settings are named in it (a package's are in /etc/ghl-auth/env), and `systemctl restart ghl-auth` starts it. Or take it away and run the command again.
+error-service_of_another = systemd keeps the service of another folder already: { $folder }
+    .action = Run `ghl-auth schedule remove --service` there, and then this command again. Or leave that one, and use `ghl-auth schedule install` for the settings in this folder.
+doctor-service_stopped = The service is set up for systemd, and does not run.
+    .action = See why: journalctl -u ghl-auth (as a user: journalctl --user -u ghl-auth). Then run `ghl-auth schedule install --service`, which starts it, or `ghl-auth schedule remove --service`.
+
+## The doctor, on PostgreSQL
+
+doctor-tables_earlier = The tables in { $place } are of an earlier version of ghl-auth, so nothing more was looked at there.
+    .action = Run `ghl-auth status`, which brings them to this version; services of the version before go on meanwhile. Then run the doctor again.
+doctor-records_missing = In { $place } the tables of what the service remembers are said to be there, and some are not: they were left out of a dump, or deleted.
+    .action = Restore a whole dump of the schema. Without one: stop the service, run `DELETE FROM SCHEMA.versions WHERE part = 'records'` there (with the schema's name) and drop what is left of those tables and functions. The service makes them anew, without API keys and history; the tokens are not among them.
+
+## Why a notice did not arrive
+
+reason-it-can-t-be-reached = it can't be reached
+reason-the-connection-broke = the connection broke
+reason-no-answer-within-10-seconds = no answer within 10 seconds
+reason-its-name-is-not-known = its name is not known
+reason-its-address-is-private--and-private-addresses-are-not-allowed = its address is private, and private addresses are not allowed
+reason-in-clear-text-nothing-goes-beyond-the-private-network--its-address-needs-https = in clear text nothing goes beyond the private network: its address needs https
+reason-its-address-makes-no-sense = its address makes no sense
+reason-TLS-can-t-be-prepared = TLS can't be prepared
+reason-it-offers-no-TLS = it offers no TLS
+reason-TLS-with-it-failed = TLS with it failed
+reason-it-took-too-long = it took too long
+reason-its-answer-makes-no-sense = its answer makes no sense
+reason-it-can-t-be-reached--or-the-connection-broke = it can't be reached, or the connection broke
+reason-the-connection = the connection
+reason-the-user-name-and-the-password = the user name and the password
+reason-TLS = TLS
+reason-the-sender = the sender
+reason-the-recipient = the recipient
+reason-the-message = the message
+delivery-answered = it answered { $code }
+delivery-put-off = it put off { $what }: { $code }
+delivery-refused = it refused { $what }: { $code }
+delivery-no-use = it has no use for { $what }

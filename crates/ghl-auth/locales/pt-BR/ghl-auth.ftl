@@ -56,11 +56,11 @@ warning-wanted-location = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede 
 warning-wanted-company = O HighLevel concedeu { $got }, mas GHL_USER_TYPE pede uma company. A autorização foi guardada. No aplicativo do marketplace defina o usuário-alvo como "Agency", ou defina GHL_USER_TYPE=Location.
 login-locations = { $count ->
     [0] O HighLevel ainda não lista nenhuma location desta company com o aplicativo. As novas são encontradas por `ghl-auth serve` em até uma hora.
-    [one] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
+    [1] O HighLevel lista uma location desta company com o aplicativo. `ghl-auth serve` busca o token dela; `ghl-auth token --location ID` o obtém na hora.
    *[other] O HighLevel lista { $count } locations desta company com o aplicativo. `ghl-auth serve` busca os tokens delas; `ghl-auth token --location ID` obtém um na hora.
   }
 login-locations-no-room = { $count ->
-    [one] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
+    [1] O HighLevel lista uma location desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os da location, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
    *[other] O HighLevel lista { $count } locations desta company com o aplicativo. Um arquivo só tem lugar para os tokens da company: para guardar também os das locations, defina GHL_STORE=sqlite:ghl.db e faça login de novo.
   }
 warning-no-list = A autorização da company foi guardada, mas não foi possível listar as locations dela; para isso o aplicativo precisa dos escopos oauth.readonly e oauth.write. { $why }
@@ -79,23 +79,35 @@ callback-page = <!doctype html><html lang="pt-BR"><meta charset="utf-8"><title>g
 ## Outros comandos
 
 imported = Importado: { $id }; o token vale até { $until }.
-import-did = Importadas: { $taken } ({ $format }); { $present } já estavam aqui, { $refused } foram recusadas.
-import-would = Seriam importadas: { $taken } ({ $format }); { $present } já estão aqui, { $refused } seriam recusadas. Nada foi alterado.
+import-did = Importadas: { $taken } ({ $format }). Já estavam aqui: { $present }. Recusadas: { $refused }.
+import-would = Seriam importadas: { $taken } ({ $format }). Já estão aqui: { $present }. Seriam recusadas: { $refused }. Nada foi alterado.
 import-refused = A entrada { $entry } foi recusada: { $why }
 import-refused-named = A entrada { $entry } ({ $whose }) foi recusada: { $why }
-import-refused-more = E mais { $count }; --json lista todas.
-backup-done = { $count } instalações estão em { $path }, seladas com GHL_AUTH_KEY: guarde a chave em outro lugar.
-restore-done = { $count } instalações lidas, { $put } delas postas em { $place }; { $landed } respostas eram mais novas que o backup.
+import-refused-more = E mais { $count }; --json mostra a lista inteira.
+backup-done = { $count ->
+    [1] Uma instalação está em { $path }, selada com GHL_AUTH_KEY: guarde a chave em outro lugar.
+   *[other] { $count } instalações estão em { $path }, seladas com GHL_AUTH_KEY: guarde a chave em outro lugar.
+  }
+restore-done = { $count ->
+    [1] Uma instalação lida
+   *[other] { $count } instalações lidas
+  }; colocadas em { $place }: { $put }. { $landed ->
+    [1] Uma resposta era mais nova que o backup.
+   *[other] { $landed } respostas eram mais novas que o backup.
+  }
 restore-standby = O armazenamento está em espera: tokens ainda vivos são servidos, e nada é renovado. Quando o armazenamento de onde veio o backup sair de uso para sempre: ghl-auth restore --take-over
 restore-in-service = { $place } está em serviço e guarda suas autorizações daqui em diante.
 take-over-word = assumir
 take-over-question = Daqui em diante { $place } renova suas autorizações. Se o armazenamento de onde ele foi copiado também as renovar, os dois as perdem. Quando aquele estiver fora de uso para sempre, digite: { $word }
-migrate-done = { $count } instalações passaram de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
+migrate-done = { $count ->
+    [1] Uma instalação passou
+   *[other] { $count } instalações passaram
+  } de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-done-before = Tudo já havia passado de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-given-up = { $from } está em serviço de novo, e { $to } está em espera.
 rotate-all-begins = Obtendo tokens novos para cada autorização cujos tokens são de antes de { $since }. Se isto for interrompido, continue com: ghl-auth rotate-all --since { $since }
 rotate-all-goes-on = Continuando a troca que começou em { $since } e foi interrompida: quem já tem tokens mais novos é pulado. Para começar de novo em vez disso: ghl-auth rotate-all --since { $now }
-rotate-all-done = { $rotated } trocadas, { $skipped } já tinham tokens mais novos, { $failed } falharam.
+rotate-all-done = Trocadas: { $rotated }. Já tinham tokens mais novos: { $skipped }. Falharam: { $failed }.
 rotate-all-failed = { $id } não foi trocada: { $why }
 rotate-all-again = Tente de novo as que falharam com: ghl-auth rotate-all --since { $since }
 progress-backup = Fazendo backup
@@ -116,30 +128,30 @@ status-more = Há mais: veja --limit, --all, --company, --state e --search.
 status-no-company = sem company
 status-unlisted = { $id } não está mais na lista de locations instaladas do HighLevel desde { $at }. Os tokens continuam guardados e sendo renovados.
 count-companies = { $count ->
-    [one] 1 company
+    [1] 1 company
    *[other] { $count } companies
   }
 count-locations = { $count ->
-    [one] 1 location
+    [1] 1 location
    *[other] { $count } locations
   }
 count-connected = { $count ->
-    [one] 1 conectada
+    [1] 1 conectada
    *[other] { $count } conectadas
   }
 count-uncertain = { $count } sem resposta à última renovação
 count-suspended = { $count ->
-    [one] 1 suspensa
+    [1] 1 suspensa
    *[other] { $count } suspensas
   }
 count-broken = { $count ->
-    [one] 1 precisa de uma pessoa
+    [1] 1 precisa de uma pessoa
    *[other] { $count } precisam de uma pessoa
   }
 count-unlisted = { $count } fora da lista do HighLevel
 rotated = { $count ->
     [0] Tudo já está sob a chave { $key }.
-    [one] Um registro foi lacrado de novo, e tudo está sob a chave { $key }.
+    [1] Um registro foi lacrado de novo, e tudo está sob a chave { $key }.
    *[other] { $count } registros foram lacrados de novo, e tudo está sob a chave { $key }.
   }
 rotated-old-keys = A chave antiga já pode ser retirada: esvazie GHL_AUTH_OLD_KEYS onde quer que este store seja usado, e guarde a chave enquanto guardar backups feitos com ela.
@@ -178,7 +190,7 @@ demo-not-passed = nenhuma resposta veio pelo gateway
 demo-goes-on = Experimente em outro terminal. Ctrl-C encerra o serviço e o sandbox.
 demo-not-answered = o serviço não respondeu com um token
 demo-message = O workflow enviou { $count ->
-    [one] uma mensagem
+    [1] uma mensagem
    *[other] { $count } mensagens
   } dizendo que o serviço está vivo.
 demo-ends = Esse foi o trabalho inteiro. A seguir: ponha as credenciais do seu aplicativo em .env (veja .env.example) e execute `ghl-auth login`.
@@ -209,7 +221,7 @@ bad-base-no-url = não é uma URL com servidor.
 bad-base-clear-text = tem de ser https, porque por ali passam tokens; http só serve para a própria máquina.
 bad-base-too-much = só pode conter esquema, servidor, porta e caminho.
 bad-key-base64 = não é base64.
-bad-key-length = uma chave tem 32 bytes em base64; estes são { $length } bytes.
+bad-key-length = uma chave tem 32 bytes em base64; o tamanho desta é { $length }.
 bad-key-equal = todos os bytes são iguais: isso é um texto de exemplo, não uma chave.
 bad-version = `{ $value }` não é 2021-07-28 nem v3.
 bad-url = `{ $value }` não é um endereço com esquema e servidor.
@@ -252,7 +264,7 @@ var-GHL_AUTH_LOG_FORMAT = A forma do registro: human ou json.
 ## Erros: o que houve e o que fazer
 
 error-configuration = { $count ->
-    [one] Uma configuração está errada; nada foi contatado.
+    [1] Uma configuração está errada; nada foi contatado.
    *[other] { $count } configurações estão erradas; nada foi contatado.
   }
     { $list }
@@ -302,7 +314,18 @@ error-no_room_for = O armazenamento { $place } não tem lugar para isso ({ $what
 error-store_io = O armazenamento { $place } não pode ser usado: { $why }
     .action = Verifique se a pasta existe, se o disco não está cheio e se este usuário pode escrever ali.
 error-store_database = O banco de dados { $place } não pode ser usado: { $why }
-    .action = Verifique se o banco está no ar e pode ser alcançado, se o disco dele não está cheio e se nada mais o prende; se estiver danificado, restaure uma cópia.
+    .action = { $cause ->
+        [login] Coloque o usuário e a senha certos em GHL_STORE: postgres://USUÁRIO:SENHA@HOST/BANCO, com %40 no lugar de um @ na senha. Quem administra o banco define uma nova no psql: \password USUÁRIO
+        [not-let-in] Deixe esta máquina e este usuário entrarem: inclua uma linha para eles no pg_hba.conf do servidor e execute `SELECT pg_reload_conf()` lá. Se a linha diz hostssl, GHL_STORE precisa de sslmode=verify-full.
+        [no-database] Indique um banco que exista, no fim de GHL_STORE, ou peça que quem administra o servidor crie um: createdb --owner USUÁRIO BANCO
+        [not-allowed] Dê esse direito ao usuário, como quem administra o banco: GRANT CREATE ON DATABASE … TO USUÁRIO; e, se o schema já existe: ALTER SCHEMA … OWNER TO USUÁRIO;
+        [unreached] Veja se o servidor está no ar (systemctl status postgresql), se o host e a porta em GHL_STORE são os dele, se ele escuta ali (listen_addresses) e se nenhum firewall está no meio. Os tokens à mão continuam sendo entregues.
+        [untrusted] Em GHL_STORE, dê ao servidor o nome que está no certificado e, se uma autoridade sua o assinou, inclua sslrootcert=/caminho/dela.pem. Um certificado vencido se renova no servidor.
+        [no-tls] Ligue o TLS no servidor (ssl = on). Se ele está nesta máquina, GHL_STORE pode ter sslmode=disable no lugar.
+        [crowded] Dê mais conexões ao servidor (max_connections), ponha um pooler na frente dele ou faça cada programa usar menos, com pool=… em GHL_STORE.
+        [table-missing] Uma tabela nossa não está lá: restaure uma cópia inteira do banco. `ghl-auth doctor` diz que parte falta.
+       *[other] Verifique se o banco está no ar e pode ser alcançado, se o disco dele não está cheio e se nada mais o prende; se estiver danificado, restaure uma cópia.
+    }
 error-store_is_folder = { $place } é uma pasta, e deveria ser um arquivo.
     .action = O Docker cria uma pasta quando o arquivo montado não existe. Apague a pasta, crie um arquivo vazio no lugar (touch { $place }) e comece de novo.
 error-store_exposed = { $place } não é só deste programa: { $why }
@@ -322,12 +345,12 @@ error-store_unreadable = { $place } não pode ser lido como está: { $why }
 error-no_key_to_rotate = GHL_AUTH_KEY não está definida; nada está lacrado e não há o que lacrar de novo.
     .action = Defina GHL_AUTH_KEY primeiro; `openssl rand -base64 32` gera uma chave.
 error-left_under_old_key = { $count ->
-    [one] Um registro não abre com nenhuma das chaves e ainda cita uma antiga.
+    [1] Um registro não abre com nenhuma das chaves e ainda cita uma antiga.
    *[other] { $count } registros não abrem com nenhuma das chaves e ainda citam uma antiga.
   }
     .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto. Autorize de novo a instalação citada acima, ou remova-a, e execute `ghl-auth rotate-key` outra vez.
 error-landed_under_old_key = { $count ->
-    [one] Uma resposta do HighLevel chegou ao spool sob uma chave antiga e ainda não foi salva.
+    [1] Uma resposta do HighLevel chegou ao spool sob uma chave antiga e ainda não foi salva.
    *[other] { $count } respostas do HighLevel chegaram ao spool sob uma chave antiga e ainda não foram salvas.
   }
     .action = Todo o resto está sob a chave nova. Mantenha GHL_AUTH_OLD_KEYS por enquanto: `ghl-auth serve` ou `ghl-auth check` as salva; depois execute `ghl-auth rotate-key` de novo.
@@ -415,7 +438,10 @@ error-migrate_nothing = Não há armazenamento em { $place }.
     .action = Confira o endereço depois de --from.
 error-migrate_target_in_use = { $place } já guarda autorizações próprias.
     .action = Migre para um armazenamento vazio.
-error-migrate_landings = { $count } respostas do HighLevel esperam ao lado de { $place } e não podem ser salvas, por isso nada foi copiado.
+error-migrate_landings = { $count ->
+    [1] Uma resposta do HighLevel espera ao lado de { $place } e não pode ser salva, por isso nada foi copiado.
+   *[other] { $count } respostas do HighLevel esperam ao lado de { $place } e não podem ser salvas, por isso nada foi copiado.
+  }
     .action = Inicie o serviço uma vez sobre { $place } com as configurações dele, até o log dizer que foram salvas; para isso, volte com --give-up.
 error-migrate_differs = A cópia de { $id } não está como na origem, por isso o novo armazenamento não entrou em serviço.
     .action = Execute o mesmo comando de novo. Se disser isso outra vez, volte com --give-up e comece com um armazenamento vazio.
@@ -548,7 +574,7 @@ help-migrate = Move todas as autorizações de um armazenamento para outro.
         GHL_AUTH_OLD_KEYS; o novo é selado com GHL_AUTH_KEY.
 help-rotate-all = Depois de um vazamento: obtém já tokens novos para todas as autorizações.
 help-export = Escreve uma autorização no formato do modelo.
-help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd.
+help-schedule = Agenda a verificação a cada RUN_INTERVAL_HOURS, por cron ou systemd, ou mantém o serviço no ar.
 help-schedule-show = Mostra a entrada.
 help-schedule-install = Escreve a entrada, sem tocar em nenhuma outra.
 help-schedule-remove = Retira a entrada, sem tocar em nenhuma outra.
@@ -601,6 +627,7 @@ arg-give_up = Volta: põe o armazenamento antigo em serviço de novo, se o novo 
 arg-since = Pula autorizações cujos tokens são deste momento ou posteriores: 2026-11-25T23:10:00Z.
 arg-output = Escreve neste arquivo novo em vez de stdout.
 arg-systemd = Usa um timer do systemd em vez do cron.
+arg-service = Faz o systemd manter no ar o serviço (`serve`), que faz as verificações sozinho.
 arg-listen = Onde escutar, só nesta máquina. Padrão: 127.0.0.1:8790.
 arg-write_env = Escreve neste arquivo novo um .env completo para o sandbox.
 arg-locations = Vira uma agência com este número de locations, e o .env escrito é o de quem atende todas elas.
@@ -657,7 +684,7 @@ install-refused = A instalação de { $id } foi recusada, e os tokens dela foram
 installs-none-removed = Nada está fora de serviço.
 install-restored = { $id } volta a ser atendida. Se o usuário desinstalou o aplicativo, o HighLevel vai recusar o token; nesse caso, uma pessoa precisa instalar de novo.
 installs-restored-with = { $count ->
-    [one] Uma localização que saiu junto com { $id } também volta a ser atendida.
+    [1] Uma localização que saiu junto com { $id } também volta a ser atendida.
    *[other] { $count } localizações que saíram junto com { $id } também voltam a ser atendidas.
 }
 error-not_removed = { $id } não está fora de serviço com os tokens guardados, ou já passou de 30 dias.
@@ -904,7 +931,7 @@ bad-number = "{ $value }" não é um número de { $least } a { $most }
 bad-truth = "{ $value }" não é true nem false
 bad-notify-url = este endereço não pode ser usado: { $why }
 error-notify_failed = { $count ->
-    [one] Um dos caminhos de aviso não funciona.
+    [1] Um dos caminhos de aviso não funciona.
    *[other] { $count } dos caminhos de aviso não funcionam.
     }
     .action = Veja as linhas acima, corrija as variáveis indicadas e tente de novo.
@@ -936,24 +963,30 @@ notice-trouble = { $name }: { $whose } está { $health }
 notice-recovered = { $name }: { $whose } voltou a funcionar
 notice-reminder = { $name }: { $whose } continua { $health }
 notice-flapping = { $name }: { $whose } vai e volta, agora { $health }
-notice-parked = { $name }: uma instalação de { $whose } espera aprovação
+notice-parked = { $name }: uma instalação espera aprovação ({ $whose })
 notice-uninstalled = { $name }: { $whose } desinstalou o aplicativo
 notice-anomaly = { $name }: uma chave de API é usada como nunca antes
-notice-quota = { $name }: as chamadas do dia de { $whose } vão acabar
-key-many-reads = A chave { $key } pegou os tokens de { $count } instalações que nunca tinha lido.
+notice-quota = { $name }: as chamadas do dia vão acabar ({ $whose })
+key-many-reads = { $count ->
+    [1] A chave { $key } pegou os tokens de uma instalação que nunca tinha lido.
+   *[other] A chave { $key } pegou os tokens de { $count } instalações que nunca tinha lido.
+  }
 key-new-source = A chave { $key } veio de { $source } pela primeira vez.
 key-anomaly =
     .action = Se não foi você, revogue-a: ghl-auth keys revoke.
-daily-quota = De { $limit } chamadas por dia restam { $remaining }; no ritmo atual, duram até { $at }.
+daily-quota = Chamadas que restam das { $limit } do dia: { $remaining }. No ritmo atual, duram até { $at }.
     .action = Envie menos, ou peça mais ao HighLevel.
-notice-test = { $name }: este é um teste de { $whose }, que está { $health }
-notice-checks-late = { $name }: as verificações estão atrasadas, de { $whose }
-notice-checks-recovered = { $name }: as verificações voltaram a ser feitas a tempo, de { $whose }
-notice-checks-reminder = { $name }: as verificações continuam atrasadas, de { $whose }
-notice-checks-flapping = { $name }: as verificações atrasam repetidamente, de { $whose }
+notice-test = { $name }: este é um teste. Estado, { $whose }: { $health }
+notice-checks-late = { $name }: verificações atrasadas ({ $whose })
+notice-checks-recovered = { $name }: as verificações voltaram a ser feitas a tempo ({ $whose })
+notice-checks-reminder = { $name }: as verificações continuam atrasadas ({ $whose })
+notice-checks-flapping = { $name }: as verificações atrasam repetidamente ({ $whose })
 subject-all = todas as instalações
 uninstalled = Está fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs restore --{ $kind } { $id }
-uninstalled-with-locations = Com as locations dela, { $count } instalações estão fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+uninstalled-with-locations = { $count ->
+    [1] Uma instalação está fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+   *[other] Com as locations dela, { $count } instalações estão fora de serviço. Os tokens ficam guardados, selados, por 30 dias; se foi engano: ghl-auth installs removed
+  }
 late-checks = Nenhuma verificação desde { $last }; a seguinte era esperada em { $due }.
     .action = Veja se o serviço esteve parado e, no log, o que o segura.
 checks-again = As verificações voltaram a ser feitas.
@@ -1226,7 +1259,7 @@ doctor-tag_left = A tag { $tag } ainda estava no contato { $contact }: o workflo
     .action = Se uma verificação rodou há menos de um minuto, espere antes o workflow. Se não, no HighLevel: Automation, Workflows. Veja se o que tem o gatilho "Contact Tag" está publicado, usa esta tag, permite reentrada e termina com "Remove Contact Tag".
 doctor-schedule_good = a verificação roda sozinha.
 doctor-schedule_none = Nada roda a verificação sozinho; o token termina em um dia. Ela deveria rodar a cada { $hours } h.
-    .action = Execute `ghl-auth schedule install`, ou mantenha `ghl-auth serve` no ar.
+    .action = Execute `ghl-auth schedule install` para uma entrada do cron, ou `ghl-auth schedule install --service` para o serviço; ou mantenha `ghl-auth serve` no ar do seu jeito.
 doctor-schedule_twice = Tanto o cron quanto um timer do systemd rodam a verificação.
     .action = Fique com um deles: `ghl-auth schedule remove` ou `ghl-auth schedule remove --systemd`.
 doctor-schedule_differs = A entrada do cron não roda a cada { $hours } h, como diz RUN_INTERVAL_HOURS.
@@ -1281,7 +1314,7 @@ arg-contact = O contato da verificação, pelo ID ou pelo endereço da página d
 arg-contact_email = O mesmo, pelo e-mail; se não existir, é criado.
 arg-no_contact = Sem contato: a verificação só lê.
 arg-tag = A tag da verificação.
-arg-schedule = O que repete a verificação: cron, systemd ou none.
+arg-schedule = O que repete a verificação: cron, systemd (um timer), service (o `serve`, mantido pelo systemd) ou none.
 arg-every = Horas entre duas verificações.
 arg-init_yes = Não pergunta nada: o que não tem opção fica como está no .env.
 init-welcome = Cada resposta é salva na hora. Se você parar, rode `ghl-auth init` de novo: ele continua de onde você estava.
@@ -1328,15 +1361,16 @@ init-tag = Tag da verificação
 init-schedule = O que deve repetir a verificação?
     .where =
         Uma verificação mantém os tokens novos e avisa você de que a conexão está viva. Ela precisa ser feita de novo e de novo.
-        No lugar dela, o serviço (`ghl-auth serve`) faz as verificações sozinho; a unit do systemd é deploy/systemd/ghl-auth.service.
+        Para isso basta uma linha do cron ou um timer. O serviço fica sempre no ar: faz as verificações sozinho e tem o dashboard, a API e o gateway para os seus programas, só nesta máquina.
 init-schedule-cron = cron: uma linha no seu crontab
 init-schedule-systemd = systemd: um timer
-init-schedule-none = nada por enquanto, ou o serviço
+init-schedule-service = o serviço, sempre no ar, mantido pelo systemd: verificações, dashboard e API
+init-schedule-none = nada por enquanto
 init-every = Horas entre duas verificações
     .where =
         12 é bom: os tokens vivem 24 horas, e são renovados a tempo.
         O cron aceita 1, 2, 3, 4, 6, 8, 12 e 24.
-init-bad-client-id = Um client id são 24 números e letras de a até f, um hífen e mais algumas letras e números: 0123456789abcdef01234567-abcd1234. Copie-o inteiro.
+init-bad-client-id = Um client id são 24 números e letras entre a e f, um hífen e mais algumas letras e números: 0123456789abcdef01234567-abcd1234. Copie-o inteiro.
 init-bad-client-secret = Isto não é um client secret: ele se parece com 00000000-0000-4000-8000-000000000000. Copie-o inteiro, sem espaços.
 init-secret-is-id = Este é o client id. O secret fica ao lado dele e só é mostrado ao ser criado.
 init-secret-is-private = Este é um Private Integration Token, não o secret de um aplicativo. Ele não precisa do `init`: ponha-o no .env como GHL_PRIVATE_TOKEN.
@@ -1377,10 +1411,10 @@ init-workflow =
     A mensagem vem de um workflow, que o HighLevel só deixa você mesmo criar: Automation > Workflows > Create.
     1. Trigger: Contact Tag, Tag Added, { $tag }.  2. Ação: Send SMS ou Send Email.  3. Ação: Remove Tag, { $tag }; sem ela, a próxima verificação não dispara nada.
 init-not-yet = A verificação não deu certo. Faça o que está dito acima e rode `ghl-auth init` de novo: suas respostas ficam guardadas.
-init-no-schedule = Nada repete a verificação ainda. Depois: ghl-auth schedule install, ou o serviço: ghl-auth serve
+init-no-schedule = Nada repete a verificação ainda. Depois: ghl-auth schedule install, ou o serviço: ghl-auth schedule install --service
 init-done =
     Pronto. A configuração está em { $path }.
-    Como estão as coisas: ghl-auth status.  O serviço com dashboard e API: ghl-auth serve
+    Como estão as coisas: ghl-auth status.  Se algo der errado: ghl-auth doctor
 error-init_interrupted = A configuração foi interrompida.
     .action = Suas respostas ficam guardadas. Rode `ghl-auth init` de novo para continuar.
 error-init_terminal = Não dá para perguntar aqui: { $why }
@@ -1645,3 +1679,62 @@ console-done-changed = Feito.
 console-done-told = Avisado, se houver um endereço para webhooks.
 console-done-begun_again = Tudo foi esquecido; o sandbox recomeçou.
 console-done-nothing = Nada foi feito: o formulário não foi entendido. Veja o que você preencheu e tente de novo.
+
+## O serviço, mantido pelo systemd
+
+service-installed = O serviço está no ar e inicia junto com a máquina.
+service-see =
+    Para vê-lo: systemctl status ghl-auth.  O que ele diz: journalctl -u ghl-auth -f.  Depois de mudar o .env: systemctl restart ghl-auth
+    Para encerrá-lo de vez: ghl-auth schedule remove --service
+service-see-user =
+    Para vê-lo: systemctl --user status ghl-auth.  O que ele diz: journalctl --user -u ghl-auth -f.  Depois de mudar o .env: systemctl --user restart ghl-auth
+    Para encerrá-lo de vez: ghl-auth schedule remove --service
+service-linger = Ele termina quando você sai da sessão e começa quando você entra. Para ficar sempre no ar, execute isto uma vez: loginctl enable-linger { $user }
+service-dashboard = O dashboard: `ghl-auth dashboard` mostra um link que já entra com a sua sessão.
+service-besides-cron = Uma entrada do cron também faz verificações, de que o serviço não precisa. Para retirá-la: ghl-auth schedule remove
+service-besides-timer = Um timer do systemd também faz verificações, de que o serviço não precisa. Para retirá-lo: ghl-auth schedule remove --systemd
+service-removed = O serviço não está mais no ar e não inicia mais junto com a máquina.
+service-none = O systemd não mantém nenhum serviço configurado daqui. Execute: ghl-auth schedule install --service
+error-schedule_no_systemd = O systemd não está rodando aqui, então não tem como manter o serviço no ar.
+    .action = Use uma entrada do cron para a verificação (`ghl-auth schedule install`), ou faça o que inicia os programas desta máquina iniciar o `ghl-auth serve`.
+error-service_not_started = O serviço não iniciou. { $why }
+    .action = Corrija o que ele diz e execute o comando de novo: até lá, o systemd não guarda nada dele. Para vê-lo iniciar diante de você: ghl-auth serve
+error-service_unit_there = { $path } já existe e não foi escrito por este comando.
+    .action = Fique com essa unit: o arquivo de configuração está indicado nela (o de um pacote é /etc/ghl-auth/env), e `systemctl restart ghl-auth` a inicia. Ou retire-a e execute o comando de novo.
+error-service_of_another = O systemd já mantém o serviço de outra pasta: { $folder }
+    .action = Execute `ghl-auth schedule remove --service` lá, e depois este comando de novo. Ou deixe aquele e use `ghl-auth schedule install` para a configuração desta pasta.
+doctor-service_stopped = O serviço está configurado no systemd e não está no ar.
+    .action = Veja por quê: journalctl -u ghl-auth (como usuário: journalctl --user -u ghl-auth). Depois execute `ghl-auth schedule install --service`, que o inicia, ou `ghl-auth schedule remove --service`.
+
+## O doctor, no PostgreSQL
+
+doctor-tables_earlier = As tabelas em { $place } são de uma versão anterior do ghl-auth; por isso nada mais foi examinado lá.
+    .action = Execute `ghl-auth status`, que as traz para esta versão; os serviços da versão anterior continuam enquanto isso. Depois execute o doctor de novo.
+doctor-records_missing = Em { $place } consta que as tabelas do que o serviço lembra estão lá, e algumas não estão: ficaram fora de um dump ou foram apagadas.
+    .action = Restaure um dump inteiro do schema. Sem ele: pare o serviço, execute lá `DELETE FROM SCHEMA.versions WHERE part = 'records'` (com o nome do schema) e apague o que sobrou dessas tabelas e funções. O serviço as cria de novo, sem chaves de API e sem histórico; os tokens não estão entre elas.
+
+## Por que um aviso não chegou
+
+reason-it-can-t-be-reached = não dá para alcançar o endereço
+reason-the-connection-broke = a conexão caiu
+reason-no-answer-within-10-seconds = sem resposta em 10 segundos
+reason-its-name-is-not-known = o nome não é conhecido
+reason-its-address-is-private--and-private-addresses-are-not-allowed = o endereço é privado, e endereços privados não são permitidos
+reason-in-clear-text-nothing-goes-beyond-the-private-network--its-address-needs-https = sem criptografia nada sai da rede privada: o endereço precisa de https
+reason-its-address-makes-no-sense = o endereço não faz sentido
+reason-TLS-can-t-be-prepared = não dá para preparar o TLS
+reason-it-offers-no-TLS = o servidor não oferece TLS
+reason-TLS-with-it-failed = o TLS com o servidor falhou
+reason-it-took-too-long = demorou demais
+reason-its-answer-makes-no-sense = a resposta não faz sentido
+reason-it-can-t-be-reached--or-the-connection-broke = não dá para alcançar o servidor, ou a conexão caiu
+reason-the-connection = a conexão
+reason-the-user-name-and-the-password = o usuário e a senha
+reason-TLS = o TLS
+reason-the-sender = o remetente
+reason-the-recipient = o destinatário
+reason-the-message = a mensagem
+delivery-answered = o endereço respondeu { $code }
+delivery-put-off = o servidor adiou { $what }: { $code }
+delivery-refused = o servidor recusou { $what }: { $code }
+delivery-no-use = o servidor não aceita { $what }

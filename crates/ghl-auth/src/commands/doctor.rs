@@ -25,7 +25,7 @@ use self::finding::{Area, Finding, Level};
 use self::judge::{
     FileKind, GrantFacts, KeyFacts, NoticeFacts, Reached, ScheduleFacts, SettingsFacts, StoreFacts, Tagging,
 };
-use super::schedule::{crontab, systemd};
+use super::schedule::{crontab, systemd, unit};
 use crate::cli::DoctorArgs;
 use crate::config::{
     ApiSettings, Config, Credentials, Doors, Found, HealthCheck, Meant, StoreSettings, variables,
@@ -218,6 +218,20 @@ async fn grant(context: &Context, settings: &Settings, findings: &mut Vec<Findin
         let missing = Finding::failure(Area::Store, "store_missing", Exit::Person, place);
         findings.push(missing.with_link(context.consent_link()));
         return None;
+    }
+    if let StoreUrl::Postgres(url) = &store_settings.url {
+        // Whoever opens the store makes what is missing, which is not for an examination to do.
+        let found = match store::tables(url).await {
+            Ok(tables) => judge::tables(tables, &url.to_string()),
+            Err(error) => Some(of_store_error(context, &error)),
+        };
+        if let Some(found) = found {
+            findings.push(match found.code {
+                "store_missing" => found.with_link(context.consent_link()),
+                _ => found,
+            });
+            return None;
+        }
     }
     // The store may write the file in its own way as soon as it is open.
     let is_plain_file =
@@ -450,6 +464,7 @@ fn schedule(
     ScheduleFacts {
         cron: ours.map(|entry| crontab::is_every(entry, settings.every_hours)),
         timer: timer.map(|_| systemd::is_active(&context.text)),
+        service: unit::show(&context.text).ok().flatten().map(|_| unit::is_active(&context.text)),
         service_lives,
         every_hours: settings.every_hours,
         last_check: None,
@@ -466,7 +481,7 @@ async fn notices(context: &Context, args: &DoctorArgs, settings: &Settings, find
         && settings.meant != Some(Meant::AnyCompany);
     let mut facts = NoticeFacts { ways: Vec::new(), tags, sent: false };
     let said = |outcome: Result<(), upkeep::NotDelivered>| {
-        outcome.map_err(|why| explain::reason(&context.text, &why.to_string()))
+        outcome.map_err(|why| explain::not_delivered(&context.text, &why.to_string()))
     };
     let is_kept = settings.store.as_ref().is_some_and(|store| store.url.path().is_none_or(Path::exists));
     if args.notify && is_kept && !settings.ways.is_empty() {

@@ -37,7 +37,7 @@ const NAME: &str = "AuthServicePadrao";
 const EVERY_HOURS: &str = "12";
 
 /// Ways to be scheduled, in the order in which they are offered.
-const WAYS: [&str; 3] = ["cron", "systemd", "none"];
+const WAYS: [&str; 4] = ["cron", "systemd", "service", "none"];
 
 pub(crate) async fn run(args: Box<InitArgs>, context: &Context) -> Result<Exit, Explained> {
     let mut setup = Setup::new(*args, context)?;
@@ -480,7 +480,7 @@ impl Setup {
             let asked = Question { given: self.args.every.clone(), known, ..asked };
             let hours = self.person.answer(asked, |text, typed| answers::hours(text, typed, by_cron)).await?;
             self.note("RUN_INTERVAL_HOURS", &hours)?;
-            let way = ScheduleWay { systemd: !by_cron, json: false };
+            let way = ScheduleWay { systemd: chosen == "systemd", service: chosen == "service", json: false };
             match super::schedule::run(ScheduleAction::Install(way), &self.house()) {
                 Ok(_) => return Ok(()),
                 Err(error) if self.person.is_there() => output::error(&self.person.text, &error),
@@ -510,7 +510,7 @@ fn usual_way() -> usize {
     match (has_cron, has_systemd) {
         (true, _) => 0,
         (false, true) => 1,
-        (false, false) => 2,
+        (false, false) => 3,
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::NotifyArgs;
 use crate::exit::Exit;
-use crate::explain::Explained;
+use crate::explain::{self, Explained};
 use crate::output;
 use crate::service::{Settings, upkeep_alone};
 use crate::wiring::Context;
@@ -36,7 +36,8 @@ pub(crate) async fn run(args: &NotifyArgs, context: &Context) -> Result<Exit, Ex
         match outcome {
             Ok(()) => output::good_news(&text.say("notify-arrived", &[("way", (*way).into())])),
             Err(why) => {
-                let arguments = [("way", (*way).into()), ("why", why.to_string().into())];
+                let arguments =
+                    [("way", (*way).into()), ("why", explain::not_delivered(text, &why.to_string()).into())];
                 output::answer(&text.say("notify-did-not-arrive", &arguments));
             }
         }

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Exp
 }
 
 /// Where the service listens, by the names of all apps' redirect addresses, and what each app needs.
-fn settings_of(
+pub(super) fn settings_of(
     context: &Context,
     apps: &[Context],
     args: &ServeArgs,

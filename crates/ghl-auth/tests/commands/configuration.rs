@@ -161,7 +161,7 @@ fn an_env_file_that_was_named_has_to_be_there() {
 fn a_key_has_32_bytes_that_differ() {
     for (key, complaint) in [
         ("my password!", "it is not base64"),
-        ("c2hvcnQ=", "these are 5 bytes"),
+        ("c2hvcnQ=", "the length of this one is 5"),
         ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "all its bytes are equal"),
     ] {
         let home = Home::new().set("GHL_AUTH_KEY", key);

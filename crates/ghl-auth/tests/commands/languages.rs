@@ -110,6 +110,14 @@ fn wide_set() -> Vec<Run> {
     let home = Home::in_portuguese();
     std::fs::create_dir(home.path("ghl_tokens.json")).expect("the folder is ours");
     runs.push(home.run(["check"]));
+    let home = Home::in_portuguese().sealed().log_in();
+    let nobody = free_port();
+    let home = home.set("GHL_NOTIFY_SLACK_URL", "https://127.0.0.1:1/x");
+    runs.push(home.run(["notify", "--test"]));
+    let home = home.set("GHL_NOTIFY_ALLOW_PRIVATE", "true");
+    runs.push(
+        home.set("GHL_NOTIFY_SLACK_URL", &format!("http://127.0.0.1:{nobody}/x")).run(["notify", "--test"]),
+    );
     runs.extend(troubles.join().expect("no story panics"));
     runs
 }
@@ -182,6 +190,8 @@ fn in_portuguese_nothing_is_said_in_english() {
         "it holds",
         "it ends",
         "it is ",
+        "it can't",
+        "its address",
     ];
     let runs = wide_set();
     assert!(runs.len() > 70, "{}", runs.len());

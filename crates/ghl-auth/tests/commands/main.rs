@@ -4,6 +4,7 @@
 
 mod agencies;
 mod alarms;
+mod always_on;
 mod audit;
 mod book;
 mod check;

@@ -266,7 +266,7 @@ fn systemd_gets_a_service_and_a_timer_of_any_interval() {
 }
 
 /// A home that belongs to someone who is not root, with a binary they can start.
-fn someone() -> Option<Home> {
+pub(crate) fn someone() -> Option<Home> {
     let home = Home::new();
     std::fs::copy(BINARY, home.path("ghl-auth")).expect("there is room for a copy");
     mode(&home.path("ghl-auth"), 0o755);
@@ -279,9 +279,9 @@ fn someone() -> Option<Home> {
     Some(home)
 }
 
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
-fn as_someone(home: &Home, shims: &Path, hours: &str, arguments: &[&str]) -> Run {
+pub(crate) fn as_someone(home: &Home, shims: &Path, hours: &str, arguments: &[&str]) -> Run {
     let ours = home.command(arguments);
     let mut command = Command::new(home.path("ghl-auth"));
     command.args(arguments).current_dir(home.path(".")).env_clear();
@@ -295,7 +295,7 @@ fn as_someone(home: &Home, shims: &Path, hours: &str, arguments: &[&str]) -> Run
 }
 
 /// A folder with a program that stands in for one of the system's.
-fn shim(home: &Home, name: &str, script: &str) -> PathBuf {
+pub(crate) fn shim(home: &Home, name: &str, script: &str) -> PathBuf {
     let folder = home.path("shims");
     std::fs::create_dir_all(&folder).expect("the folder is ours");
     mode(&folder, 0o755);
@@ -305,7 +305,7 @@ fn shim(home: &Home, name: &str, script: &str) -> PathBuf {
     folder
 }
 
-fn path_with(shims: &Path) -> std::ffi::OsString {
+pub(crate) fn path_with(shims: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = std::iter::once(shims.to_owned()).chain(std::env::split_paths(&path));
     // An empty folder of shims means that there is nothing else either.
@@ -315,7 +315,7 @@ fn path_with(shims: &Path) -> std::ffi::OsString {
     }
 }
 
-fn with_path(home: &Home, shims: &Path, arguments: &[&str]) -> Run {
+pub(crate) fn with_path(home: &Home, shims: &Path, arguments: &[&str]) -> Run {
     let _log = Log::watched();
     let mut command = home.command(arguments);
     command.env("PATH", path_with(shims));

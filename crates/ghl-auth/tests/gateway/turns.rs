@@ -143,7 +143,7 @@ fn when_the_day_is_spent_nobody_is_kept_waiting_and_people_are_told() {
     let told = told();
     let (notice, _) = told.iter().find(|(notice, _)| notice.kind == NoticeKind::Quota).expect("it is told");
     assert!(
-        notice.said.as_deref().is_some_and(|said| said.contains("Of 12 calls a day 0 are left")),
+        notice.said.as_deref().is_some_and(|said| said.contains("Calls left of the day's 12: 0.")),
         "{notice:?}"
     );
     assert_eq!(house.home.sandbox.counts().rate_limited, 0);

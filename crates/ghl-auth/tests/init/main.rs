@@ -1,5 +1,7 @@
 //! Stories of `init`: a person at a terminal, or nobody, and a HighLevel on loopback.
 
+#![allow(clippy::print_stderr, reason = "a story that can't be told here says why")]
+
 mod questions;
 mod settings;
 #[path = "../commands/support.rs"]
@@ -30,16 +32,41 @@ fn newcomer() -> Home {
 /// A `crontab` of one's own in front of the machine's, that keeps its entries in a file.
 fn with_a_crontab(home: Home) -> (Home, Log) {
     let file = home.path("crontab.txt");
+    // While there is a file `slow`, it does not come to writing.
     let script = format!(
-        "#!/bin/sh\nf='{}'\nif [ \"$1\" = -l ]; then cat \"$f\" 2>/dev/null || \
-         {{ echo 'no crontab for me' >&2; exit 1; }}\nelse cat > \"$f\"; fi\n",
-        file.display()
+        "#!/bin/sh\nf='{}'\nslow='{}'\nif [ \"$1\" = -l ]; then cat \"$f\" 2>/dev/null || \
+         {{ echo 'no crontab for me' >&2; exit 1; }}; exit; fi\n\
+         if [ -e \"$slow\" ]; then : > \"$slow.begun\"; while [ -e \"$slow\" ]; do sleep 0.1; done; exit 1; fi\n\
+         cat > \"$f\"\n",
+        file.display(),
+        home.path("slow").display()
     );
     std::fs::create_dir(home.path("bin")).expect("the folder is ours");
     let program = home.write("bin/crontab", &script);
     support::mode(&program, 0o700);
     let path = format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap_or_default());
     (home.set("PATH", &path), Log::watched())
+}
+
+/// A `systemctl` of one's own that keeps what it was asked, and is offline while there is a file of that name.
+fn with_systemd(home: Home) -> Home {
+    let script = format!(
+        "#!/bin/sh\n[ -e '{}' ] && {{ echo offline; exit 1; }}\necho \"$@\" >> '{}'\n",
+        home.path("offline").display(),
+        home.path("calls").display()
+    );
+    let program = home.write("bin/systemctl", &script);
+    support::mode(&program, 0o700);
+    home
+}
+
+/// Waits for what another process does.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "it never came to be so: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 /// The log that root's entries name: taken away again if a story made it.

@@ -6,7 +6,7 @@ use sandbox::UserType;
 
 use crate::support::{ELSEWHERE, Home, http};
 use crate::terminal::Terminal;
-use crate::{SCOPES, newcomer, value, with_a_crontab};
+use crate::{SCOPES, newcomer, until, value, with_a_crontab, with_systemd};
 
 fn code(home: &Home) -> String {
     home.sandbox.approve(ELSEWHERE, None, UserType::Location)
@@ -121,7 +121,7 @@ fn quem_fala_portugues_chega_da_pasta_vazia_ao_operacional() {
     terminal.sees("precisa do escopo locations/customFields.readonly");
     terminal.sees("Tag 'Status:Vivo' adicionada ao contato");
     terminal.sees("Microserviço operacional");
-    terminal.is_asked("O que deve repetir a verificação?").chooses(2);
+    terminal.is_asked("O que deve repetir a verificação?").chooses(3);
     let said = terminal.ends(0);
     assert!(said.contains("Nada repete a verificação ainda") && said.contains("Pronto."), "{said}");
     let env = home.read(".env");
@@ -185,16 +185,35 @@ fn whoever_is_killed_after_any_question_goes_on_where_they_were() {
         terminal.kill();
         keys.extend(value(&home.read(".env"), "GHL_AUTH_KEY"));
     }
-    let mut terminal = Terminal::open(&home, &[]);
-    for (question, _) in questions {
-        terminal.is_asked(question).takes();
-    }
-    terminal.sees("Connected: ");
-    for (question, _) in after {
-        terminal.is_asked(question).takes();
-    }
-    terminal.sees("operational").is_asked("What is to repeat the check?").chooses(2);
+    let all_again = || {
+        let mut terminal = Terminal::open(&home, &[]);
+        for (question, _) in questions {
+            terminal.is_asked(question).takes();
+        }
+        terminal.sees("Connected: ");
+        for (question, _) in after {
+            terminal.is_asked(question).takes();
+        }
+        terminal.sees("operational").is_asked("What is to repeat the check?");
+        terminal
+    };
+    // After the question of the schedule, and after that of its hours, when the entry is being written.
+    let mut terminal = all_again();
+    terminal.chooses(0).is_asked("Hours between two checks");
+    terminal.kill();
+    assert!(!home.path("crontab.txt").exists());
+    std::fs::write(home.path("slow"), "").expect("the folder is ours");
+    let mut terminal = all_again();
+    terminal.chooses(0).is_asked("Hours between two checks").types("6");
+    until("the entry is being written", || home.path("slow.begun").exists());
+    terminal.kill();
+    std::fs::remove_file(home.path("slow")).expect("it is there");
+    assert!(!home.path("crontab.txt").exists());
+    assert_eq!(value(&home.read(".env"), "RUN_INTERVAL_HOURS").as_deref(), Some("6"));
+    let mut terminal = all_again();
+    terminal.chooses(0).is_asked("Hours between two checks").takes().sees("The check will run every 6 h");
     terminal.ends(0);
+    assert_eq!(home.read("crontab.txt").lines().count(), 1, "one entry, whole");
     let env = home.read(".env");
     assert_eq!(value(&env, "GHL_STORE").as_deref(), Some("sqlite:mine.db"));
     assert_eq!(value(&env, "MICROSERVICE_NAME").as_deref(), Some("NIGHT"));
@@ -205,6 +224,34 @@ fn whoever_is_killed_after_any_question_goes_on_where_they_were() {
     let names = std::fs::read_dir(home.path("")).expect("a folder").flatten().map(|entry| entry.file_name());
     let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".env.")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn whoever_wants_a_dashboard_has_systemd_keep_the_service() {
+    let (home, _log) = with_a_crontab(newcomer());
+    let home = with_systemd(home).set("GHL_AUTH_LISTEN", "127.0.0.1:0");
+    home.sandbox.set_scopes(SCOPES);
+    let Some(mut terminal) = Terminal::open_apart(&home) else { return };
+    answer_up_to_the_login(&mut terminal, &home);
+    terminal.sees("/v2/oauth/chooselocation").pastes(&code(&home)).sees("Connected: ");
+    terminal.is_asked("Name of this service").takes();
+    terminal.is_asked("Contact of the health check").types(&home.sandbox.settings().contact_id);
+    terminal.is_asked("Tag of the health check").takes().sees("operational");
+    std::fs::write(home.path("offline"), "").expect("the folder is ours");
+    terminal.is_asked("What is to repeat the check?").chooses(2);
+    terminal.is_asked("Hours between two checks").types("5");
+    // Where there is no systemd, that is said, and the question comes again.
+    terminal.sees("systemd does not run here").sees("ghl-auth schedule install");
+    std::fs::remove_file(home.path("offline")).expect("it is there");
+    terminal.is_asked("What is to repeat the check?").chooses(2);
+    terminal.is_asked("Hours between two checks").takes();
+    terminal.sees("The service runs, and starts with the machine");
+    terminal.sees("ghl-auth schedule remove --service").sees("`ghl-auth dashboard` prints a link");
+    let said = terminal.ends(0);
+    assert!(said.contains("Done."), "{said}");
+    assert_eq!(value(&home.read(".env"), "RUN_INTERVAL_HOURS").as_deref(), Some("5"));
+    let calls = home.read("calls");
+    assert!(calls.ends_with("enable ghl-auth.service\nrestart ghl-auth.service\n"), "{calls}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A terminal with `init` in it, and someone who reads and types.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use expectrl::process::unix::{Signal, WaitStatus};
@@ -19,10 +20,38 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn open(home: &Home, arguments: &[&str]) -> Self {
+        Self::open_with(home, arguments, &[])
+    }
+
+    /// The same where root's units go to a folder that is there for this terminal only. None where that
+    /// can't be made.
+    pub(crate) fn open_apart(home: &Home) -> Option<Self> {
+        const APART: [&str; 5] = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /etc/systemd/system && exec \"$0\" \"$@\"",
+        ];
+        if !nix::unistd::geteuid().is_root() {
+            return Some(Self::open(home, &[]));
+        }
+        let mut tried = Command::new(APART[0]);
+        let is_able = tried.args(&APART[1..]).arg("true").status().is_ok_and(|status| status.success());
+        if !is_able {
+            eprintln!("skipped: nothing can be mounted here, or there is no systemd");
+        }
+        is_able.then(|| Self::open_with(home, &[], &APART))
+    }
+
+    fn open_with(home: &Home, arguments: &[&str], within: &[&str]) -> Self {
         let arguments = [&["init", "--no-browser"], arguments].concat();
         let ours = home.command(arguments);
-        let mut command = std::process::Command::new(ours.get_program());
-        command.args(ours.get_args()).current_dir(ours.get_current_dir().expect("a folder")).env_clear();
+        let program = ours.get_program();
+        let words: Vec<_> =
+            within.iter().map(AsRef::as_ref).chain([program]).chain(ours.get_args()).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(ours.get_current_dir().expect("a folder")).env_clear();
         command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
         let mut session = Session::spawn(command).expect("a terminal");
         // Its size stays as it is: a key that comes together with a change of it is heard with the next key.

@@ -200,7 +200,7 @@ fn n8n_s_credentials() {
     told(&import(&home, &text.to_string(), &["--json"]).ended(1), "n8n", 2, 0, &refused);
     assert_eq!(all(&home, STORE).len(), 2);
     let home = home.set("GHL_AUTH_LANG", "pt-BR");
-    let run = import(&home, &text.to_string(), &[]).ended(1).answers("2 já estavam aqui");
+    let run = import(&home, &text.to_string(), &[]).ended(1).answers("Já estavam aqui: 2.");
     run.complains("é uma credencial de outro serviço").complains("ninguém a conectou ainda");
 }
 

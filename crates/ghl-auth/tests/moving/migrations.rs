@@ -96,7 +96,7 @@ fn a_database_goes_to_postgresql_and_back() {
 #[test]
 fn in_portuguese_too() {
     let home = agency(1).set("GHL_AUTH_LANG", "pt-BR");
-    migrate(&home, &[]).good().answers("instalações passaram de");
+    migrate(&home, &[]).good().answers("Uma instalação passou de");
     home.run(["refresh"]).fails_with(2, "store_standby").complains("suas autorizações passaram para new.db");
     migrate(&home, &["--give-up"]).good().answers("está em serviço de novo");
     home.run(["refresh"]).good();
@@ -109,7 +109,7 @@ fn a_file_s_grant_goes_into_a_database() {
     let home = home.set("GHL_AUTH_KEY", KEY);
     home.run(["migrate", "--from", "file:ghl_tokens.json", "--to", NEW])
         .good()
-        .answers("1 installations moved");
+        .answers("One installation moved");
     home.run(["refresh"]).fails_with(2, "store_standby").complains("new.db");
     let home = home.set("GHL_STORE", NEW);
     home.run(["refresh"]).good();

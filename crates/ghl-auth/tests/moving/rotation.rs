@@ -85,12 +85,13 @@ fn who_fails_is_named_and_the_others_are_rotated() {
     std::thread::sleep(Duration::from_millis(1100));
     let ids = home.sandbox.location_ids();
     home.sandbox.revoke(&ids[1]);
-    let run = home.run(["rotate-all"]).ended(1).answers("2 rotated, 0 had newer tokens already, 1 failed");
+    let run =
+        home.run(["rotate-all"]).ended(1).answers("Rotated: 2. Had newer tokens already: 0. Failed: 1.");
     let run = run.complains(&ids[1]).complains("--since");
     assert!(!run.out.contains("eyJ") && !run.err.contains("eyJ"));
     let code = home.sandbox.approve_location(&ids[1], ELSEWHERE);
     home.run(["login", "--code", &code]).good();
     let since = since_in(&run.err);
     let home = home.set("GHL_AUTH_LANG", "pt-BR");
-    home.run(["rotate-all", "--since", since]).good().answers("0 trocadas, 3 já tinham tokens mais novos");
+    home.run(["rotate-all", "--since", since]).good().answers("Trocadas: 0. Já tinham tokens mais novos: 3.");
 }

@@ -28,6 +28,7 @@ async fn front(house: &House, upkeep: &Arc<Upkeep>, records: &Arc<dyn Records>) 
         upkeep: upkeep.clone(),
         clock: house.clock.clone(),
         speech: Arc::new(Plain),
+        languages: Vec::new(),
         consent: None,
         webhooks: None,
         installs: tokens::InstallPolicy::Approve,

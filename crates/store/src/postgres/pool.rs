@@ -19,6 +19,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::trouble::DatabaseTrouble;
 use crate::disk::failed;
 use crate::url::{Encryption, PostgresUrl};
 
@@ -67,9 +68,9 @@ impl Failure {
         match self {
             Self::Store(error) => error,
             Self::Postgres(error) if is_read_only(&error) => StoreError::ReadOnly { place: place.to_owned() },
-            Self::Postgres(error) => database(plainly(&error).into()),
+            Self::Postgres(error) => database(DatabaseTrouble::of(&error).into()),
             Self::NoConnection(error) => database(error),
-            Self::Silent => database("it does not answer".into()),
+            Self::Silent => database(DatabaseTrouble::silent().into()),
         }
     }
 
@@ -107,22 +108,6 @@ fn is_goodbye(code: &SqlState) -> bool {
 
 fn is_read_only(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
-}
-
-/// What went wrong, in the server's words where it has any. Its details name values, and are left out.
-fn plainly(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => format!("{} ({})", said.message(), said.code().code()),
-        None => {
-            let mut text = error.to_string();
-            let mut inner = std::error::Error::source(error);
-            while let Some(source) = inner {
-                text = format!("{text}: {source}");
-                inner = source.source();
-            }
-            text
-        }
-    }
 }
 
 /// A few connections to one database, made when they are needed.

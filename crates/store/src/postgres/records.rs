@@ -33,6 +33,12 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/postgres/records/005_uptime.sql"),
 ];
 
+/// The tables that a migration makes, by its own words.
+fn tables_in(migration: &str) -> Vec<&str> {
+    let made = migration.split("CREATE TABLE @.").skip(1);
+    made.map(|rest| rest.split([' ', '(']).next().unwrap_or_default()).collect()
+}
+
 /// What these tables are called among the parts of the schema.
 const PART: &str = "records";
 
@@ -55,6 +61,25 @@ impl PostgresRecords {
     pub(crate) async fn are_there(pool: &Pool) -> Result<bool, StoreError> {
         let version = pool.version(PART).await;
         Ok(version.map_err(|failure| failure.at("open", pool.place()))? > 0)
+    }
+
+    /// Whether a program before this one made them, and none since.
+    pub(super) async fn are_earlier(pool: &Pool) -> Result<bool, Failure> {
+        let latest = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+        Ok((1..latest).contains(&pool.version(PART).await?))
+    }
+
+    /// Whether a table is missing that the version says is there: what a dump of a part leaves.
+    pub(super) async fn lack_tables(pool: &Pool) -> Result<bool, Failure> {
+        let version = usize::try_from(pool.version(PART).await?).unwrap_or_default();
+        for table in MIGRATIONS.iter().take(version).flat_map(|migration| tables_in(migration)) {
+            let there = "SELECT to_regclass($1) IS NOT NULL";
+            let table = format!("{}.{table}", pool.schema());
+            if !pool.query_one(there, &[(&table, Type::TEXT)]).await?.get::<_, bool>(0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One statement that changes something, in a transaction of its own: how many rows came back.

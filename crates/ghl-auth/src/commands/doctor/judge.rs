@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use highlevel::Greeting;
+use store::Tables;
 use tokens::store::Counts;
 use tokens::{Connection, Drift, Health, InstallationId, LastCheck, Overview, Timestamp};
 
@@ -171,6 +172,19 @@ pub(super) struct StoreFacts {
     pub(super) standby: Option<String>,
     pub(super) landings: usize,
     pub(super) in_place: bool,
+}
+
+/// Tables of a database on a network that are not as the store needs them.
+pub(super) fn tables(tables: Tables, place: &str) -> Option<Finding> {
+    let place = vec![("place", place.to_owned())];
+    match tables {
+        Tables::Whole => None,
+        Tables::None => Some(Finding::failure(Area::Store, "store_missing", Exit::Person, place)),
+        Tables::Earlier => Some(Finding::warning(Area::Store, "tables_earlier", place)),
+        Tables::WithoutRecords => {
+            Some(Finding::failure(Area::Store, "records_missing", Exit::Unreachable, place))
+        }
+    }
 }
 
 pub(super) fn store(facts: &StoreFacts) -> Vec<Finding> {
@@ -389,6 +403,8 @@ pub(super) struct ScheduleFacts {
     pub(super) cron: Option<bool>,
     /// Our timer of systemd, and whether it runs.
     pub(super) timer: Option<bool>,
+    /// Our unit of the service, and whether systemd says that it runs.
+    pub(super) service: Option<bool>,
     pub(super) service_lives: bool,
     pub(super) every_hours: u32,
     pub(super) last_check: Option<LastCheck>,
@@ -401,7 +417,10 @@ pub(super) fn schedule(facts: &ScheduleFacts, now: Timestamp) -> Vec<Finding> {
     let area = Area::Schedule;
     let hours = || ("hours", facts.every_hours.to_string());
     let mut found = Vec::new();
-    match (facts.cron, facts.timer, facts.service_lives) {
+    if facts.service == Some(false) && !facts.service_lives {
+        found.push(Finding::failure(area, "service_stopped", Exit::Failed, vec![]));
+    }
+    match (facts.cron, facts.timer, facts.service.is_some() || facts.service_lives) {
         (None, None, false) => found.push(Finding::warning(area, "schedule_none", vec![hours()])),
         (Some(_), Some(_), _) => found.push(Finding::warning(area, "schedule_twice", vec![])),
         (Some(false), _, _) => found.push(Finding::warning(area, "schedule_differs", vec![hours()])),
@@ -672,6 +691,17 @@ mod tests {
     }
 
     #[test]
+    fn a_databases_tables_are_whole_or_a_matter_to_tell() {
+        let check = |there, expected: Option<&str>| {
+            assert_eq!(tables(there, "x").map(|found| found.code), expected);
+        };
+        check(Tables::Whole, None);
+        check(Tables::None, Some("store_missing"));
+        check(Tables::Earlier, Some("tables_earlier"));
+        check(Tables::WithoutRecords, Some("records_missing"));
+    }
+
+    #[test]
     fn a_clock_is_good_off_or_wrong() {
         use super::super::finding::Level::{self, Failure, Good, Warning};
         let check = |ahead: Option<i64>, expected: &str, level: Level| {
@@ -786,6 +816,7 @@ mod tests {
         let facts = ScheduleFacts {
             cron: Some(true),
             timer: None,
+            service: None,
             service_lives: false,
             every_hours: 12,
             last_check: None,
@@ -803,6 +834,9 @@ mod tests {
         check(|it| (it.cron, it.timer) = (None, Some(true)), &["schedule_good"]);
         check(|it| (it.cron, it.timer) = (None, Some(false)), &["timer_stopped"]);
         check(|it| (it.cron, it.service_lives) = (None, true), &["schedule_good"]);
+        check(|it| (it.cron, it.service) = (None, Some(true)), &["schedule_good"]);
+        check(|it| (it.cron, it.service) = (None, Some(false)), &["service_stopped"]);
+        check(|it| (it.service, it.service_lives) = (Some(false), true), &["schedule_good"]);
         check(|it| it.timer = Some(true), &["schedule_twice"]);
         check(|it| it.cron = Some(false), &["schedule_differs"]);
         check(|it| it.connected_at = Some(NOW - HOUR * 14), &["schedule_never"]);

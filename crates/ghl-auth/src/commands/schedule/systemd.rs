@@ -69,7 +69,8 @@ pub(super) fn remove(text: &Text) -> Result<Option<String>, Explained> {
     Ok(None)
 }
 
-fn folder(text: &Text) -> Result<PathBuf, Explained> {
+/// Where units stand: the system's for root, their own for anyone else.
+pub(super) fn folder(text: &Text) -> Result<PathBuf, Explained> {
     if geteuid().is_root() {
         return Ok(PathBuf::from("/etc/systemd/system"));
     }
@@ -78,8 +79,31 @@ fn folder(text: &Text) -> Result<PathBuf, Explained> {
     config.map(|config| config.join("systemd/user")).ok_or_else(|| failed(text, "systemctl --user", "HOME"))
 }
 
-fn systemctl(text: &Text, arguments: &[&str]) -> Result<(), Explained> {
-    let whose: &[&str] = if geteuid().is_root() { &[] } else { &["--user"] };
+/// Whether there is a systemd here that keeps services for whoever asks.
+pub(super) fn is_running() -> bool {
+    let asked = Command::new("systemctl").args(whose()).arg("is-system-running").output();
+    asked.is_ok_and(|answer| {
+        // What is not wholly well (`degraded`) has a status of its own, and still keeps services.
+        let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        answer.status.success() || !["", "offline", "unknown"].contains(&said.as_str())
+    })
+}
+
+/// The last that a unit said, where the journal may be read: why it did not start.
+pub(super) fn said_by(unit: &str) -> String {
+    let output = Command::new("journalctl")
+        .args(whose())
+        .args(["--unit", unit, "--lines", "8", "--no-pager", "--quiet", "--output", "cat"])
+        .output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn whose() -> &'static [&'static str] {
+    if geteuid().is_root() { &[] } else { &["--user"] }
+}
+
+pub(super) fn systemctl(text: &Text, arguments: &[&str]) -> Result<(), Explained> {
+    let whose = whose();
     let shown = format!("systemctl {}", [whose, arguments].concat().join(" "));
     let output = Command::new("systemctl")
         .args(whose)
@@ -127,12 +151,17 @@ fn timer(every_hours: u32) -> String {
 }
 
 /// A path where systemd takes the rest of the line, save its own `%` specifiers.
-fn plain(path: &Path) -> String {
+pub(super) fn plain(path: &Path) -> String {
     path.display().to_string().replace('%', "%%")
 }
 
 /// A path as one word of a command line.
-fn quoted(path: &Path) -> String {
-    let path = plain(path).replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+pub(super) fn quoted(path: &Path) -> String {
+    path_of(path).replace('$', "$$")
+}
+
+/// A path as one word of a list, in which no variable is looked for.
+pub(super) fn path_of(path: &Path) -> String {
+    let path = plain(path).replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{path}\"")
 }
