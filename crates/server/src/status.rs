@@ -89,7 +89,8 @@ impl State {
 /// What is shown to whoever asks again soon.
 #[derive(Default)]
 pub(crate) struct Board {
-    page: Mutex<Option<(Instant, Picture)>>,
+    /// For each language.
+    pages: Mutex<HashMap<String, (Instant, Picture)>>,
     whole: Mutex<Option<(Instant, State)>>,
     badges: Mutex<Option<(Instant, Arc<[Badge]>)>>,
     of_badges: Mutex<HashMap<String, (Instant, Picture)>>,
@@ -140,6 +141,7 @@ impl Picture {
             (header::CONTENT_TYPE, self.kind),
             (header::CONTENT_SECURITY_POLICY, self.policy),
             (header::CACHE_CONTROL, "public, max-age=60"),
+            (header::VARY, "accept-language, cookie"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::X_FRAME_OPTIONS, "DENY"),
             (header::REFERRER_POLICY, "no-referrer"),

@@ -223,3 +223,16 @@ fn a_badge_that_nobody_can_see_yet_is_made_with_a_word_about_it() {
     home.run(["badge", "create"]).fails_with(2, "configuration").complains("neither off, on nor names");
     home.run(["serve"]).fails_with(2, "configuration");
 }
+
+#[test]
+fn each_reads_the_page_in_their_own_language() {
+    let house = shown("on");
+    for language in ["pt-BR", "en", "pt-BR"] {
+        let headers = [("Accept-Language", language)];
+        let page = ask(&house.public, &request("GET", "/status", &headers, ""));
+        assert_eq!(page.status, 200);
+        assert!(page.body.contains(&format!("<html lang=\"{language}\"")), "{language}: {}", page.body);
+        assert_eq!(page.header("vary"), Some("accept-language, cookie"));
+    }
+    house.end();
+}

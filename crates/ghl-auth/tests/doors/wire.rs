@@ -174,7 +174,7 @@ const TAGS: [&str; 13] = [
 ];
 
 /// All headers that the service sends.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "allow",
     "cache-control",
     "connection",
@@ -184,6 +184,7 @@ const OURS: [&str; 18] = [
     "cross-origin-resource-policy",
     "date",
     "etag",
+    "vary",
     "location",
     "referrer-policy",
     "retry-after",

@@ -23,7 +23,7 @@ const CHOSEN: &str = "ghl-auth-language";
 /// Whoever is before a page.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(super) speech: Arc<dyn Speech>,
+    pub(crate) speech: Arc<dyn Speech>,
     /// None where nobody is signed in.
     pub(super) viewer: Option<Viewer>,
 }

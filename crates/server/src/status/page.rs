@@ -15,6 +15,7 @@ use upkeep::Speech;
 use super::whole::{Whole, paused, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
 use crate::copies::rfc3339;
+use crate::dashboard::Reader;
 use crate::front::Front;
 use crate::house::Face;
 
@@ -147,12 +148,14 @@ pub(crate) async fn page(
     if front.house.status_page == StatusPage::Off {
         return nothing_here(&front, face, &headers);
     }
-    let mut kept = front.board.page.lock().await;
-    let picture = match fresh(kept.as_ref()) {
+    let speech = Reader::new(&front, &headers, None).speech;
+    let language = speech.say("page-language", &[]);
+    let mut kept = front.board.pages.lock().await;
+    let picture = match fresh(kept.get(&language)) {
         Some(picture) => picture,
         None => {
-            let picture = drawn(&front).await;
-            *kept = Some((Instant::now(), picture.clone()));
+            let picture = drawn(&front, speech.as_ref()).await;
+            kept.insert(language, (Instant::now(), picture.clone()));
             picture
         }
     };
@@ -160,17 +163,16 @@ pub(crate) async fn page(
     picture.answer(&headers)
 }
 
-async fn drawn(front: &Front) -> Picture {
-    let page = match timeout(FOUND_WITHIN, read(front)).await {
+async fn drawn(front: &Front, speech: &dyn Speech) -> Picture {
+    let page = match timeout(FOUND_WITHIN, read(front, speech)).await {
         Ok(Ok(page)) => page,
         // Who can't look can't say that all is well.
-        Ok(Err(_)) | Err(_) => empty(front, State::Late),
+        Ok(Err(_)) | Err(_) => empty(front, speech, State::Late),
     };
     Picture::page(POLICY, page.render().unwrap_or_default())
 }
 
-fn empty(front: &Front, state: State) -> Page<'_> {
-    let speech = front.house.speech.as_ref();
+fn empty<'a>(front: &'a Front, speech: &'a dyn Speech, state: State) -> Page<'a> {
     Page {
         words: Words(speech),
         prefix: &front.prefix,
@@ -186,7 +188,7 @@ fn empty(front: &Front, state: State) -> Page<'_> {
     }
 }
 
-async fn read(front: &Front) -> Result<Page<'_>, StoreError> {
+async fn read<'a>(front: &'a Front, speech: &'a dyn Speech) -> Result<Page<'a>, StoreError> {
     let (house, now) = (&front.house, front.house.clock.now());
     let whole = Whole::find(front).await?;
     let days = house.records.days(None, Uptime::first_day(now)).await?;
@@ -208,7 +210,7 @@ async fn read(front: &Front) -> Result<Page<'_>, StoreError> {
             names.push(Named {
                 name: it.name.clone().unwrap_or_else(|| it.id.as_str().to_owned()),
                 class: class(state),
-                word: house.speech.say(&format!("state-{}", state.as_str()), &[]),
+                word: speech.say(&format!("state-{}", state.as_str()), &[]),
             });
         }
         names.sort_by_cached_key(|named| named.name.to_lowercase());
@@ -216,9 +218,9 @@ async fn read(front: &Front) -> Result<Page<'_>, StoreError> {
     Ok(Page {
         since,
         checked: whole.checked_at.map(When::at),
-        days: Some(Days::new(house.speech.as_ref(), &uptime)),
+        days: Some(Days::new(speech, &uptime)),
         names,
         goes_on,
-        ..empty(front, whole.state)
+        ..empty(front, speech, whole.state)
     })
 }
