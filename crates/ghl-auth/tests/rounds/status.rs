@@ -46,6 +46,7 @@ async fn front(house: &House, upkeep: &Arc<Upkeep>, records: &Arc<dyn Records>) 
         },
         status_page: StatusPage::On,
         settings: Vec::new(),
+        languages: Vec::new(),
     };
     Front::open(house, "status".into()).await.expect("a service")
 }
