@@ -27,7 +27,7 @@ seen_in() { # LANGUAGE [GHL-AUTH]
     sed -i -e "s|^GHL_REDIRECT_URI=.*|GHL_REDIRECT_URI=http://127.0.0.1:$port/oauth/callback|" \
         -e "s|^GHL_AUTH_LISTEN=.*|GHL_AUTH_LISTEN=127.0.0.1:$port|" .env
     serve GHL_AUTH_INSTALLS=open
-    CHROMIUM=$chromium timeout 120 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
+    CHROMIUM=$chromium timeout 180 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
         "${SCREENSHOTS:-}"
 }
 # What both need is fetched once.
