@@ -18,7 +18,7 @@ seen_in() { # LANGUAGE [GHL-AUTH]
 
     be_at_home
     serve GHL_AUTH_INSTALLS=open
-    CHROMIUM=$chromium timeout 120 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
+    CHROMIUM=$chromium timeout 180 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
         "${SCREENSHOTS:-}"
 }
 # What both need is fetched once.

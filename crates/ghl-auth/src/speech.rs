@@ -54,7 +54,37 @@ fn counted<'a>(name: &str, value: &'a str) -> Arg<'a> {
     }
 }
 
+/// What is counted is a number, so that one thing is not said to be "1 things".
+fn understood<'a>(arguments: &'a [(&str, String)]) -> Vec<(&'a str, Arg<'a>)> {
+    let argument = |(name, value): &'a (&str, String)| match *name {
+        "count" => (*name, Arg::try_number(value)),
+        _ => (*name, Arg::from(value.as_str())),
+    };
+    arguments.iter().map(argument).collect()
+}
+
 fn said(error: Explained) -> Said {
     let Explained { code, detail, action, exit, .. } = error;
     Said { code, detail, action, needs_person: exit == Exit::Person }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Lang;
+
+    #[test]
+    fn one_thing_is_said_as_one_thing() {
+        let check = |lang, count: &str, expected: [&str; 2]| {
+            let (text, arguments) = (Text::new(lang), [("count", count.to_owned())]);
+            let said = [
+                Speech::say(&text, "dash-verdict-trouble", &arguments),
+                sandbox::Speech::say(&text, "console-verdict-trouble", &arguments),
+            ];
+            assert_eq!(said, expected);
+        };
+        check(Lang::En, "1", ["One thing needs you", "One thing goes wrong now"]);
+        check(Lang::En, "2", ["2 things need you", "2 things go wrong now"]);
+        check(Lang::PtBr, "1", ["Uma coisa precisa de você", "Uma coisa dá errado agora"]);
+    }
 }
