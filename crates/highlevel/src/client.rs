@@ -125,7 +125,8 @@ impl ApiBase {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host, as an address names it, is this machine.
+pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

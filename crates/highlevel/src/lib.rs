@@ -21,7 +21,7 @@ mod version;
 mod webhook;
 mod wire;
 
-pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError};
+pub use client::{Api, ApiBase, Client, Dialect, InvalidBase, Reply, RootsError, is_loopback};
 pub use contacts::Contact;
 pub use error::{Failure, FailureKind, Meaning, meaning};
 pub use field::{is_field, whole_number};

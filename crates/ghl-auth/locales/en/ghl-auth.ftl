@@ -100,9 +100,9 @@ restore-in-service = { $place } is in service and keeps its grants from now on.
 take-over-word = take over
 take-over-question = From now on { $place } refreshes its grants. If the store that it was copied from refreshes them too, both lose them. Once that one is out of use for good, type: { $word }
 migrate-done = { $count ->
-    [one] One installation moved
-   *[other] { $count } installations moved
-  } from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
+    [one] One installation moved from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
+   *[other] { $count } installations moved from { $from } to { $to }. Set GHL_STORE to the new store; the old one stays on standby.
+  }
 migrate-done-before = Everything was moved from { $from } to { $to } before. Set GHL_STORE to the new store; the old one stays on standby.
 migrate-given-up = { $from } is in service again, and { $to } is on standby.
 rotate-all-begins = Getting new tokens for every grant whose tokens are from before { $since }. If this is cut short, go on with: ghl-auth rotate-all --since { $since }

@@ -100,9 +100,9 @@ restore-in-service = { $place } está em serviço e guarda suas autorizações d
 take-over-word = assumir
 take-over-question = Daqui em diante { $place } renova suas autorizações. Se o armazenamento de onde ele foi copiado também as renovar, os dois as perdem. Quando aquele estiver fora de uso para sempre, digite: { $word }
 migrate-done = { $count ->
-    [1] Uma instalação passou
-   *[other] { $count } instalações passaram
-  } de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
+    [1] Uma instalação passou de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
+   *[other] { $count } instalações passaram de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
+  }
 migrate-done-before = Tudo já havia passado de { $from } para { $to }. Aponte GHL_STORE para o novo armazenamento; o antigo fica em espera.
 migrate-given-up = { $from } está em serviço de novo, e { $to } está em espera.
 rotate-all-begins = Obtendo tokens novos para cada autorização cujos tokens são de antes de { $since }. Se isto for interrompido, continue com: ghl-auth rotate-all --since { $since }

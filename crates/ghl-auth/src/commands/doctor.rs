@@ -199,9 +199,7 @@ async fn network(context: &Context, settings: &Settings, findings: &mut Vec<Find
     };
     let (reached, ahead) = machine::reach(&api.base, &client).await;
     let (host, port) = api.base.host_and_port();
-    let is_loopback =
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    findings.push(judge::network(&format!("{host}:{port}"), is_loopback, &reached));
+    findings.push(judge::network(&format!("{host}:{port}"), highlevel::is_loopback(&host), &reached));
     let Reached::Answered(_) = reached else { return None };
     findings.push(judge::clock(ahead));
     Some(client)

@@ -184,25 +184,18 @@ impl Setup {
     }
 
     async fn app(&mut self) -> Result<(), Explained> {
-        let asked = Question {
-            given: self.args.client_id.clone(),
-            ..self.question("client-id", "--client-id", "GHL_CLIENT_ID")
-        };
+        let asked =
+            self.question("client-id", "--client-id", "GHL_CLIENT_ID").given(self.args.client_id.clone());
         let id = self.person.answer(asked, plainly(answers::client_id)).await?;
         self.note("GHL_CLIENT_ID", &id)?;
 
-        let asked = Question {
-            given: self.secret_in_a_file()?,
-            is_secret: true,
-            ..self.question("client-secret", "--client-secret-file", "GHL_CLIENT_SECRET")
-        };
+        let asked = self.question("client-secret", "--client-secret-file", "GHL_CLIENT_SECRET");
+        let asked = asked.given(self.secret_in_a_file()?).secret();
         let secret = self.person.answer(asked, plainly(answers::client_secret)).await?;
         self.note("GHL_CLIENT_SECRET", &secret)?;
 
-        let asked = Question {
-            given: self.args.redirect_uri.clone(),
-            ..self.question("redirect-uri", "--redirect-uri", "GHL_REDIRECT_URI")
-        };
+        let asked = self.question("redirect-uri", "--redirect-uri", "GHL_REDIRECT_URI");
+        let asked = asked.given(self.args.redirect_uri.clone());
         let uri = self.person.answer(asked, plainly(answers::redirect_uri)).await?;
         if answers::is_refused_by_the_portal(&uri) {
             output::warning(&self.person.text, &self.say("init-redirect-refused", &[]));
@@ -223,7 +216,7 @@ impl Setup {
 
     async fn location(&mut self) -> Result<(), Explained> {
         let given = self.args.init_location.take();
-        let asked = Question { given, ..self.question("location", "--location", "GHL_LOCATION_ID") };
+        let asked = self.question("location", "--location", "GHL_LOCATION_ID").given(given);
         let id = self.person.answer(asked, plainly(answers::location)).await?;
         self.note("GHL_LOCATION_ID", &id)
     }
@@ -232,10 +225,8 @@ impl Setup {
     async fn store(&mut self) -> Result<(), Explained> {
         let usual =
             if Path::new(TEMPLATES_FILE).is_file() { "file:ghl_tokens.json" } else { "sqlite:ghl-auth.db" };
-        let asked = self.question("store", "--store", "GHL_STORE");
-        let known = asked.known.clone().filter(|known| answers::store(&self.person.text, known).is_ok());
-        let known = Some(known.unwrap_or_else(|| usual.to_owned()));
-        let asked = Question { given: self.args.store.clone(), known, ..asked };
+        let asked = self.question("store", "--store", "GHL_STORE").given(self.args.store.clone());
+        let asked = asked.if_good(|known| answers::store(&self.person.text, known).is_ok()).usually(usual);
         let store = self.person.answer(asked, answers::store).await?;
         if !store.starts_with("file:") && self.paper.value("GHL_AUTH_KEY").is_none() {
             // Before the store is named: one without the other would be no settings at all.
@@ -351,9 +342,8 @@ impl Setup {
     }
 
     async fn service_name(&mut self) -> Result<(), Explained> {
-        let asked = self.question("name", "--service-name", "MICROSERVICE_NAME");
-        let known = asked.known.clone().or_else(|| Some(NAME.to_owned()));
-        let asked = Question { given: self.args.service_name.clone(), known, ..asked };
+        let asked = self.question("name", "--service-name", "MICROSERVICE_NAME").usually(NAME);
+        let asked = asked.given(self.args.service_name.clone());
         let name = self.person.answer(asked, plainly(answers::name)).await?;
         self.note("MICROSERVICE_NAME", &name)
     }
@@ -368,10 +358,9 @@ impl Setup {
         };
         let flag = if self.args.contact_email.is_some() { "--contact-email" } else { "--contact" };
         loop {
-            let asked = self.question("contact", flag, "GHL_HEALTH_CHECK_CONTACT_ID");
-            let known = asked.known.clone().or_else(|| (!self.person.is_there()).then(|| "-".to_owned()));
             let is_by_flag = given.is_some();
-            let asked = Question { given: given.take(), known, ..asked };
+            let asked = self.question("contact", flag, "GHL_HEALTH_CHECK_CONTACT_ID").given(given.take());
+            let asked = if self.person.is_there() { asked } else { asked.usually("-") };
             let whom = self.person.answer(asked, plainly(answers::whom)).await?;
             match self.introduced(place, whom).await {
                 Ok(Some(id)) => {
@@ -436,9 +425,8 @@ impl Setup {
 
     /// The tag of the health check, in HighLevel as far as the app may, and the name for the message.
     async fn tag(&mut self, place: &Place, contact: &ContactId) -> Result<(), Explained> {
-        let asked = self.question("tag", "--tag", "GHL_HEALTH_CHECK_TAG_NAME");
-        let known = asked.known.clone().or_else(|| Some(TAG.to_owned()));
-        let asked = Question { given: self.args.tag.clone(), known, ..asked };
+        let asked = self.question("tag", "--tag", "GHL_HEALTH_CHECK_TAG_NAME").usually(TAG);
+        let asked = asked.given(self.args.tag.clone());
         let tag = self.person.answer(asked, plainly(answers::name)).await?;
         self.note("GHL_HEALTH_CHECK_TAG_NAME", &tag)?;
         let text = &self.person.text;
@@ -474,10 +462,10 @@ impl Setup {
             }
             let by_cron = chosen == "cron";
             let asked = self.question("every", "--every", "RUN_INTERVAL_HOURS");
-            let known =
-                asked.known.clone().filter(|known| answers::hours(&self.person.text, known, by_cron).is_ok());
-            let known = known.or_else(|| Some(EVERY_HOURS.to_owned()));
-            let asked = Question { given: self.args.every.clone(), known, ..asked };
+            let asked = asked
+                .given(self.args.every.clone())
+                .if_good(|known| answers::hours(&self.person.text, known, by_cron).is_ok())
+                .usually(EVERY_HOURS);
             let hours = self.person.answer(asked, |text, typed| answers::hours(text, typed, by_cron)).await?;
             self.note("RUN_INTERVAL_HOURS", &hours)?;
             let way = ScheduleWay { systemd: chosen == "systemd", service: chosen == "service", json: false };

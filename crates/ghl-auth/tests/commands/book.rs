@@ -12,6 +12,7 @@ use fluent_syntax::ast::{Entry, Expression, InlineExpression, Pattern, PatternEl
 /// What a language says of a code: what happened, and what to do, where that is said apart.
 struct Said {
     what: String,
+    ways: Vec<String>,
     cure: Option<String>,
 }
 
@@ -41,9 +42,20 @@ fn said(lang: &str, part: &str) -> BTreeMap<String, Said> {
         // A cure that differs as a whole has nothing to print.
         let cure = cure.map(|cure| words(&cure.value)).filter(|cure| cure != "…");
         let Some(what) = message.value.as_ref().map(words) else { continue };
-        said.insert(code.to_owned(), Said { what, cure });
+        let ways = message.value.as_ref().map(ways).unwrap_or_default();
+        said.insert(code.to_owned(), Said { what, ways, cure });
     }
     said
+}
+
+/// A sentence for one and for many, where it is said in both ways.
+fn ways(pattern: &Pattern<String>) -> Vec<String> {
+    match pattern.elements.as_slice() {
+        [PatternElement::Placeable { expression: Expression::Select { variants, .. } }] => {
+            variants.iter().map(|variant| words(&variant.value)).collect()
+        }
+        _ => vec![words(pattern)],
+    }
 }
 
 /// A sentence in one line, with `…` for what differs.
@@ -260,8 +272,8 @@ fn the_book_has_each_route_of_the_api_and_no_other() {
 fn sentences() -> Vec<Vec<String>> {
     let mut sentences = Vec::new();
     for lang in ["en", "pt-BR"] {
-        for said in said(lang, "").values() {
-            let pieces: Vec<String> = said.what.split('…').map(str::to_owned).collect();
+        for way in said(lang, "").values().flat_map(|said| &said.ways) {
+            let pieces: Vec<String> = way.split('…').map(str::to_owned).collect();
             // One that is all argument says nothing of its own.
             if pieces.iter().flat_map(|piece| piece.chars()).filter(|c| c.is_alphabetic()).count() > 3 {
                 sentences.push(pieces);

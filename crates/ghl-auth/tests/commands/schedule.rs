@@ -268,7 +268,10 @@ fn systemd_gets_a_service_and_a_timer_of_any_interval() {
 /// A home that belongs to someone who is not root, with a binary they can start.
 pub(crate) fn someone() -> Option<Home> {
     let home = Home::new();
-    std::fs::copy(BINARY, home.path("ghl-auth")).expect("there is room for a copy");
+    // By another process: a program that this one held open to write to, a child of another story may hold
+    // open, too, and then it can't be started.
+    let copied = Command::new("cp").arg(BINARY).arg(home.path("ghl-auth")).status();
+    assert!(copied.is_ok_and(|status| status.success()), "there is room for a copy");
     mode(&home.path("ghl-auth"), 0o755);
     for path in [home.path("."), home.path(".env")] {
         if std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).is_err() {

@@ -56,8 +56,7 @@ pub(super) fn redirect_uri(typed: &str) -> Checked<String> {
     if typed.contains('#') || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("init-bad-redirect");
     }
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let is_here = highlevel::is_loopback(host);
     match scheme {
         // A name that nobody can have registered: it stands in an example.
         _ if !is_here && !host.contains('.') => Err("init-bad-redirect"),

@@ -30,6 +30,28 @@ pub(super) struct Question<'a> {
     pub(super) is_secret: bool,
 }
 
+impl Question<'_> {
+    /// The answer by flag, which needs no asking.
+    pub(super) fn given(self, given: Option<String>) -> Self {
+        Self { given, ..self }
+    }
+
+    /// What is likely the answer, where nothing is known.
+    pub(super) fn usually(self, usual: &str) -> Self {
+        Self { known: self.known.or_else(|| Some(usual.to_owned())), ..self }
+    }
+
+    /// Forgets what was known where it is no answer to this question.
+    pub(super) fn if_good(self, is_good: impl FnOnce(&str) -> bool) -> Self {
+        Self { known: self.known.filter(|known| is_good(known)), ..self }
+    }
+
+    /// What nobody may see as it is typed.
+    pub(super) fn secret(self) -> Self {
+        Self { is_secret: true, ..self }
+    }
+}
+
 impl Person {
     /// The person at the terminal, unless they said that they want no questions.
     pub(super) fn new(text: Text, wants_no_questions: bool) -> Self {
