@@ -63,7 +63,7 @@ tests/sdks.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 say "what the gateway asks of the system"
 tests/gateway_cost.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
-say "the dashboard, in a browser"
+say "the dashboard and the status page, in a browser"
 tests/dashboard.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 
 say "the sandbox's console, in a browser, beside a service"
@@ -86,6 +86,13 @@ if [ "$(id -u)" = 0 ]; then
     tests/deb.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
 else
     echo "left out: it installs a package in a chroot, so it needs root: sudo tests/deb.sh" >&2
+fi
+
+say "the service, kept by a systemd of its own"
+if [ "$(id -u)" = 0 ]; then
+    tests/systemd.sh "${CARGO_TARGET_DIR:-target}/debug/ghl-auth"
+else
+    echo "left out: it mounts, and begins a systemd, so it needs root: sudo tests/systemd.sh" >&2
 fi
 
 say "the container image, built and run"

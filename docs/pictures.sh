@@ -1,9 +1,9 @@
 #!/bin/bash
-# Takes the book's pictures of the dashboard anew, in both languages: the browser's test looks at every page, and
+# Takes the book's pictures anew, in both languages: the browser's tests look at every page, and
 # those that the book shows are cut to one screen and made small.
 #
 #   docs/pictures.sh                 every picture that a page of the book names
-#   docs/pictures.sh FOLDER          from a folder of screenshots (SCREENSHOTS=FOLDER tests/dashboard.sh)
+#   docs/pictures.sh FOLDER          from a folder of screenshots (SCREENSHOTS=FOLDER tests/dashboard.sh, console.sh)
 #
 # A page that is to be shown is named in the Markdown first: ![Keys](pictures/keys.png), or keys-dark.png. The tests
 # don't run this: look at what changed, and commit what you like.
@@ -25,6 +25,7 @@ if [ -z "$shots" ]; then
     shots=$(mktemp -d)
     trap 'rm -rf "$shots"' EXIT
     SCREENSHOTS=$shots "$repository/tests/dashboard.sh"
+    SCREENSHOTS=$shots "$repository/tests/console.sh"
 fi
 
 "$tools/bin/python" - "$repository" "$shots" << 'END'

@@ -54,15 +54,6 @@ fn counted<'a>(name: &str, value: &'a str) -> Arg<'a> {
     }
 }
 
-/// What is counted is a number, so that one thing is not said to be "1 things".
-fn understood<'a>(arguments: &'a [(&str, String)]) -> Vec<(&'a str, Arg<'a>)> {
-    let argument = |(name, value): &'a (&str, String)| match *name {
-        "count" => (*name, Arg::try_number(value)),
-        _ => (*name, Arg::from(value.as_str())),
-    };
-    arguments.iter().map(argument).collect()
-}
-
 fn said(error: Explained) -> Said {
     let Explained { code, detail, action, exit, .. } = error;
     Said { code, detail, action, needs_person: exit == Exit::Person }

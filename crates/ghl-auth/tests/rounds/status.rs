@@ -116,6 +116,11 @@ async fn it_is_up_then_late_when_no_check_comes_then_down_when_one_finds_nothing
     upkeep.check(&house.id, Trigger::Clock).await.expect("a check");
     let page = is("down").await;
     assert!(page.contains("66.66 %"), "two of three: {page}");
+    // And nobody complains of it while it is.
+    let again = Maintenance { id: "m2".into(), from: house.clock.now(), ..pause };
+    records.plan_maintenance(&again).await.expect("room");
+    is("up").await;
+    records.end_maintenance("m2", house.clock.now()).await.expect("ended");
     house.sandbox.clear_faults();
     house.advance(Duration::from_secs(60));
     upkeep.check(&house.id, Trigger::Command).await.expect("a check");

@@ -26,7 +26,7 @@ struct Trouble {
 /// What is known of the whole.
 #[derive(Debug, Default)]
 struct Known {
-    /// How many installations there are.
+    /// How many installations there are that are not paused.
     kept: u64,
     /// Who does not stand well, as far as they are still there.
     troubles: Vec<Trouble>,
@@ -101,6 +101,12 @@ impl Whole {
         let goes_on = standings.len() > MOST_TROUBLES;
         let latest = records.checks(&CheckQuery { id: None, before: None, limit: LATEST }).await?;
         let mut troubles = troubles(standings, &latest);
+        // Whoever is paused is neither waited for nor complained of.
+        let paused = paused(front, now).await?;
+        troubles.retain(|trouble| match &trouble.subject {
+            Subject::Installation(id) | Subject::Checks(Some(id)) => !paused.contains(id),
+            Subject::Service | Subject::Checks(None) => true,
+        });
         if !goes_on && !private {
             let mut still_there = Vec::new();
             for trouble in troubles {
@@ -112,15 +118,14 @@ impl Whole {
         }
         let checked_at = latest.first().map(|check| check.at);
         let troubled_since = troubles.iter().map(|trouble| trouble.since).min();
-        let kept = counts.locations + counts.companies + u64::from(private);
-        let paused = paused(front, now).await?.len();
-        let is_awaited = u64::try_from(paused).is_ok_and(|paused| paused < kept);
+        let paused = u64::try_from(paused.len()).unwrap_or(u64::MAX);
+        let kept = (counts.locations + counts.companies + u64::from(private)).saturating_sub(paused);
         let known = Known {
             kept,
             troubles,
             goes_on,
             latest: latest.iter().map(|check| check.health).collect(),
-            is_late: is_awaited && checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
+            is_late: kept > 0 && checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
         };
         Ok(Self { state: state(&known), troubled_since, checked_at })
     }
