@@ -46,7 +46,6 @@ async fn front(house: &House, upkeep: &Arc<Upkeep>, records: &Arc<dyn Records>) 
         },
         status_page: StatusPage::On,
         settings: Vec::new(),
-        languages: Vec::new(),
     };
     Front::open(house, "status".into()).await.expect("a service")
 }
@@ -99,7 +98,7 @@ async fn it_is_up_then_late_when_no_check_comes_then_down_when_one_finds_nothing
     upkeep.check(&house.id, Trigger::Clock).await.expect("a check");
     upkeep.watch_checks().await;
     is("up").await;
-    // Nobody waits for the checks of one that is paused.
+    // Nobody knows of one that is paused, and nobody waits for its checks.
     let pause = Maintenance {
         id: "m1".into(),
         subject: Some(Subject::Installation(house.id.clone())),
@@ -109,7 +108,7 @@ async fn it_is_up_then_late_when_no_check_comes_then_down_when_one_finds_nothing
     };
     records.plan_maintenance(&pause).await.expect("room");
     house.advance(INTERVAL * 2);
-    is("up").await;
+    is("unknown").await;
     records.end_maintenance("m1", house.clock.now()).await.expect("ended");
     is("late").await;
     house.sandbox.fault(Fault::new(FaultKind::NotActive).on(Matcher::LocationRead).until_cleared());
@@ -119,7 +118,7 @@ async fn it_is_up_then_late_when_no_check_comes_then_down_when_one_finds_nothing
     // And nobody complains of it while it is.
     let again = Maintenance { id: "m2".into(), from: house.clock.now(), ..pause };
     records.plan_maintenance(&again).await.expect("room");
-    is("up").await;
+    is("unknown").await;
     records.end_maintenance("m2", house.clock.now()).await.expect("ended");
     house.sandbox.clear_faults();
     house.advance(Duration::from_secs(60));

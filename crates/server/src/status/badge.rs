@@ -78,9 +78,10 @@ async fn drawn(front: &Front, badge: &Badge) -> Picture {
 
 async fn state_of_one(front: &Front, id: &InstallationId) -> Result<State, StoreError> {
     let now = front.house.clock.now();
-    // The checks of one that is paused don't come, and nobody waits for them.
-    let is_paused = paused(front, now).await?.contains(id);
-    let is_late = |at| !is_paused && front.house.upkeep.is_check_late(at, now);
+    if paused(front, now).await?.contains(id) {
+        return Ok(State::Unknown);
+    }
+    let is_late = |at| front.house.upkeep.is_check_late(at, now);
     let kept = overview(front, id).await?;
     // One that was forgotten is neither up nor down.
     Ok(kept.map_or(State::Unknown, |it| state_of(&it, is_late, now)))

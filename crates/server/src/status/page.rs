@@ -205,8 +205,10 @@ async fn read<'a>(front: &'a Front, speech: &'a dyn Speech) -> Result<Page<'a>, 
         kept.truncate(MOST_NAMES);
         let paused = paused(front, now).await?;
         for it in &kept {
-            let is_late = |at| !paused.contains(&it.id) && house.upkeep.is_check_late(at, now);
-            let state = state_of(it, is_late, now);
+            let state = match paused.contains(&it.id) {
+                true => State::Unknown,
+                false => state_of(it, |at| house.upkeep.is_check_late(at, now), now),
+            };
             names.push(Named {
                 name: it.name.clone().unwrap_or_else(|| it.id.as_str().to_owned()),
                 class: class(state),

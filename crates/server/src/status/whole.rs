@@ -38,12 +38,13 @@ struct Known {
     is_late: bool,
 }
 
-/// Up: all that was checked works. Down: nothing does. Late: whatever is between the two.
+/// Unknown: nobody looks. Up: all that was checked works. Down: nothing does. Late: whatever is between the two.
 fn state(known: &Known) -> State {
     let is_bad =
         |trouble: &&Trouble| matches!(trouble.subject, Subject::Installation(_)) && !trouble.health.is_good();
     let bad = u64::try_from(known.troubles.iter().filter(is_bad).count()).unwrap_or(u64::MAX);
     match known {
+        Known { kept: 0, .. } => State::Unknown,
         Known { latest, .. } if latest.is_empty() => State::Unknown,
         Known { goes_on: true, latest, .. } if !latest.iter().any(|health| health.is_good()) => State::Down,
         Known { kept: 1.., goes_on: false, .. } if bad >= known.kept => State::Down,
@@ -125,7 +126,7 @@ impl Whole {
             troubles,
             goes_on,
             latest: latest.iter().map(|check| check.health).collect(),
-            is_late: kept > 0 && checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
+            is_late: checked_at.is_some_and(|at| house.upkeep.is_check_late(at, now)),
         };
         Ok(Self { state: state(&known), troubled_since, checked_at })
     }
@@ -235,7 +236,7 @@ mod tests {
         check(1, vec![standing(Subject::Checks(None), Health::Degraded)], &good, State::Late);
         check(1, vec![standing(Subject::Checks(Some(id("a"))), Health::Degraded)], &good, State::Late);
         check(1, vec![standing(Subject::Service, Health::Down)], &good, State::Late);
-        check(0, vec![], &good, State::Up);
+        check(0, vec![], &good, State::Unknown);
     }
 
     #[test]
