@@ -33,7 +33,7 @@ import pathlib, re, sys
 from PIL import Image
 
 repository, shots = map(pathlib.Path, sys.argv[1:])
-# One screen of the page, at the size that a page of the book has room for.
+# One screen of the page, at the size that a page of the book has room for, and its rare colours among the others.
 SCREEN, SHOWN, COLOURS = (1440, 900), (1080, 675), 64
 
 taken, missing = [], []
@@ -51,7 +51,7 @@ for book in sorted(repository.glob("docs/*/src")):
         image = Image.open(shot).convert("RGB")
         screen = Image.new("RGB", SCREEN, image.getpixel((0, image.height - 1)))
         screen.paste(image.crop((0, 0, SCREEN[0], min(SCREEN[1], image.height))))
-        small = screen.resize(SHOWN, Image.LANCZOS).quantize(COLOURS, dither=Image.Dither.NONE)
+        small = screen.resize(SHOWN, Image.LANCZOS).quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         picture.parent.mkdir(exist_ok=True)
         small.save(picture, optimize=True)
         taken.append(picture)

@@ -144,9 +144,7 @@ await look("console-outage");
 if (screenshots) {
   // The book's.
   await page.getByText(words.single).click();
-  await page.setViewportSize({ width: 1080, height: 675 });
-  await page.screenshot({ path: `${screenshots}/sandbox-${language}.png` });
-  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.screenshot({ path: `${screenshots}/sandbox-${language}-light-1440.png` });
   await page.getByText(words.single).click();
 }
 assert.notEqual((await failing).health, "operational");
