@@ -14,11 +14,9 @@ seen_in() { # LANGUAGE [GHL-AUTH]
     . "$here/service.sh" "${@:2}"
     # shellcheck source=tests/browser.sh
     . "$here/browser.sh"
-    cp "$here/dashboard/console.mjs" "$tools/console-$language.mjs"
-
     be_at_home
     serve GHL_AUTH_INSTALLS=open
-    CHROMIUM=$chromium timeout 180 node "$tools/console-$language.mjs" "$sandbox" "$service" "$program" "$language" \
+    CHROMIUM=$chromium timeout 180 node "$tools/console.mjs" "$sandbox" "$service" "$program" "$language" \
         "${SCREENSHOTS:-}"
 }
 # What both need is fetched once.
@@ -27,6 +25,7 @@ seen_in() { # LANGUAGE [GHL-AUTH]
     . "$here/service.sh" "$@"
     # shellcheck source=tests/browser.sh
     . "$here/browser.sh"
+    cp "$here"/dashboard/*.mjs "$tools"
 )
 
 # Most of the time is waiting for a service that does not give up at once.

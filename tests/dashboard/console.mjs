@@ -9,8 +9,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
-import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
+import { begin } from "./browser.mjs";
 
 const [sandbox, service, program, language, screenshots] = process.argv.slice(2);
 const words = {
@@ -47,51 +46,14 @@ const isGood = async () => {
   assert.equal(found.health, "operational", JSON.stringify(found));
 };
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox"],
-});
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: language });
-const page = await context.newPage();
+// The service's pages and the consent page are others'.
+const { context, page, troubles, look, end } = await begin({ origin: sandbox, ours: console_, language, screenshots });
 page.setDefaultTimeout(20_000);
-
-// Nothing may be asked of anybody else, and nothing may go wrong in a page; the service's pages and the consent page are others'.
-const elsewhere = [];
-const troubles = [];
-const isOurs = () => page.url() === "about:blank" || page.url().startsWith(console_);
-page.on("request", (request) => {
-  if (isOurs() && !request.isNavigationRequest() && !request.url().startsWith(sandbox)) elsewhere.push(request.url());
-});
-page.on("console", (message) => { if (isOurs() && message.type() === "error") troubles.push(message.text()); });
-page.on("pageerror", (error) => troubles.push(String(error)));
 
 const button = (name) => page.getByRole("button", { name, exact: typeof name === "string" });
 const rows = (id) => page.locator(`#${id} > *`);
 const awaited = (locator) => locator.first().waitFor();
 const verdict = (text) => awaited(page.getByRole("heading", { level: 1, name: text }));
-
-// Reads the page as it is, in both colours and at two widths.
-let read = 0;
-async function look(name, schemes = ["light", "dark"]) {
-  for (const colorScheme of schemes) {
-    for (const width of [1440, 320]) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize({ width, height: 900 });
-      const { violations } = await new AxeBuilder({ page })
-        .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-      const serious = violations.map((one) => `${one.id}: ${one.help}\n  ${one.nodes.map((node) => node.html).join("\n  ")}`);
-      assert.deepEqual(serious, [], `${name}, ${colorScheme}, ${width} px`);
-      const overflows = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      assert.ok(!overflows, `${name} is wider than ${width} px: ${await page.evaluate(() => [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll")).map((e) => e.outerHTML.slice(0, 120)).join("\n"))}`);
-      if (screenshots) {
-        await page.screenshot({ path: `${screenshots}/${name}-${language}-${colorScheme}-${width}.png`, fullPage: true });
-      }
-      read += 1;
-    }
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1440, height: 900 });
-}
 
 // The sandbox's own address leads a browser to it.
 await page.goto(`${sandbox}/`);
@@ -173,7 +135,7 @@ await awaited(rows("tokens").filter({ hasText: before[0] }).getByText(words.ende
 assert.equal((await check()).code, "token_refused");
 run("refresh");
 await isGood();
-await look("console", screenshots ? ["light", "dark"] : ["light"]);
+await look("console", { schemes: screenshots ? ["light", "dark"] : ["light"] });
 
 // By the keyboard alone: the first stop leads to the page itself, and whoever presses a button stays there.
 await page.goto(console_);
@@ -226,7 +188,7 @@ for (const headers of [{ origin: "http://evil.example" }, { origin: service }, {
 assert.deepEqual(await waiting(), []);
 
 // Without its script it works by loading anew.
-const plain = await browser.newContext({ javaScriptEnabled: false, locale: language });
+const plain = await context.browser().newContext({ javaScriptEnabled: false, locale: language });
 const still = await plain.newPage();
 await still.goto(console_);
 await still.getByRole("button", { name: words.down }).click();
@@ -236,7 +198,5 @@ await still.getByRole("button", { name: words.allOff }).click();
 await awaited(still.getByRole("heading", { level: 1, name: words.good }));
 assert.deepEqual(await waiting(), []);
 
-assert.deepEqual(elsewhere, []);
-assert.deepEqual(troubles, []);
-await browser.close();
+const read = await end();
 console.log(`${language}: consented, refreshed, tagged, broke, survived, took back; ${read} looks, nothing serious`);

@@ -7,8 +7,7 @@
 
 import { execSync } from "node:child_process";
 import assert from "node:assert/strict";
-import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
+import { begin } from "./browser.mjs";
 
 const [service, link, behindItsBack, language, screenshots] = process.argv.slice(2);
 const words = {
@@ -22,7 +21,7 @@ const words = {
     toOverview: "To the overview",
   },
   "pt-BR": {
-    signIn: "Entrar", connect: "Conectar uma location", go: "Ir para a HighLevel", allow: "Allow",
+    signIn: "Entrar", connect: "Conectar uma location", go: "Ir para o HighLevel", allow: "Allow",
     check: "Verificar agora", checked: "Foi verificada.", refresh: "Renovar o token", refreshed: "Tem um token novo.",
     forget: "Esquecer", restore: "Servir de novo", restored: "Voltou a ser servida.", revoke: "Revogar", revoked: "Revogada",
     out: "Sair", keys: "Chaves de API", notices: "Avisos", installations: "Instalações", overview: "Visão geral", show: "Mostrar",
@@ -32,51 +31,13 @@ const words = {
   },
 }[language];
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox"],
-});
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: language });
-const page = await context.newPage();
-
-// Nothing may be asked of anybody else, and nothing may go wrong in a page; HighLevel's own page is not ours.
-const elsewhere = [];
-const troubles = [];
-const isOurs = () => page.url() === "about:blank" || page.url().startsWith(service);
-page.on("request", (request) => {
-  if (isOurs() && !request.isNavigationRequest() && !request.url().startsWith(service)) elsewhere.push(request.url());
-});
-page.on("console", (message) => { if (isOurs() && message.type() === "error") troubles.push(message.text()); });
-page.on("pageerror", (error) => troubles.push(String(error)));
+const { context, page, troubles, look, end } = await begin({ origin: service, language, screenshots });
 let question;
 page.on("dialog", (dialog) => { question = dialog.message(); dialog.accept(); });
 
 const button = (name) => page.getByRole("button", { name, exact: true });
 const shown = (text) => page.getByText(text).first().waitFor({ timeout: 10_000 });
 const visit = (path) => page.goto(service + path);
-
-// Reads the page as it is, in both colours and at two widths.
-let read = 0;
-async function look(name) {
-  for (const colorScheme of ["light", "dark"]) {
-    for (const width of [1440, 320]) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize({ width, height: 900 });
-      const { violations } = await new AxeBuilder({ page })
-        .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-      const serious = violations.map((one) => `${one.id}: ${one.help}\n  ${one.nodes.map((node) => node.html).join("\n  ")}`);
-      assert.deepEqual(serious, [], `${name}, ${colorScheme}, ${width} px`);
-      const overflows = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      assert.ok(!overflows, `${name} is wider than ${width} px`);
-      if (screenshots) {
-        await page.screenshot({ path: `${screenshots}/${name}-${language}-${colorScheme}-${width}.png`, fullPage: true });
-      }
-      read += 1;
-    }
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1440, height: 900 });
-}
 
 // In.
 await visit("/keys");
@@ -201,7 +162,5 @@ await page.waitForURL(/\/sign-in$/);
 const answer = await fetch(service + "/", { headers: { cookie }, redirect: "manual" });
 assert.equal(answer.status, 303);
 
-assert.deepEqual(elsewhere, []);
-assert.deepEqual(troubles, []);
-await browser.close();
+const read = await end();
 console.log(`${language}: signed in, connected, checked, refreshed, paused, forgot, restored, revoked, signed out; ${read} looks, nothing serious`);

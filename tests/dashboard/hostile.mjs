@@ -6,18 +6,14 @@
 
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
+import { begin } from "./browser.mjs";
 
 const [service, link, file, location] = process.argv.slice(2);
 const names = JSON.parse(readFileSync(file, "utf8"));
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
-const page = await (await browser.newContext({ locale: "en" })).newPage();
-const done = [];
-page.on("dialog", (dialog) => { done.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
-page.on("request", (request) => { if (!request.url().startsWith(service)) done.push(`asked ${request.url()}`); });
+const { page, troubles, end } = await begin({ origin: service, language: "en" });
+page.on("dialog", (dialog) => { troubles.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
+page.on("request", (request) => { if (!request.url().startsWith(service)) troubles.push(`asked ${request.url()}`); });
 // What the policy of the pages refuses is told there.
-page.on("console", (message) => { if (message.type() === "error") done.push(message.text()); });
-page.on("pageerror", (error) => done.push(String(error)));
 await page.addInitScript(() => document.addEventListener("securitypolicyviolation", (event) => console.error(`refused: ${event.violatedDirective}`)));
 
 await page.goto(link);
@@ -47,6 +43,5 @@ for (const [path, what] of [
   // Whoever moves over them or presses them does nothing but that.
   await page.mouse.move(200, 300);
 }
-assert.deepEqual(done, []);
-await browser.close();
+await end();
 console.log(`${names.length} hostile names, read ${read} times: no dialog, nothing refused, nobody else asked`);

@@ -8,8 +8,7 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
+import { begin } from "./browser.mjs";
 
 const [service, badge, language, screenshots] = process.argv.slice(2);
 const words = {
@@ -17,17 +16,7 @@ const words = {
   "pt-BR": { states: { "No ar": "no ar", Atrasado: "atrasado" }, days: "Os últimos 90 dias", installations: "Instalações" },
 }[language];
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox"],
-});
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: language });
-const page = await context.newPage();
-const elsewhere = [];
-const troubles = [];
-page.on("request", (request) => { if (!request.url().startsWith(service)) elsewhere.push(request.url()); });
-page.on("console", (message) => { if (message.type() === "error") troubles.push(message.text()); });
-page.on("pageerror", (error) => troubles.push(String(error)));
+const { context, page, look, end } = await begin({ origin: service, language, screenshots });
 
 const answer = await page.goto(`${service}/status`);
 assert.equal(answer.status(), 200);
@@ -43,25 +32,12 @@ assert.match(await blocks.getAttribute("aria-label"), /\d/);
 assert.equal(await page.locator("script, form, a[href^=http]").count(), 0);
 assert.deepEqual(await context.cookies(), []);
 
-let read = 0;
-for (const colorScheme of ["light", "dark"]) {
-  for (const width of [1440, 320]) {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height: 900 });
-    const { violations } = await new AxeBuilder({ page })
-      .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]).analyze();
-    const serious = violations.map((one) => `${one.id}: ${one.help}\n  ${one.nodes.map((node) => node.html).join("\n  ")}`);
-    assert.deepEqual(serious, [], `${colorScheme}, ${width} px`);
-    assert.ok(!await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), `wider than ${width} px`);
+await look("status", {
+  asWell: async () => {
     const drawn = await blocks.locator("rect.good").last().evaluate((rect) => getComputedStyle(rect).fill);
     assert.notEqual(drawn, "rgb(0, 0, 0)", "the blocks have their colours");
-    if (screenshots) {
-      await page.screenshot({ path: `${screenshots}/status-${language}-${colorScheme}-${width}.png`, fullPage: true });
-    }
-    read += 1;
-  }
-}
-assert.deepEqual(elsewhere, []);
+  },
+});
 
 // Another site's page shows the badge.
 const other = createServer((_, answer) => {
@@ -85,7 +61,5 @@ const overflows = await page.evaluate(() => [...document.querySelectorAll("text"
 }));
 assert.ok(!overflows, "the words are within the badge");
 
-assert.deepEqual(elsewhere, []);
-assert.deepEqual(troubles, []);
-await browser.close();
+const read = await end();
 console.log(`${language}: the status page and a badge; ${read} looks, nothing serious`);

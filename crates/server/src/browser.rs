@@ -30,6 +30,7 @@ use crate::error::Problem;
 use crate::front::Front;
 use crate::house::{ConsentPage, Face};
 use pages::Page;
+pub(crate) use pages::escape;
 
 /// How long a person has from the start to the end.
 const WITHIN: Duration = Duration::from_secs(10 * 60);

@@ -31,7 +31,7 @@ pub(crate) fn document() -> Value {
 
 fn is_api(entry: &Entry) -> bool {
     let is_page = entry.door == Door::Session
-        || matches!(entry.path, "/sign-in" | "/assets/{name}" | "/status" | "/badge/{name}");
+        || matches!(entry.path, "/sign-in" | "/language" | "/assets/{name}" | "/status" | "/badge/{name}");
     !is_page && (!entry.path.starts_with("/oauth/") || entry.path == "/oauth/links")
 }
 

@@ -95,7 +95,8 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     set(header::X_FRAME_OPTIONS, "DENY");
 }
 
-fn escape(text: &str) -> String {
+/// A text as it stands in HTML or XML.
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -104,7 +105,8 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() => escaped.push(' '),
+            // XML has no room for these.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
             c => escaped.push(c),
         }
     }

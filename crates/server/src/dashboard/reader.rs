@@ -128,7 +128,7 @@ mod tests {
         check("pt-PT,en;q=0.8", Some("pt-BR"));
         check("en-GB,pt;q=0.8", Some("en"));
         check("de,pt;q=0.3,en;q=0.7", Some("en"));
-        check("de, PT_br ; q=0.3", None);
+        check("de, PT_br ; q=0.3", Some("pt-BR"));
         check("de, pt;q=0.3", Some("pt-BR"));
         check("en;q=0, pt;q=0.1", Some("pt-BR"));
         check("en;q=x", None);

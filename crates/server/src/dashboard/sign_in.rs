@@ -1,5 +1,6 @@
 //! The way in: with an admin key, or by the link that `ghl-auth dashboard` printed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use tokens::records::{Verb, Visit};
+use tokens::records::{KeyId, Verb, Visit};
 use tokens::{Records, StoreError, Timestamp};
 
 use super::frame::{Frame, Place};
@@ -64,74 +65,58 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !is_same_origin(&headers) {
-        return show(&front, &reader, StatusCode::FORBIDDEN, "", None, Some("dash-sign-in-elsewhere"));
+    let is_ours = is_same_origin(&headers);
+    let found = form(body).await;
+    let to = found.as_ref().ok().and_then(|found| found.get("to")).map_or("/", |to| safe_path(to)).to_owned();
+    let who = match (is_ours, found) {
+        (false, _) => Err(Unwelcome::Because(StatusCode::FORBIDDEN, "dash-sign-in-elsewhere")),
+        (true, Err(_)) => Err(Unwelcome::Because(StatusCode::BAD_REQUEST, "dash-sign-in-wrong")),
+        (true, Ok(found)) => who(&front, found, source).await,
+    };
+    let begun = match who {
+        Ok(key) => begin(&front, &headers, key, &inside(&front, &to)).await.map_err(Unwelcome::Store),
+        Err(unwelcome) => Err(unwelcome),
+    };
+    begun.unwrap_or_else(|unwelcome| match unwelcome {
+        Unwelcome::Because(status, why) => show(&front, &reader, status, &to, None, Some(why)),
+        Unwelcome::Store(error) => reader.of_store(&error).into_response(),
+    })
+}
+
+/// Why nobody is let in.
+enum Unwelcome {
+    /// The status, and the sentence that says it.
+    Because(StatusCode, &'static str),
+    Store(StoreError),
+}
+
+/// Who it is by what the form holds: a key, or none where a link led here.
+async fn who(
+    front: &Front,
+    mut found: HashMap<String, String>,
+    source: Source,
+) -> Result<Option<KeyId>, Unwelcome> {
+    if let Some(link) = found.remove("link") {
+        return match by_link(front, &link).await.map_err(Unwelcome::Store)? {
+            true => Ok(None),
+            false => Err(Unwelcome::Because(StatusCode::FORBIDDEN, "dash-sign-in-link-used")),
+        };
     }
-    let Ok(mut found) = form(body).await else {
-        return show(&front, &reader, StatusCode::BAD_REQUEST, "", None, Some("dash-sign-in-wrong"));
+    let Some(key) = found.remove("key") else {
+        return Err(Unwelcome::Because(StatusCode::BAD_REQUEST, "dash-sign-in-wrong"));
     };
-    let to = found.remove("to").unwrap_or_default();
-    let to = safe_path(&to);
-    let begun = match (found.remove("link"), found.remove("key")) {
-        (Some(link), _) => match by_link(&front, &link).await {
-            Ok(true) => begin(&front, &headers, None, &inside(&front, to)).await,
-            Ok(false) => {
-                return show(
-                    &front,
-                    &reader,
-                    StatusCode::FORBIDDEN,
-                    to,
-                    None,
-                    Some("dash-sign-in-link-used"),
-                );
-            }
-            Err(error) => Err(error),
-        },
-        (None, Some(key)) => {
-            let now = front.house.clock.now();
-            let authorization = format!("Bearer {}", key.trim());
-            let caller = front.caller_by(Some(authorization.as_bytes()), source, now).await;
-            match caller {
-                Ok(caller) if caller.may(Verb::Admin).is_ok() && caller.reaches_all().is_ok() => {
-                    begin(&front, &headers, Some(caller.key.record.id.clone()), &inside(&front, to)).await
-                }
-                Ok(_) => {
-                    return show(
-                        &front,
-                        &reader,
-                        StatusCode::FORBIDDEN,
-                        to,
-                        None,
-                        Some("dash-sign-in-not-admin"),
-                    );
-                }
-                Err(Unknown::TooMany { .. }) => {
-                    return show(
-                        &front,
-                        &reader,
-                        StatusCode::TOO_MANY_REQUESTS,
-                        to,
-                        None,
-                        Some("dash-sign-in-too-many"),
-                    );
-                }
-                Err(_) => {
-                    return show(
-                        &front,
-                        &reader,
-                        StatusCode::FORBIDDEN,
-                        to,
-                        None,
-                        Some("dash-sign-in-wrong"),
-                    );
-                }
-            }
+    let authorization = format!("Bearer {}", key.trim());
+    let now = front.house.clock.now();
+    match front.caller_by(Some(authorization.as_bytes()), source, now).await {
+        Ok(caller) if caller.may(Verb::Admin).is_ok() && caller.reaches_all().is_ok() => {
+            Ok(Some(caller.key.record.id.clone()))
         }
-        (None, None) => {
-            return show(&front, &reader, StatusCode::BAD_REQUEST, to, None, Some("dash-sign-in-wrong"));
+        Ok(_) => Err(Unwelcome::Because(StatusCode::FORBIDDEN, "dash-sign-in-not-admin")),
+        Err(Unknown::TooMany { .. }) => {
+            Err(Unwelcome::Because(StatusCode::TOO_MANY_REQUESTS, "dash-sign-in-too-many"))
         }
-    };
-    begun.unwrap_or_else(|error| reader.of_store(&error).into_response())
+        Err(_) => Err(Unwelcome::Because(StatusCode::FORBIDDEN, "dash-sign-in-wrong")),
+    }
 }
 
 /// A path of this app's as browsers know it.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::whole::{Whole, overview, paused, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
+use crate::browser::escape;
 use crate::front::Front;
 use crate::house::Face;
 
@@ -98,7 +99,7 @@ fn svg(label: &str, word: &str, state: State) -> String {
     let [left, right] = [label, word].map(width);
     let (whole, middle) = (left + right, left + right / 2);
     let (of_label, of_word) = (left - 12, right - 12);
-    let [label, word] = [label, word].map(escaped);
+    let [label, word] = [label, word].map(escape);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" \
          aria-label=\"{label}: {word}\"><title>{label}: {word}</title>\
@@ -121,23 +122,6 @@ fn width(word: &str) -> usize {
         _ => 7,
     };
     word.chars().map(of).sum::<usize>().max(5) + 12
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // XML has no room for these.
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
