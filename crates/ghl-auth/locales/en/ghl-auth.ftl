@@ -1426,8 +1426,8 @@ error-init_unwritten = { $path } can't be written: { $why }
 ## Uptime, the status page and badges
 
 arg-watch = Show it again every so many seconds (2, if none are given) until you press q.
-status-uptime = Uptime of the last { $all } days (UTC), today at the right
-status-uptime-latest = { $all } days of uptime (UTC), here the last { $days }, today at right
+status-uptime = Uptime of the last { $window } days (UTC), today at the right
+status-uptime-latest = { $window } days of uptime (UTC), here the last { $days }, today at right
 status-no-history = Uptime: not known. Checks are remembered once the service has run over this store: ghl-auth serve
 status-watching = { $at }, every { $span }. q leaves.
 uptime-good = good
@@ -1540,7 +1540,10 @@ console-processed = { $fault }, after the work was done
 console-fault-lose_answer = Done, and the answer is lost
 console-fault-lose_request = The connection closes, nothing is done
 console-fault-reset = Reset (RST)
-console-fault-cut_after = Cut after { $count } bytes
+console-fault-cut_after = { $count ->
+    [one] Cut after 1 byte
+   *[other] Cut after { $count } bytes
+}
 console-fault-delay = Done at once, answered { $seconds } s late
 console-fault-delay_before = Done { $seconds } s late
 console-fault-status = Status { $code }

@@ -1435,8 +1435,8 @@ error-init_unwritten = { $path } não pode ser gravado: { $why }
 ## Disponibilidade, a página de status e os selos
 
 arg-watch = Mostra de novo a cada tantos segundos (2, se você não disser quantos), até você apertar q.
-status-uptime = Disponibilidade em { $all } dias (UTC), hoje à direita
-status-uptime-latest = Disponibilidade em { $all } dias (UTC), aqui os últimos { $days }
+status-uptime = Disponibilidade em { $window } dias (UTC), hoje à direita
+status-uptime-latest = Disponibilidade em { $window } dias (UTC), aqui os últimos { $days }
 status-no-history = Disponibilidade: não se sabe. As verificações só são lembradas depois que o serviço rodou sobre este store: ghl-auth serve
 status-watching = { $at }, a cada { $span }. q sai.
 uptime-good = boa
@@ -1549,7 +1549,10 @@ console-processed = { $fault }, depois de feito o trabalho
 console-fault-lose_answer = Feito, e a resposta se perde
 console-fault-lose_request = A conexão se fecha, nada é feito
 console-fault-reset = Conexão derrubada (RST)
-console-fault-cut_after = Cortada após { $count } bytes
+console-fault-cut_after = { $count ->
+    [1] Cortada após 1 byte
+   *[other] Cortada após { $count } bytes
+}
 console-fault-delay = Feito na hora, respondido { $seconds } s depois
 console-fault-delay_before = Feito só { $seconds } s depois
 console-fault-status = Status { $code }

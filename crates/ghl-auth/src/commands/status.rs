@@ -468,7 +468,7 @@ impl Page<'_> {
     fn legend(&self, blocks: &Blocks) -> [String; 2] {
         let count = blocks.count;
         let key = if count == DAYS { "status-uptime" } else { "status-uptime-latest" };
-        let days = [("all", DAYS.to_string().into()), ("days", count.to_string().into())];
+        let days = [("window", DAYS.to_string().into()), ("days", count.to_string().into())];
         [self.text.say(key, &days), blocks.legend(self.text)]
     }
 
