@@ -13,7 +13,7 @@ CREATE TABLE @.days (
 
 -- Whoever adds a check, be it one that comes from elsewhere or a replica that does not know of days, counts it by
 -- that. All of them begin with the row of all: so none waits for another in a ring.
-CREATE FUNCTION @.count_check() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION @.count_check() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO @.days AS known
         SELECT NEW.at / 86400000, whose.kind, whose.id, 1, (NEW.health IN ('operational', 'degraded'))::int
