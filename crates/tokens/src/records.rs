@@ -119,6 +119,13 @@ pub trait Records: Send + Sync {
     /// The maintenances that have not ended by `now`.
     async fn maintenances(&self, now: Timestamp) -> Result<Vec<Maintenance>, StoreError>;
 
+    /// Whose checks rest.
+    async fn paused(&self, now: Timestamp) -> Result<BTreeSet<InstallationId>, StoreError> {
+        let windows = self.maintenances(now).await?;
+        let begun = windows.iter().filter(|window| window.from <= now);
+        Ok(begun.filter_map(|window| window.pauses().cloned()).collect())
+    }
+
     /// Remembers a browser that was sent to HighLevel's consent page.
     async fn open_visit(&self, visit: &Visit) -> Result<(), StoreError>;
 

@@ -335,7 +335,7 @@ impl Upkeep {
     async fn check_what_is_due(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
         let mut checks = JoinSet::new();
         let now = self.clock.now();
-        let paused = self.paused(now).await;
+        let paused = self.records.paused(now).await.unwrap_or_default();
         // Of which nobody else's wait or trouble is an obstacle.
         let private = self.private_due(now).await.filter(|id| !paused.contains(id));
         self.check_each(private.into_iter().collect(), now, &mut checks, stop).await;
@@ -360,11 +360,6 @@ impl Upkeep {
             after = Some(last);
         }
         checks.join_all().await;
-    }
-
-    /// Whose checks rest.
-    async fn paused(&self, now: Timestamp) -> HashSet<InstallationId> {
-        self.maintenances(now).await.iter().filter_map(|window| window.pauses().cloned()).collect()
     }
 
     /// Who keeps the tokens.

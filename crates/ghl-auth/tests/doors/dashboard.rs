@@ -5,9 +5,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use tokens::Timestamp;
 use tokens::records::{KeyId, Reach, Session, Verb};
-use tokens::store::ListedNote;
 
-use crate::house::{House, block_on, home, install, location, now, these, tokens};
+use crate::house::{House, block_on, home, install_named, location, now, these, tokens};
 use crate::support::{Run, Running};
 use crate::wire::{Answer, ask, request};
 
@@ -346,18 +345,7 @@ pub(crate) fn hostile() -> Vec<String> {
 fn three_hundred_hostile_names_are_text_and_nothing_else() {
     let names = hostile();
     assert!(names.len() >= 300, "{}", names.len());
-    let id = |number: usize| location(&format!("hostile{number}"));
-    let house = House::with(home(), |store| {
-        for number in 0..names.len() {
-            install(store, &id(number), &format!("hostile-access-{number}"));
-        }
-        let notes: Vec<ListedNote> = names
-            .iter()
-            .enumerate()
-            .map(|(number, name)| ListedNote { id: id(number), name: Some(name.clone()), unlisted_at: None })
-            .collect();
-        block_on(store.note_listed(&notes)).expect("noted");
-    });
+    let house = House::with(home(), |store| install_named(store, &names));
     let admin = house.key_like(&Verb::ALL, Reach::All, |key| key.name = hostile()[2].clone());
     house.until_known(&admin);
     let cookie = cookie_of(&sign_in(&house, &admin));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use server::ApiKey;
 use store::{Keys, StoreUrl};
 use tokens::records::{KeyRecord, Reach, Verb};
+use tokens::store::ListedNote;
 use tokens::{
     AccessToken, CompanyId, Health, InstallationId, LastCheck, Records, RefreshBy, RefreshToken,
     ReplyMembers, Store, Timestamp, TokenSet,
@@ -258,6 +259,21 @@ fn put(store: &Arc<dyn Store>, id: &InstallationId, access: &str, company: Optio
     block_on(store.connect(id, &tokens, at)).expect("connected");
     let check = LastCheck { at, health: Health::Operational, code: None, said: None };
     block_on(store.note_check(id, &check)).expect("noted");
+}
+
+/// An installation for each name, called `hostile` and its number.
+pub(crate) fn install_named(store: &Arc<dyn Store>, names: &[String]) {
+    let id = |number: usize| location(&format!("hostile{number}"));
+    for number in 0..names.len() {
+        install(store, &id(number), &format!("hostile-access-{number}"));
+    }
+    let note = |(number, name): (usize, &String)| ListedNote {
+        id: id(number),
+        name: Some(name.clone()),
+        unlisted_at: None,
+    };
+    let notes: Vec<ListedNote> = names.iter().enumerate().map(note).collect();
+    block_on(store.note_listed(&notes)).expect("noted");
 }
 
 /// Tokens that are good for a day.

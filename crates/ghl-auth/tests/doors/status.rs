@@ -6,7 +6,7 @@ use tokens::store::ListedNote;
 use tokens::{Health, InstallationId, Standing, Subject};
 
 use crate::dashboard::{TAGS, hostile};
-use crate::house::{House, block_on, home, install, location, now, until};
+use crate::house::{House, block_on, home, install, install_named, location, now, until};
 use crate::wire::{Answer, ask, request};
 
 fn shown(mode: &str) -> House {
@@ -125,17 +125,7 @@ fn with_names_each_installation_is_there_by_its_name_and_a_hostile_one_is_only_t
     let names = hostile();
     let id = |number: usize| location(&format!("hostile{number}"));
     let home = home().set("GHL_AUTH_STATUS_PAGE", "names");
-    let house = House::with(home, |store| {
-        for number in 0..names.len() {
-            install(store, &id(number), &format!("hostile-access-{number}"));
-        }
-        let notes: Vec<ListedNote> = names
-            .iter()
-            .enumerate()
-            .map(|(number, name)| ListedNote { id: id(number), name: Some(name.clone()), unlisted_at: None })
-            .collect();
-        block_on(store.note_listed(&notes)).expect("noted");
-    });
+    let house = House::with(home, |store| install_named(store, &names));
     house.until_checked();
     let page = look(&house.public, "/status");
     assert_eq!(page.status, 200);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use http::StatusCode;
-use tokens::InstallationId;
 use tokens::store::{Listing, Order, Stand};
 
 use super::frame::{Frame, Place, Row, stand_word};
@@ -67,8 +66,7 @@ async fn read<'a>(
     let goes_on = found.len() > limit;
     found.truncate(limit);
     let counts = store.counts().await?;
-    let windows = front.house.records.maintenances(words.now).await?;
-    let is_paused = |id: &InstallationId| windows.iter().any(|window| window.pauses() == Some(id));
+    let paused = front.house.records.paused(words.now).await?;
     let next = found.last().filter(|_| goes_on).map(|last| link(&listing, &cursor(listing.order, last)));
     Ok(Page {
         text: listing.text.clone().unwrap_or_default(),
@@ -88,7 +86,7 @@ async fn read<'a>(
                 is_chosen: listing.order == order,
             })
             .collect(),
-        rows: found.iter().map(|it| Row::new(&words, it, is_paused(&it.id))).collect(),
+        rows: found.iter().map(|it| Row::new(&words, it, paused.contains(&it.id))).collect(),
         next,
         is_first: listing.after.is_none(),
         total: counts.locations + counts.companies,

@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::StatusCode;
 use tokens::records::CheckQuery;
 use tokens::store::{Counts, Listing, Parked};
-use tokens::{Health, InstallationId, Overview, Standing, StoreError, Subject};
+use tokens::{Health, Overview, Standing, StoreError, Subject};
 
 use super::frame::{Frame, Place, Row, Sign, When, Words, path_of, whose};
 use super::notices::Told;
@@ -99,19 +99,18 @@ async fn read<'a>(front: &'a Front, reader: &'a Reader) -> Result<Page<'a>, Stor
     let counts = store.counts().await?;
     let standings = records.troubled(MOST_TROUBLES).await?;
     let parked: Vec<Waiting> = store.parked().await?.iter().map(|parked| waiting(&words, parked)).collect();
-    let windows = records.maintenances(words.now).await?;
-    let is_paused = |id: &InstallationId| windows.iter().any(|window| window.pauses() == Some(id));
+    let paused = records.paused(words.now).await?;
     let mut installations = store.overview(&Listing::first(FEW + 1)).await?;
     let goes_on = installations.len() > FEW;
     installations.truncate(FEW);
     let is_heard =
-        |standing: &&Standing| !matches!(&standing.subject, Subject::Installation(id) if is_paused(id));
+        |standing: &&Standing| !matches!(&standing.subject, Subject::Installation(id) if paused.contains(id));
     let mut troubles: Vec<Trouble> =
         standings.iter().filter(is_heard).map(|standing| trouble(&words, standing)).collect();
     // A check that this service has not taken note of may have found something, too.
     let is_noted =
         |it: &Overview| standings.iter().any(|one| one.subject == Subject::Installation(it.id.clone()));
-    let others = installations.iter().filter(|it| !is_noted(it) && !is_paused(&it.id));
+    let others = installations.iter().filter(|it| !is_noted(it) && !paused.contains(&it.id));
     troubles.extend(others.filter_map(|it| found(&words, it)));
     let checks = records.checks(&CheckQuery { id: None, before: None, limit: LAST }).await?;
     let notices = records.notices(LAST).await?;
@@ -125,7 +124,7 @@ async fn read<'a>(front: &'a Front, reader: &'a Reader) -> Result<Page<'a>, Stor
         troubles,
         parked,
         counts: counted(&words, &counts),
-        rows: installations.iter().map(|it| Row::new(&words, it, is_paused(&it.id))).collect(),
+        rows: installations.iter().map(|it| Row::new(&words, it, paused.contains(&it.id))).collect(),
         goes_on,
         told: notices.iter().map(|(notice, ways)| Told::new(&words, notice, ways)).collect(),
         checks: checks.iter().map(|check| Checked::new(&words, check)).collect(),

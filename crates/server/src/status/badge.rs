@@ -10,7 +10,7 @@ use tokens::records::Badge;
 use tokens::{InstallationId, StoreError};
 use tokio::time::{Instant, timeout};
 
-use super::whole::{Whole, overview, paused, state_of};
+use super::whole::{Whole, overview, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
 use crate::browser::escape;
 use crate::front::Front;
@@ -79,7 +79,7 @@ async fn drawn(front: &Front, badge: &Badge) -> Picture {
 
 async fn state_of_one(front: &Front, id: &InstallationId) -> Result<State, StoreError> {
     let now = front.house.clock.now();
-    if paused(front, now).await?.contains(id) {
+    if front.house.records.paused(now).await?.contains(id) {
         return Ok(State::Unknown);
     }
     let is_late = |at| front.house.upkeep.is_check_late(at, now);

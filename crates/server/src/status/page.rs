@@ -12,7 +12,7 @@ use tokens::{Block, Day, StoreError, Timestamp, Uptime, percent};
 use tokio::time::{Instant, timeout};
 use upkeep::Speech;
 
-use super::whole::{Whole, paused, state_of};
+use super::whole::{Whole, state_of};
 use super::{FOUND_WITHIN, Picture, State, StatusPage, fresh, nothing_here};
 use crate::copies::rfc3339;
 use crate::dashboard::Reader;
@@ -203,7 +203,7 @@ async fn read<'a>(front: &'a Front, speech: &'a dyn Speech) -> Result<Page<'a>, 
         let mut kept = house.keeper.store().overview(&Listing::first(MOST_NAMES + 1)).await?;
         goes_on = kept.len() > MOST_NAMES;
         kept.truncate(MOST_NAMES);
-        let paused = paused(front, now).await?;
+        let paused = house.records.paused(now).await?;
         for it in &kept {
             let state = match paused.contains(&it.id) {
                 true => State::Unknown,

@@ -103,7 +103,7 @@ impl Whole {
         let latest = records.checks(&CheckQuery { id: None, before: None, limit: LATEST }).await?;
         let mut troubles = troubles(standings, &latest);
         // Whoever is paused is neither waited for nor complained of.
-        let paused = paused(front, now).await?;
+        let paused = records.paused(now).await?;
         troubles.retain(|trouble| match &trouble.subject {
             Subject::Installation(id) | Subject::Checks(Some(id)) => !paused.contains(id),
             Subject::Service | Subject::Checks(None) => true,
@@ -151,12 +151,6 @@ async fn is_there(front: &Front, subject: &Subject) -> Result<bool, StoreError> 
         Subject::Installation(id) | Subject::Checks(Some(id)) => Ok(overview(front, id).await?.is_some()),
         Subject::Service | Subject::Checks(None) => Ok(true),
     }
-}
-
-/// Whose checks rest until someone goes on.
-pub(super) async fn paused(front: &Front, now: Timestamp) -> Result<BTreeSet<InstallationId>, StoreError> {
-    let windows = front.house.records.maintenances(now).await?;
-    Ok(windows.iter().filter_map(|window| window.pauses().cloned()).collect())
 }
 
 pub(super) async fn overview(front: &Front, id: &InstallationId) -> Result<Option<Overview>, StoreError> {
